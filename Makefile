@@ -1,0 +1,104 @@
+# Every command of this repository. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# The tools that scripts/setup.sh installed come before the machine's own.
+export PATH := $(CURDIR)/node_modules/.bin:$(CURDIR)/.venv/bin:$(PATH)
+
+# Environment to work on: config/$(ENV).yaml. Recipes read it from their
+# environment, so that no name can become a piece of a command.
+ENV ?= staging
+synth diff lint-templates: export ENV := $(ENV)
+
+# Profiles of `make diff`: GitLab's account and the deployment account.
+PROFILE_A ?=
+PROFILE_B ?=
+diff: export PROFILE_A := $(PROFILE_A)
+diff: export PROFILE_B := $(PROFILE_B)
+
+EMULATOR := go run ./test/e2e/cmd/emulator
+
+# Sources by kind, tracked or new, each an assignment for a recipe's shell.
+GO_FILES := files=$$(git ls-files -co --exclude-standard '*.go')
+SHELL_FILES := files=$$(git ls-files -co --exclude-standard '*.sh' '*.bats' '*.bash' scripts/ops .ci/run)
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## Install what demo, up and synth need into node_modules and .venv.
+	@scripts/setup.sh demo
+
+.PHONY: setup-test
+setup-test:
+	@scripts/setup.sh test
+
+.PHONY: demo
+demo: setup ## Run a push to its blue/green deployment on the emulator, once.
+	@$(EMULATOR) demo
+
+.PHONY: up
+up: setup ## Start the emulator, deploy both stacks, leave it running.
+	@$(EMULATOR) up
+
+.PHONY: down
+down: setup ## Stop what `make up` started.
+	@$(EMULATOR) down
+
+.PHONY: synth
+synth: setup ## Write both templates of ENV=staging to cdk.out.
+	@rm -rf cdk.out
+	@cdk synth --quiet --context env="$$ENV" --output cdk.out
+
+.PHONY: diff
+diff: synth ## Compare ENV with what is deployed: PROFILE_A=… PROFILE_B=….
+	@: "$${PROFILE_A:?set PROFILE_A to a profile of the GitLab account}" "$${PROFILE_B:?set PROFILE_B to a profile of the deployment account}"
+	@cdk diff --app cdk.out --profile "$$PROFILE_A" "GitLab-$$ENV"
+	@cdk diff --app cdk.out --profile "$$PROFILE_B" "Deploy-$$ENV"
+
+.PHONY: check
+check: setup ## Formatting and linters only.
+	@scripts/steps.sh \
+		'gofmt=$(MAKE) gofmt' 'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' \
+		-- 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt'
+
+# The first lane holds what compiles the CDK, so that it is compiled once and
+# fills one core; the second has the shell for itself.
+.PHONY: test
+test: setup-test ## Everything: linters, templates, Go tests, script tests, the demo asserted.
+	@scripts/steps.sh \
+		'synth=$(MAKE) synth' 'cfn-lint=$(MAKE) lint-templates' \
+		'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' 'go test=go test ./...' \
+		-- 'gofmt=$(MAKE) gofmt' 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt' 'bats=$(MAKE) bats'
+
+.PHONY: gofmt
+gofmt:
+	@$(GO_FILES) && files=$$(gofmt -l $$files) && \
+	{ [[ -z $$files ]] || { echo "gofmt would change:"; echo "$$files"; exit 1; }; }
+
+.PHONY: shellcheck
+shellcheck:
+	@$(SHELL_FILES) && shellcheck -x $$files
+
+.PHONY: shfmt
+shfmt:
+	@$(SHELL_FILES) && go tool shfmt -i 2 -ci -d $$files
+
+# Each test is bounded, so that a hanging one has a name.
+.PHONY: bats
+bats:
+	@BATS_TEST_TIMEOUT=120 node_modules/bats/bin/bats --timing test/scripts
+
+.PHONY: lint-templates
+lint-templates:
+	@test -f cdk.out/manifest.json || { echo "cdk.out is missing: make synth failed"; exit 1; }
+	@region=$$(node -p 'Object.values(require("./cdk.out/manifest.json").artifacts).find(a => a.type === "aws:cloudformation:stack").environment.split("/").pop()') && \
+	cfn-lint --include-checks I --regions "$$region" --template cdk.out/*.template.json
+
+.PHONY: clean
+clean: ## Remove what was built: cdk.out, bin. The tools stay.
+	@rm -rf cdk.out bin

@@ -1,0 +1,325 @@
+#!/usr/bin/env bash
+#/ Usage: scripts/setup.sh [demo | test]
+#/
+#/ Installs into this checkout what its commands need: the CDK CLI, its Node
+#/ and other Node tools (node_modules), the AWS CLI, the emulator and the
+#/ linters (.venv), and Go's modules. What is already there is left alone, so
+#/ every target of the Makefile runs it first.
+#/
+#/   demo    What `make demo`, `make up` and `make synth` need. The default.
+#/   test    Also the programs that only tests use. As root on Debian their
+#/           packages are installed; elsewhere they are named, and the tests
+#/           that need them are skipped.
+#/
+#/ The machine has to bring Go, Node with npm, and Python 3 with venv and pip.
+#/ Exit status: 0 done, 1 something is missing or failed, 2 wrong use.
+
+# Runs before anything is installed, on macOS too: keep it to bash 3.2 and to
+# options that GNU and BSD tools share.
+set -Eeuo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+STATE=$ROOT/.tools/setup
+
+# npm ci replaces node_modules: the Node that runs npm must not live there, and
+# a new .venv must not be made by the old one.
+PATH=:$PATH:
+PATH=${PATH//":$ROOT/node_modules/.bin:"/:}
+PATH=${PATH//":$ROOT/.venv/bin:"/:}
+PATH=${PATH#:}
+PATH=${PATH%:}
+
+MIN_NODE=18.0.0
+# The highest Requires-Python among the packages of requirements-dev.lock.
+MIN_PYTHON=3.11.0
+
+# Programs that only tests use, each with its Debian package.
+TEST_PROGRAMS=(
+  rpm=rpm
+  dnf=dnf
+  createrepo_c=createrepo-c
+  rsync=rsync
+  pigz=pigz
+)
+
+main() {
+  local purpose=demo
+  case ${1-} in
+    demo | test) purpose=$1 ;;
+    -h | --help)
+      sed -n 's/^#\/ \{0,1\}//p' "${BASH_SOURCE[0]}"
+      exit
+      ;;
+    '') ;;
+    *) bad_usage "unknown purpose '$1': want demo or test" ;;
+  esac
+  (($# <= 1)) || bad_usage "one purpose only, got: $*"
+  cd "$ROOT"
+
+  find_work "$purpose"
+  if [[ -n $WORK ]]; then
+    mkdir -p "$STATE"
+    lock
+    # Another set-up may have done it while this one waited for the lock.
+    find_work "$purpose"
+  fi
+  if [[ -n $WORK ]]; then
+    check_machine
+    run_steps
+  fi
+  if [[ $purpose == test ]] && ((${#PACKAGES[@]})) && ! is_debian_root; then
+    log "tests that need one of these are skipped here: ${PACKAGES[*]}"
+  fi
+}
+
+is_debian_root() { command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; }
+
+log() { printf '%s set-up: %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
+
+bad_usage() {
+  log "error: $* (see --help)"
+  exit 2
+}
+
+# find_work sets WORK to the steps that still have something to do. It decides
+# in a few milliseconds, because every make target asks.
+find_work() {
+  WORK=
+  node_is_done || WORK+=' node'
+  python_is_done || WORK+=' python'
+  go_is_done || WORK+=' go'
+  if [[ $1 == test ]]; then
+    find_test_packages
+    if ((${#PACKAGES[@]})) && is_debian_root; then WORK+=' debian'; fi
+  fi
+}
+
+# A stamp is a copy of what was installed, written last: a step that was
+# interrupted, or whose lock file has changed since, is repeated.
+node_wants() { cat package.json package-lock.json; }
+python_wants() {
+  # Scripts in .venv/bin carry its absolute path: a moved checkout needs a new one.
+  echo "$ROOT"
+  cat requirements-dev.txt requirements-dev.lock
+}
+go_wants() {
+  GOTOOLCHAIN=local go env GOMODCACHE
+  cat go.mod go.sum
+}
+
+is_stamped() {
+  [[ -f $2 ]] && "$1" 2>/dev/null | cmp -s - "$2"
+}
+
+node_is_done() {
+  is_stamped node_wants node_modules/.setup && [[ -x node_modules/.bin/node ]]
+}
+
+# .venv/bin/python3 is a link, which dangles once the Python behind it is gone.
+python_is_done() {
+  is_stamped python_wants .venv/.setup && [[ -x .venv/bin/python3 ]]
+}
+
+go_is_done() {
+  command -v go >/dev/null && is_stamped go_wants "$STATE/go.stamp" && [[ -d $(head -n 1 "$STATE/go.stamp")/cache/download ]]
+}
+
+find_test_packages() {
+  local pair
+  PACKAGES=()
+  for pair in "${TEST_PROGRAMS[@]}"; do
+    command -v "${pair%%=*}" >/dev/null || PACKAGES+=("${pair#*=}")
+  done
+}
+
+# lock lets one set-up of this checkout work at a time. macOS has no flock:
+# there, a folder that only one process can make takes its place.
+lock() {
+  if command -v flock >/dev/null; then
+    exec 9>"$STATE/lock"
+    flock -n 9 && return
+    log "waiting for another set-up of this checkout"
+    flock -w 1800 9 || give_up_waiting
+    return
+  fi
+  local owner waited=0
+  until mkdir "$STATE/lock.d" 2>/dev/null; do
+    owner=$(cat "$STATE/lock.d/pid" 2>/dev/null || true)
+    if [[ -n $owner ]] && ! kill -0 "$owner" 2>/dev/null; then
+      log "removing the lock of a set-up that was killed (process $owner)"
+      rm -rf "$STATE/lock.d"
+      continue
+    fi
+    ((waited)) || log "waiting for another set-up of this checkout"
+    ((waited++ < 1800)) || give_up_waiting
+    sleep 1
+  done
+  trap 'rm -rf "$STATE/lock.d"' EXIT
+  echo "$$" >"$STATE/lock.d/pid"
+}
+
+give_up_waiting() {
+  log "error: another set-up of $ROOT has not finished in 30 minutes"
+  exit 1
+}
+
+# check_machine reports everything that is missing or too old at once.
+check_machine() {
+  local minimum problems=0
+  minimum=$(sed -n 's/^go \([0-9.]*\)$/\1/p' go.mod)
+  # Without GOTOOLCHAIN=local an older Go answers with the version it would
+  # download (https://go.dev/doc/toolchain).
+  check_version Go "$minimum" https://go.dev/dl "$(GOTOOLCHAIN=local go version 2>/dev/null || true)"
+  if [[ $WORK == *node* ]]; then
+    check_version Node "$MIN_NODE" https://nodejs.org "$(node --version 2>/dev/null || true)"
+    command -v npm >/dev/null || problem "npm is missing: it comes with Node (https://nodejs.org) or as a package of its own"
+  fi
+  if [[ $WORK == *python* ]]; then
+    check_version Python "$MIN_PYTHON" https://www.python.org "$(python3 --version 2>&1 || true)"
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null && command -v python3 >/dev/null; then
+      problem "Python's venv or pip is missing: install them (Debian: apt-get install python3-venv)"
+    fi
+  fi
+  ((problems == 0)) || exit 1
+}
+
+problem() {
+  log "error: $*"
+  problems=$((problems + 1))
+}
+
+# check_version NAME MINIMUM WHERE TEXT looks for a version in TEXT, which is
+# what the program printed about itself.
+check_version() {
+  local got
+  got=$(sed -n 's/^[^0-9]*\([0-9][0-9]*\.[0-9][0-9.]*\).*/\1/p' <<<"$4" | head -n 1)
+  if [[ -z $got ]]; then
+    problem "$1 is missing: at least $2 is needed ($3)"
+  elif ! at_least "$got" "$2"; then
+    problem "$1 $got is too old: at least $2 is needed ($3)"
+  fi
+}
+
+at_least() {
+  local IFS=. i
+  # shellcheck disable=SC2206 # split at the dots
+  local got=($1) want=($2)
+  for i in 0 1 2; do
+    ((10#${got[i]:-0} == 10#${want[i]:-0})) || {
+      ((10#${got[i]:-0} > 10#${want[i]:-0}))
+      return
+    }
+  done
+}
+
+# run_steps runs the steps side by side, since they mostly wait for the
+# network. Each is a process group of its own, so that all of it can be stopped.
+run_steps() {
+  local step status=0
+  STEPS=()
+  trap 'stop_steps' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  set -m
+  for step in $WORK; do
+    (
+      set +m
+      trap - INT TERM HUP
+      # shellcheck disable=SC2064 # the step's name and start belong to this moment
+      trap "report $step $SECONDS \$?" EXIT
+      "install_$step"
+    ) </dev/null 3>&2 >"$STATE/$step.log" 2>&1 &
+    STEPS+=("$!")
+  done
+  set +m
+  for step in "${STEPS[@]}"; do
+    wait "$step" || status=1
+  done
+  STEPS=()
+  return "$status"
+}
+
+# report closes a step: one line when it went well, the end of its log when not.
+report() {
+  local title=$1 took=$((SECONDS - $2)) file=$STATE/$1.log
+  case $1 in
+    node) title='Node tools (npm ci)' ;;
+    python) title='Python tools (.venv)' ;;
+    go) title='Go modules' ;;
+    debian) title="Debian packages (${PACKAGES[*]})" ;;
+  esac
+  if (($3 == 0)); then
+    log "$title: done in $took s" 2>&3
+  else
+    {
+      log "error: $title: failed after $took s; all of it is in $file"
+      tail -n 20 "$file" | sed 's/^/  | /'
+    } 2>&3 >&3
+  fi
+}
+
+stop_steps() {
+  local step
+  for step in ${STEPS[@]+"${STEPS[@]}"}; do
+    kill -TERM -- "-$step" 2>/dev/null || true
+  done
+  rm -rf "$STATE/lock.d"
+}
+
+install_node() {
+  npm ci --no-audit --no-fund --loglevel=warn
+  local want got
+  want=$(sed -n 's/^ *"node": "\([0-9.]*\)".*/\1/p' package.json)
+  got=$(node_modules/.bin/node --version)
+  [[ $got == "v$want" ]] || {
+    echo "node_modules/.bin/node is $got, not v$want: does npm skip install scripts here (ignore-scripts)?"
+    return 1
+  }
+  stamp node_wants node_modules/.setup
+}
+
+install_python() {
+  python3 -m venv --clear .venv
+  .venv/bin/python3 -m pip install --quiet --disable-pip-version-check --no-input \
+    -r requirements-dev.txt -c requirements-dev.lock
+  mend_first_lines
+  stamp python_wants .venv/.setup
+}
+
+# mend_first_lines lets a shell start the scripts of old-style packages, the
+# aws command among them: the kernel refuses a "#!" line with a space in it or
+# one that is too long. pip does the same for the scripts it writes itself.
+mend_first_lines() {
+  local python=$ROOT/.venv/bin/python3 file first
+  [[ $python == *[[:space:]]* || ${#python} -gt 120 ]] || return 0
+  for file in .venv/bin/*; do
+    first=
+    [[ -d $file ]] || IFS= read -r first 2>/dev/null <"$file" || true
+    [[ $first == "#!$python" ]] || continue
+    {
+      printf "#!/bin/sh\n'''exec' \"%s\" \"\$0\" \"\$@\"\n' '''\n" "$python"
+      tail -n +2 "$file"
+    } >"$STATE/script"
+    cat "$STATE/script" >"$file"
+  done
+  rm -f "$STATE/script"
+}
+
+# go.mod's modules include the linters: they are tools of the module.
+install_go() {
+  go mod download
+  stamp go_wants "$STATE/go.stamp"
+}
+
+install_debian() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -o DPkg::Lock::Timeout=600 update
+  apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${PACKAGES[@]}"
+}
+
+stamp() {
+  "$1" >"$2.new"
+  mv "$2.new" "$2"
+}
+
+main "$@"
