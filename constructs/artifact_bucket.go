@@ -1,0 +1,121 @@
+package constructs
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// ArtifactBucketProps configures [NewArtifactBucket].
+type ArtifactBucketProps struct {
+	// Name is the bucket's name; account A's roles name it too. Required.
+	Name string
+
+	// Prefix is the key prefix of artifacts, ending in "/". Required.
+	Prefix string
+
+	// ReplacedVersionDays is how long a replaced artifact is kept, in days.
+	// Required.
+	ReplacedVersionDays int
+
+	// UploaderAccount is the AWS account whose roles may upload. Required.
+	UploaderAccount string
+
+	// SourceVPCEndpoint is the id of the S3 gateway endpoint that uploads have
+	// to come through. Required.
+	SourceVPCEndpoint *string
+
+	// Notify is told of each object created under Prefix. Required.
+	Notify awssqs.Queue
+
+	// AccessLogs receives the bucket's access log. Required.
+	AccessLogs awss3.IBucket
+}
+
+// ArtifactBucket is the versioned, private bucket that build artifacts land
+// in. It outlives its stack.
+//
+// Uploads come from account A through its S3 endpoint, and from nowhere else:
+// not even an administrator of account B can slip in an artifact.
+type ArtifactBucket struct {
+	Bucket awss3.Bucket
+}
+
+// NewArtifactBucket defines an ArtifactBucket under scope.
+func NewArtifactBucket(scope constructs.Construct, id string, props ArtifactBucketProps) *ArtifactBucket {
+	scope = constructs.NewConstruct(scope, &id)
+	bucket := newPrivateBucket(scope, "Bucket", awss3.BucketProps{
+		BucketName: &props.Name,
+		Versioned:  jsii.Bool(true), // CodeDeploy pins a version, not a key
+		LifecycleRules: &[]*awss3.LifecycleRule{{
+			Id:                          jsii.String("replaced-versions"),
+			NoncurrentVersionExpiration: awscdk.Duration_Days(jsii.Number(props.ReplacedVersionDays)),
+			ExpiredObjectDeleteMarker:   jsii.Bool(true),
+		}},
+		ServerAccessLogsBucket: props.AccessLogs,
+		ServerAccessLogsPrefix: jsii.String("s3/artifacts/"),
+	})
+	allowUploads(bucket, props)
+	notify(bucket, props)
+	return &ArtifactBucket{Bucket: bucket}
+}
+
+// allowUploads writes the two statements about uploads.
+//
+// The Deny holds for s3:PutObject alone: a wider one would lock out the
+// console and the CodeDeploy agents, which read from elsewhere.
+func allowUploads(bucket awss3.Bucket, props ArtifactBucketProps) {
+	artifacts := bucket.ArnForObjects(jsii.String(props.Prefix + "*"))
+	bucket.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid:        jsii.String("UploadThroughEndpoint"),
+		Principals: &[]awsiam.IPrincipal{awsiam.NewAccountPrincipal(props.UploaderAccount)},
+		Actions:    jsii.Strings("s3:PutObject", "s3:AbortMultipartUpload"),
+		Resources:  &[]*string{artifacts},
+		Conditions: &map[string]any{"StringEquals": map[string]any{"aws:SourceVpce": props.SourceVPCEndpoint}},
+	}))
+	bucket.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid:        jsii.String("RefuseUploadsFromElsewhere"),
+		Effect:     awsiam.Effect_DENY,
+		Principals: &[]awsiam.IPrincipal{awsiam.NewStarPrincipal()},
+		Actions:    jsii.Strings("s3:PutObject"),
+		Resources:  &[]*string{artifacts},
+		Conditions: &map[string]any{"StringNotEquals": map[string]any{"aws:SourceVpce": props.SourceVPCEndpoint}},
+	}))
+}
+
+// notify sends the bucket's events to the queue by plain properties; the
+// CDK's AddEventNotification would bring a Lambda function of its own.
+//
+// The queue's policy names the bucket by its configured name. A reference
+// would close a circle, because S3 asks for the policy before the bucket may
+// name the queue.
+func notify(bucket awss3.Bucket, props ArtifactBucketProps) {
+	stack := awscdk.Stack_Of(bucket)
+	permission := props.Notify.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid:        jsii.String("ArtifactEvents"),
+		Principals: &[]awsiam.IPrincipal{awsiam.NewServicePrincipal(jsii.String("s3.amazonaws.com"), nil)},
+		Actions:    jsii.Strings("sqs:SendMessage"),
+		Resources:  &[]*string{props.Notify.QueueArn()},
+		Conditions: &map[string]any{
+			"ArnEquals":    map[string]any{"aws:SourceArn": "arn:" + *awscdk.Aws_PARTITION() + ":s3:::" + props.Name},
+			"StringEquals": map[string]any{"aws:SourceAccount": stack.Account()},
+		},
+	}))
+	resource := bucket.Node().DefaultChild().(awss3.CfnBucket)
+	resource.Node().AddDependency(permission.PolicyDependable)
+	resource.SetNotificationConfiguration(&awss3.CfnBucket_NotificationConfigurationProperty{
+		QueueConfigurations: []any{&awss3.CfnBucket_QueueConfigurationProperty{
+			// All of them: a large artifact arrives as CompleteMultipartUpload.
+			Event: jsii.String("s3:ObjectCreated:*"),
+			Queue: props.Notify.QueueArn(),
+			Filter: &awss3.CfnBucket_NotificationFilterProperty{
+				S3Key: &awss3.CfnBucket_S3KeyFilterProperty{
+					Rules: []any{&awss3.CfnBucket_FilterRuleProperty{Name: jsii.String("prefix"), Value: &props.Prefix}},
+				},
+			},
+		}},
+	})
+}

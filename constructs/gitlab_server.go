@@ -1,0 +1,163 @@
+package constructs
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// GitLabServerProps configures [NewGitLabServer].
+type GitLabServerProps struct {
+	// Network holds the server. Required.
+	Network *Network
+
+	// Root is the folder of the project, where the scripts are. Required.
+	Root string
+
+	// Region is the AWS region of the stack. Required.
+	Region string
+
+	// ImageID is the Amazon Linux 2 image. Required; changing it replaces the
+	// instance, never the data volume.
+	ImageID string
+
+	// InstanceType is the EC2 instance type, such as "m5.xlarge". Required.
+	InstanceType string
+
+	// RootVolumeGiB and DataVolumeGiB are sizes in GiB. Required.
+	RootVolumeGiB, DataVolumeGiB int
+
+	// Version is the exact GitLab version of the first installation, such as
+	// "13.10.2". Required; a later change does not touch an installed GitLab.
+	Version string
+
+	// Edition is "ce" or "ee". Required.
+	Edition string
+
+	// RepositoryURL is the base URL of GitLab's package repositories. Required.
+	RepositoryURL string
+
+	// ExternalURL is the address that users see. Required.
+	ExternalURL string
+
+	// Protect refuses the termination of the instance. Optional.
+	Protect bool
+}
+
+// GitLabServer is the private EC2 instance that runs GitLab, with its role,
+// its data volume and its first installation.
+//
+// The data volume is apart from the instance and mounted at /var/opt/gitlab.
+// It, and the generated root password, outlive the stack.
+type GitLabServer struct {
+	InstanceID    *string
+	SecurityGroup awsec2.SecurityGroup
+	Role          awsiam.Role
+	RootPassword  awssecretsmanager.Secret
+}
+
+// NewGitLabServer defines a GitLabServer under scope.
+func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerProps) *GitLabServer {
+	scope = constructs.NewConstruct(scope, &id)
+
+	group := awsec2.NewSecurityGroup(scope, jsii.String("SecurityGroup"), &awsec2.SecurityGroupProps{
+		Vpc: props.Network.VPC,
+		// The load balancer adds its own rule: see NewLoadBalancer.
+		Description:      jsii.String("GitLab server: HTTP from the load balancer only"),
+		AllowAllOutbound: jsii.Bool(true),
+	})
+	awscdk.Tags_Of(group).Add(jsii.String("Name"), jsii.String("gitlab"), nil)
+
+	instance, role := newHost(scope, hostProps{
+		network: props.Network, region: props.Region, imageID: props.ImageID, instanceType: props.InstanceType,
+		rootVolumeGiB: props.RootVolumeGiB, securityGroup: group, name: "gitlab", metadataHops: 1, protect: props.Protect,
+	})
+	volume, attachment := dataVolume(scope, props, instance)
+	password := rootPassword(scope)
+	password.GrantRead(role, nil)
+
+	document := NewScriptDocument(scope, "InstallDocument", ScriptDocumentProps{
+		Root:           props.Root,
+		Script:         "scripts/server/install-gitlab.sh",
+		Description:    "Install GitLab on a host that has none; a host that has GitLab is left as it is",
+		TimeoutSeconds: installSeconds,
+		Parameters: []ScriptParameter{
+			{"Version", "--version", "Exact GitLab version", `^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`},
+			{"Edition", "--edition", "GitLab edition", `^(ce|ee)$`},
+			{"RepositoryUrl", "--repository-url", "Base URL of the package repositories", `^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$`},
+			{"ExternalUrl", "--external-url", "The address that users see", `^https://[a-z0-9.-]+$`},
+			{"DataVolume", "--data-volume", "EBS volume to mount at /var/opt/gitlab", `^vol-[0-9a-f]{8,17}$`},
+			{"RootPasswordSecret", "--root-password-secret", "ARN of the secret that holds the first root password", `^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+$`},
+			{"Region", "--region", "AWS region", `^[a-z]{2}(-[a-z]+)+-[0-9]$`},
+			{"SignalUrl", "--signal-url", "Wait condition that is told the outcome", signalURLPattern},
+		},
+	})
+	NewInstallation(scope, "Installation", InstallationProps{
+		Document:   document,
+		InstanceID: instance.InstanceId(),
+		Parameters: map[string]*string{
+			"Version":            &props.Version,
+			"Edition":            &props.Edition,
+			"RepositoryUrl":      &props.RepositoryURL,
+			"ExternalUrl":        &props.ExternalURL,
+			"DataVolume":         volume.VolumeId(),
+			"RootPasswordSecret": password.SecretArn(),
+			"Region":             &props.Region,
+		},
+		// The role's policies too: without them the script cannot read the
+		// password.
+		After:          append([]constructs.IDependable{attachment, role}, props.Network.Egress...),
+		TimeoutSeconds: installSeconds,
+	})
+
+	return &GitLabServer{
+		InstanceID:    instance.InstanceId(),
+		SecurityGroup: group,
+		Role:          role,
+		RootPassword:  password,
+	}
+}
+
+// installSeconds bounds an installation. GitLab takes ten to twenty minutes,
+// nearly all of it the package's first reconfigure.
+const installSeconds = 3600
+
+// dataVolume defines the volume of repositories, uploads and database.
+func dataVolume(scope constructs.Construct, props GitLabServerProps, instance awsec2.Instance) (awsec2.Volume, awsec2.CfnVolumeAttachment) {
+	volume := awsec2.NewVolume(scope, jsii.String("DataVolume"), &awsec2.VolumeProps{
+		// A volume can only be attached in its own zone.
+		AvailabilityZone: props.Network.GitLabSubnet.AvailabilityZone(),
+		Size:             awscdk.Size_Gibibytes(jsii.Number(props.DataVolumeGiB)),
+		VolumeType:       awsec2.EbsDeviceVolumeType_GP3,
+		Encrypted:        jsii.Bool(true),
+		RemovalPolicy:    awscdk.RemovalPolicy_RETAIN,
+	})
+	awscdk.Tags_Of(volume).Add(jsii.String("Name"), jsii.String("gitlab-data"), nil)
+	attachment := awsec2.NewCfnVolumeAttachment(scope, jsii.String("DataVolumeAttachment"), &awsec2.CfnVolumeAttachmentProps{
+		Device:     jsii.String("/dev/sdf"),
+		InstanceId: instance.InstanceId(),
+		VolumeId:   volume.VolumeId(),
+	})
+	return volume, attachment
+}
+
+// rootPassword defines the password of GitLab's root user. Without one, the
+// first visitor of a new GitLab could set it.
+func rootPassword(scope constructs.Construct) awssecretsmanager.Secret {
+	secret := awssecretsmanager.NewSecret(scope, jsii.String("RootPassword"), &awssecretsmanager.SecretProps{
+		Description:   jsii.String("First password of GitLab's root user"),
+		RemovalPolicy: awscdk.RemovalPolicy_RETAIN,
+		GenerateSecretString: &awssecretsmanager.SecretStringGenerator{
+			PasswordLength:     jsii.Number(32),
+			ExcludePunctuation: jsii.Bool(true),
+		},
+	})
+	acknowledge(secret, finding{
+		rule:   "AwsSolutions-SMG4",
+		reason: "GitLab reads it once, at the first installation; rotating the secret would not change GitLab's password.",
+	})
+	return secret
+}

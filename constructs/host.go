@@ -1,0 +1,68 @@
+package constructs
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// hostProps configures newHost.
+type hostProps struct {
+	network       *Network
+	region        string
+	imageID       string
+	instanceType  string
+	rootVolumeGiB int
+	securityGroup awsec2.SecurityGroup
+	name          string
+	// metadataHops is how many hops an answer of the metadata service may
+	// travel: 1 for the host alone, 2 for its containers too.
+	metadataHops int
+	// protect refuses the termination of the instance by an API call.
+	protect bool
+}
+
+// newHost defines an EC2 instance in the gitlab subnet that only Session
+// Manager reaches: no public address, no key pair, no open port of its own.
+//
+// It has no user data, and its image is named: both would replace or reboot
+// the instance whenever they change.
+func newHost(scope constructs.Construct, props hostProps) (awsec2.Instance, awsiam.Role) {
+	role := awsiam.NewRole(scope, jsii.String("Role"), &awsiam.RoleProps{
+		AssumedBy: awsiam.NewServicePrincipal(jsii.String("ec2.amazonaws.com"), nil),
+		ManagedPolicies: &[]awsiam.IManagedPolicy{
+			awsiam.ManagedPolicy_FromAwsManagedPolicyName(jsii.String("AmazonSSMManagedInstanceCore")),
+		},
+	})
+	acknowledge(role, finding{
+		rule:      "AwsSolutions-IAM4",
+		appliesTo: []string{"Policy::arn:<AWS::Partition>:iam::aws:policy/AmazonSSMManagedInstanceCore"},
+		reason:    "AWS keeps this policy in step with what the SSM Agent needs; a copy of ours would lock us out when the agent changes.",
+	})
+
+	instance := awsec2.NewInstance(scope, jsii.String("Instance"), &awsec2.InstanceProps{
+		Vpc:           props.network.VPC,
+		VpcSubnets:    &awsec2.SubnetSelection{Subnets: &[]awsec2.ISubnet{props.network.GitLabSubnet}},
+		SecurityGroup: props.securityGroup,
+		Role:          role,
+		InstanceType:  awsec2.NewInstanceType(&props.instanceType),
+		MachineImage:  awsec2.MachineImage_GenericLinux(&map[string]*string{props.region: &props.imageID}, nil),
+		BlockDevices: &[]*awsec2.BlockDevice{{
+			DeviceName: jsii.String("/dev/xvda"),
+			Volume: awsec2.BlockDeviceVolume_Ebs(jsii.Number(props.rootVolumeGiB), &awsec2.EbsDeviceOptions{
+				VolumeType: awsec2.EbsDeviceVolumeType_GP3,
+				Encrypted:  jsii.Bool(true),
+			}),
+		}},
+		EbsOptimized:            jsii.Bool(true),
+		DetailedMonitoring:      jsii.Bool(true),
+		DisableApiTermination:   jsii.Bool(props.protect),
+		HttpTokens:              awsec2.HttpTokens_REQUIRED,
+		HttpPutResponseHopLimit: jsii.Number(props.metadataHops),
+	})
+	instance.Node().DefaultChild().(awscdk.CfnResource).AddPropertyDeletionOverride(jsii.String("UserData"))
+	awscdk.Tags_Of(instance).Add(jsii.String("Name"), &props.name, nil)
+	return instance, role
+}

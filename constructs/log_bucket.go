@@ -1,0 +1,38 @@
+package constructs
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// LogBucketProps configures [NewLogBucket].
+type LogBucketProps struct {
+	// RetentionDays is how long an access log is kept, in days. Required.
+	RetentionDays int
+}
+
+// LogBucket receives the access logs of load balancers and buckets. It
+// outlives its stack.
+type LogBucket struct {
+	Bucket awss3.Bucket
+}
+
+// NewLogBucket defines a LogBucket under scope.
+func NewLogBucket(scope constructs.Construct, id string, props LogBucketProps) *LogBucket {
+	scope = constructs.NewConstruct(scope, &id)
+	bucket := newPrivateBucket(scope, "Bucket", awss3.BucketProps{
+		// Load balancers deliver to buckets with S3-managed keys only.
+		// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+		LifecycleRules: &[]*awss3.LifecycleRule{{
+			Id:         jsii.String("old-logs"),
+			Expiration: awscdk.Duration_Days(jsii.Number(props.RetentionDays)),
+		}},
+	})
+	acknowledge(bucket, finding{
+		rule:   "AwsSolutions-S1",
+		reason: "This bucket is where access logs go; logging the delivery of logs would never end.",
+	})
+	return &LogBucket{Bucket: bucket}
+}

@@ -1,0 +1,19 @@
+package constructs
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// newLogGroup defines a log group that outlives its stack: logs are most
+// wanted after something went away. CloudWatch Logs encrypts every group.
+func newLogGroup(scope constructs.Construct, id string, retentionDays int) awslogs.LogGroup {
+	group := awslogs.NewLogGroup(scope, &id, &awslogs.LogGroupProps{
+		RemovalPolicy: awscdk.RemovalPolicy_RETAIN,
+	})
+	// The CDK names the allowed values; the configuration holds the number.
+	group.Node().DefaultChild().(awslogs.CfnLogGroup).SetRetentionInDays(jsii.Number(retentionDays))
+	return group
+}

@@ -1,0 +1,113 @@
+package constructs
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// RunnerProps configures [NewRunner].
+type RunnerProps struct {
+	// Network holds the host. Required.
+	Network *Network
+
+	// Root is the folder of the project, where the scripts are. Required.
+	Root string
+
+	// Region is the AWS region of the stack. Required.
+	Region string
+
+	// ImageID is the Amazon Linux image. Required.
+	ImageID string
+
+	// InstanceType is the EC2 instance type, such as "t3.large". Required.
+	InstanceType string
+
+	// RootVolumeGiB is the size of the only volume, in GiB: images, caches
+	// and build folders. Required.
+	RootVolumeGiB int
+
+	// Version is the exact GitLab Runner version. Required; a later change
+	// does not touch an installed runner.
+	Version string
+
+	// RepositoryURL is the base URL of the runner's package repositories. Required.
+	RepositoryURL string
+
+	// ArtifactBucketName and ArtifactPrefix say where jobs may upload to. Required.
+	ArtifactBucketName, ArtifactPrefix string
+
+	// Protect refuses the termination of the instance. Optional.
+	Protect bool
+}
+
+// Runner is the EC2 instance that runs pipeline jobs in Docker. It holds no
+// data worth keeping. It is apart from the server, with a role of its own,
+// because jobs run code of whoever can push.
+type Runner struct {
+	InstanceID *string
+	Role       awsiam.Role
+}
+
+// NewRunner defines a Runner under scope.
+func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner {
+	scope = constructs.NewConstruct(scope, &id)
+
+	group := awsec2.NewSecurityGroup(scope, jsii.String("SecurityGroup"), &awsec2.SecurityGroupProps{
+		Vpc:              props.Network.VPC,
+		Description:      jsii.String("GitLab Runner: nothing comes in"),
+		AllowAllOutbound: jsii.Bool(true),
+	})
+	awscdk.Tags_Of(group).Add(jsii.String("Name"), jsii.String("gitlab-runner"), nil)
+
+	instance, role := newHost(scope, hostProps{
+		network: props.Network, region: props.Region, imageID: props.ImageID, instanceType: props.InstanceType,
+		rootVolumeGiB: props.RootVolumeGiB, securityGroup: group, name: "gitlab-runner",
+		// Jobs are containers and upload with the host's role.
+		metadataHops: 2,
+		protect:      props.Protect,
+	})
+	acknowledge(grantUpload(role, props), finding{
+		rule: "AwsSolutions-IAM5",
+		appliesTo: []string{
+			"Resource::arn:<AWS::Partition>:s3:::" + props.ArtifactBucketName + "/" + props.ArtifactPrefix + "*",
+		},
+		reason: "Each application has a key of its own under this prefix; the bucket's policy and the trigger's allow-list decide what is deployed.",
+	})
+
+	document := NewScriptDocument(scope, "InstallDocument", ScriptDocumentProps{
+		Root:           props.Root,
+		Script:         "scripts/runner/install-runner.sh",
+		Description:    "Install Docker and GitLab Runner; what is installed is left as it is",
+		TimeoutSeconds: installSeconds,
+		Parameters: []ScriptParameter{
+			{"Version", "--version", "Exact GitLab Runner version", `^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`},
+			{"RepositoryUrl", "--repository-url", "Base URL of the package repositories", `^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$`},
+			{"SignalUrl", "--signal-url", "Wait condition that is told the outcome", signalURLPattern},
+		},
+	})
+	NewInstallation(scope, "Installation", InstallationProps{
+		Document:       document,
+		InstanceID:     instance.InstanceId(),
+		Parameters:     map[string]*string{"Version": &props.Version, "RepositoryUrl": &props.RepositoryURL},
+		After:          append([]constructs.IDependable{role}, props.Network.Egress...),
+		TimeoutSeconds: installSeconds,
+	})
+	return &Runner{InstanceID: instance.InstanceId(), Role: role}
+}
+
+// grantUpload lets jobs put artifacts, and nothing else: not even read them.
+func grantUpload(role awsiam.Role, props RunnerProps) awsiam.Policy {
+	return awsiam.NewPolicy(role, jsii.String("Upload"), &awsiam.PolicyProps{
+		Roles: &[]awsiam.IRole{role},
+		Statements: &[]awsiam.PolicyStatement{awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+			Sid:     jsii.String("UploadArtifacts"),
+			Actions: jsii.Strings("s3:PutObject", "s3:AbortMultipartUpload"),
+			Resources: jsii.Strings(
+				"arn:" + *awscdk.Aws_PARTITION() + ":s3:::" + props.ArtifactBucketName + "/" + props.ArtifactPrefix + "*",
+			),
+		})},
+	})
+}

@@ -1,0 +1,166 @@
+package constructs
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsssm"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// ScriptDocumentProps configures [NewScriptDocument].
+type ScriptDocumentProps struct {
+	// Root is the folder of the project, under which Script is found. Required.
+	Root string
+
+	// Script is the path of the script from Root, such as
+	// "scripts/server/install-gitlab.sh". Required.
+	Script string
+
+	// Description is shown in the Systems Manager console. Required.
+	Description string
+
+	// Parameters become the script's arguments, in this order. Optional.
+	Parameters []ScriptParameter
+
+	// TimeoutSeconds ends a run that takes longer. Required.
+	TimeoutSeconds int
+}
+
+// ScriptParameter is one parameter of a document and the script's argument
+// that it becomes.
+type ScriptParameter struct {
+	// Name is the parameter's name in the document, such as "Version". Required.
+	Name string
+
+	// Flag is the script's argument, such as "--version". Required.
+	Flag string
+
+	// Description is shown in the console. Required.
+	Description string
+
+	// Pattern is what Systems Manager lets through, anchored at both ends.
+	// Required: a parameter is text in a shell script, so the pattern is what
+	// stands between its sender and a root shell.
+	Pattern string
+}
+
+// ScriptDocument is an SSM Command document that runs one of the project's
+// scripts as root. The script's text is part of the document, so "cdk diff"
+// shows a changed line, and no host has to fetch anything first. It lives as
+// long as its stack; a change makes a new version of it.
+type ScriptDocument struct {
+	Document awsssm.CfnDocument
+	// Name is the document's name; CloudFormation makes it.
+	Name *string
+}
+
+// NewScriptDocument defines a ScriptDocument under scope.
+func NewScriptDocument(scope constructs.Construct, id string, props ScriptDocumentProps) *ScriptDocument {
+	content, err := scriptDocumentContent(props)
+	if err != nil {
+		panic("ScriptDocument " + id + ": " + err.Error())
+	}
+	document := awsssm.NewCfnDocument(scope, &id, &awsssm.CfnDocumentProps{
+		DocumentType:   jsii.String("Command"),
+		DocumentFormat: jsii.String("JSON"),
+		TargetType:     jsii.String("/AWS::EC2::Instance"),
+		// The default, Replace, would give the document a new name with each
+		// change of a script.
+		UpdateMethod: jsii.String("NewVersion"),
+		Content:      content,
+	})
+	return &ScriptDocument{Document: document, Name: document.Ref()}
+}
+
+// maxDocumentBytes is Systems Manager's limit for a document.
+// https://docs.aws.amazon.com/general/latest/gr/ssm.html
+const maxDocumentBytes = 64 * 1024
+
+// scriptDocumentContent returns the body of the document, schema 2.2.
+// https://docs.aws.amazon.com/systems-manager/latest/userguide/documents-command-ssm-plugin-reference.html
+func scriptDocumentContent(props ScriptDocumentProps) (map[string]any, error) {
+	script, err := inlineScript(props.Root, props.Script)
+	if err != nil {
+		return nil, err
+	}
+	parameters := map[string]any{}
+	arguments := make([]string, 0, len(props.Parameters))
+	for _, p := range props.Parameters {
+		if !strings.HasPrefix(p.Pattern, "^") || !strings.HasSuffix(p.Pattern, "$") {
+			return nil, fmt.Errorf("parameter %s: pattern %q is not anchored at both ends", p.Name, p.Pattern)
+		}
+		parameters[p.Name] = map[string]any{
+			"type":           "String",
+			"description":    p.Description,
+			"allowedPattern": p.Pattern,
+		}
+		arguments = append(arguments, fmt.Sprintf("%s '{{ %s }}'", p.Flag, p.Name))
+	}
+	lines := append([]string{"#!/usr/bin/env bash", "set -- " + strings.Join(arguments, " ")}, script...)
+	content := map[string]any{
+		"schemaVersion": "2.2",
+		"description":   props.Description,
+		"parameters":    parameters,
+		"mainSteps": []any{map[string]any{
+			"action": "aws:runShellScript",
+			"name":   "run",
+			"inputs": map[string]any{
+				"timeoutSeconds": fmt.Sprint(props.TimeoutSeconds),
+				"runCommand":     lines,
+			},
+		}},
+	}
+	body, err := json.Marshal(content)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > maxDocumentBytes {
+		return nil, fmt.Errorf("%s makes a document of %d bytes, and Systems Manager takes %d", props.Script, len(body), maxDocumentBytes)
+	}
+	return content, nil
+}
+
+// sourcedFile is the directive that tells shellcheck which file the next line
+// sources. It is also what tells us.
+var sourcedFile = regexp.MustCompile(`^\s*# shellcheck source=(\S+)$`)
+
+// inlineScript returns the lines of the script at path with every sourced
+// file in the place of its "source" line, and without the shebang.
+func inlineScript(root, path string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		return nil, err
+	}
+	// Systems Manager would take it for one of its own placeholders.
+	if strings.Contains(string(text), "{{") {
+		return nil, fmt.Errorf("%s contains {{", path)
+	}
+	var out []string
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	for i := 0; i < len(lines); i++ {
+		if i == 0 && strings.HasPrefix(lines[i], "#!") {
+			continue
+		}
+		match := sourcedFile.FindStringSubmatch(lines[i])
+		if match == nil {
+			out = append(out, lines[i])
+			continue
+		}
+		i++
+		if i == len(lines) || !strings.HasPrefix(strings.TrimSpace(lines[i]), "source ") {
+			return nil, fmt.Errorf("%s:%d: want a source line after %q", path, i+1, match[0])
+		}
+		sourced, err := inlineScript(root, match[1])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, sourced...)
+	}
+	return out, nil
+}

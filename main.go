@@ -1,0 +1,48 @@
+// Command gitlab-codedeploy is the CDK app: "cdk synth" runs it.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+
+	"gitlab-codedeploy/internal/config"
+	"gitlab-codedeploy/stacks"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// run is apart from main so that the deferred Close happens before os.Exit.
+func run() (err error) {
+	defer jsii.Close()
+	defer func() {
+		// The CDK reports everything by panic, a compiler's message too. The
+		// user needs the message; a trace helps only with a mistake of ours.
+		switch p := recover().(type) {
+		case nil:
+		case runtime.Error:
+			panic(p)
+		default:
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	app := awscdk.NewApp(nil)
+	// "-c env=NAME" on the command line; cdk.json holds the default.
+	environment, _ := app.Node().TryGetContext(jsii.String("env")).(string)
+	cfg, err := config.Load("config", environment)
+	if err != nil {
+		return err
+	}
+	stacks.NewGitLab(app, cfg, ".")
+	stacks.NewDeploy(app, cfg, ".")
+	app.Synth(nil)
+	return nil
+}

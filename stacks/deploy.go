@@ -1,0 +1,60 @@
+package stacks
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+
+	"gitlab-codedeploy/constructs"
+	"gitlab-codedeploy/internal/config"
+)
+
+// NewDeploy defines the stack of account B, "Deploy-<environment>": the
+// artifact bucket and the trigger of deployments. CodeDeploy's applications
+// and groups exist already and are not part of it. root is the folder of the
+// project.
+func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
+	deploy := cfg.Deploy
+	stack := newStack(app, "Deploy", deploy.Account, "Artifact bucket and deployment trigger", cfg)
+
+	// Known only once account A is deployed; "scripts/ops deploy" passes it.
+	sourceVPCEndpoint := awscdk.NewCfnParameter(stack, jsii.String("SourceVpceId"), &awscdk.CfnParameterProps{
+		Type:                  jsii.String("String"),
+		Description:           jsii.String("Account A's S3 gateway endpoint, output S3EndpointId of GitLab-" + cfg.Environment),
+		AllowedPattern:        jsii.String("^vpce-[0-9a-f]{8,17}$"),
+		ConstraintDescription: jsii.String("must be the id of a VPC endpoint, such as vpce-0123456789abcdef0"),
+	})
+
+	logs := constructs.NewLogBucket(stack, "AccessLogs", constructs.LogBucketProps{
+		RetentionDays: deploy.LogRetentionDays,
+	})
+	trigger := constructs.NewDeployTrigger(stack, "Trigger", constructs.DeployTriggerProps{
+		Root:             root,
+		BucketName:       deploy.Artifacts.BucketName,
+		Prefix:           deploy.Artifacts.Prefix,
+		DeploymentGroups: deploymentGroups(deploy),
+		LogRetentionDays: deploy.LogRetentionDays,
+	})
+	artifacts := constructs.NewArtifactBucket(stack, "Artifacts", constructs.ArtifactBucketProps{
+		Name:                deploy.Artifacts.BucketName,
+		Prefix:              deploy.Artifacts.Prefix,
+		ReplacedVersionDays: deploy.Artifacts.ReplacedVersionDays,
+		UploaderAccount:     cfg.GitLab.Account,
+		SourceVPCEndpoint:   sourceVPCEndpoint.ValueAsString(),
+		Notify:              trigger.Queue,
+		AccessLogs:          logs.Bucket,
+	})
+
+	output(stack, "ArtifactBucketName", artifacts.Bucket.BucketName(), "Bucket that jobs upload to")
+	output(stack, "QueueUrl", trigger.Queue.QueueUrl(), "Queue of uploaded artifacts")
+	output(stack, "DeadLetterQueueUrl", trigger.DeadLetterQueue.QueueUrl(), "Queue of artifacts that could not be deployed")
+	output(stack, "TriggerFunctionName", trigger.Function.FunctionName(), "Function that starts deployments")
+	return stack
+}
+
+func deploymentGroups(deploy config.Deploy) []constructs.DeploymentGroup {
+	groups := make([]constructs.DeploymentGroup, 0, len(deploy.DeploymentGroups))
+	for _, g := range deploy.DeploymentGroups {
+		groups = append(groups, constructs.DeploymentGroup(g))
+	}
+	return groups
+}

@@ -1,0 +1,88 @@
+// Package stacks maps a configuration onto constructs: one stack an account.
+package stacks
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+
+	"gitlab-codedeploy/constructs"
+	"gitlab-codedeploy/internal/config"
+)
+
+// NewGitLab defines the stack of account A, "GitLab-<environment>": the
+// network, the GitLab server behind its load balancer, and the runner. root
+// is the folder of the project.
+func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
+	gitlab := cfg.GitLab
+	stack := newStack(app, "GitLab", gitlab.Account, "GitLab server, load balancer and runner", cfg)
+
+	logs := constructs.NewLogBucket(stack, "AccessLogs", constructs.LogBucketProps{
+		RetentionDays: gitlab.LogRetentionDays,
+	})
+	backups := constructs.NewBackupBucket(stack, "Backups", constructs.BackupBucketProps{
+		AccessLogs: logs.Bucket,
+	})
+	network := constructs.NewNetwork(stack, "Network", constructs.NetworkProps{
+		CIDR:              gitlab.Network.VPCCIDR,
+		Zones:             gitlab.Network.Zones,
+		PublicSubnetCIDRs: gitlab.Network.PublicSubnets,
+		GitLabSubnetCIDR:  gitlab.Network.GitLabSubnet,
+		LogRetentionDays:  gitlab.LogRetentionDays,
+	})
+	server := constructs.NewGitLabServer(stack, "Server", constructs.GitLabServerProps{
+		Network:       network,
+		Root:          root,
+		Region:        cfg.Region,
+		ImageID:       gitlab.Server.ImageID,
+		InstanceType:  gitlab.Server.InstanceType,
+		RootVolumeGiB: gitlab.Server.RootVolumeGiB,
+		DataVolumeGiB: gitlab.Server.DataVolumeGiB,
+		Version:       gitlab.Server.Version,
+		Edition:       gitlab.Server.Edition,
+		RepositoryURL: gitlab.Server.PackageRepositoryURL,
+		ExternalURL:   "https://" + gitlab.LoadBalancer.DomainName,
+		Protect:       cfg.TerminationProtection,
+	})
+	balancer := constructs.NewLoadBalancer(stack, "LoadBalancer", loadBalancerProps(cfg, network, server, logs))
+	runner := constructs.NewRunner(stack, "Runner", constructs.RunnerProps{
+		Network:            network,
+		Root:               root,
+		Region:             cfg.Region,
+		ImageID:            gitlab.Runner.ImageID,
+		InstanceType:       gitlab.Runner.InstanceType,
+		RootVolumeGiB:      gitlab.Runner.RootVolumeGiB,
+		Version:            gitlab.Runner.Version,
+		RepositoryURL:      gitlab.Runner.PackageRepositoryURL,
+		ArtifactBucketName: cfg.Deploy.Artifacts.BucketName,
+		ArtifactPrefix:     cfg.Deploy.Artifacts.Prefix,
+		Protect:            cfg.TerminationProtection,
+	})
+
+	output(stack, "VpcId", network.VPC.VpcId(), "VPC of GitLab")
+	output(stack, "S3EndpointId", network.S3Endpoint.VpcEndpointId(), "S3 endpoint that uploads come through; account B's stack needs it")
+	output(stack, "ServerInstanceId", server.InstanceID, "GitLab server, for Session Manager")
+	output(stack, "RunnerInstanceId", runner.InstanceID, "Runner host, for Session Manager")
+	output(stack, "RunnerRoleArn", runner.Role.RoleArn(), "Role that jobs upload with")
+	output(stack, "RootPasswordSecretArn", server.RootPassword.SecretArn(), "Secret with the first password of GitLab's root user")
+	output(stack, "LoadBalancerDnsName", balancer.DNSName, "What the domain name has to point at")
+	output(stack, "Url", jsii.String("https://"+gitlab.LoadBalancer.DomainName), "GitLab's address")
+	output(stack, "BackupBucketName", backups.Bucket.BucketName(), "Bucket of GitLab's backups")
+	return stack
+}
+
+func loadBalancerProps(cfg config.Config, network *constructs.Network, server *constructs.GitLabServer, logs *constructs.LogBucket) constructs.LoadBalancerProps {
+	balancer := cfg.GitLab.LoadBalancer
+	props := constructs.LoadBalancerProps{
+		Network:        network,
+		Server:         server,
+		AllowedRanges:  balancer.AllowedRanges,
+		DomainName:     balancer.DomainName,
+		CertificateARN: balancer.CertificateARN,
+		AccessLogs:     logs.Bucket,
+		Protect:        cfg.TerminationProtection,
+	}
+	if zone := balancer.HostedZone; zone != nil {
+		props.HostedZoneID, props.HostedZoneName = zone.ID, zone.Name
+	}
+	return props
+}
