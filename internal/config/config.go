@@ -1,106 +1,209 @@
 // Package config loads the settings of one environment from config/<environment>.yaml.
+//
+// It is plain data: it knows the rules of AWS and GitLab that can be checked without asking either of them, and
+// nothing of their APIs or of the CDK. A file that loads is one that both stacks can be made from.
+//
+// Loading is strict and reports everything that is wrong in one go, a line for each problem:
+//
+//	config/staging.yaml:12: gitlab.network.vpcCidr: got "10.0.0.0/8", want a range from /16 to /28
+//
+// The work goes in three steps, a file for each: parse.go makes a tree of the text, decode.go fits the tree to the
+// types below (keys, types, defaults), validate.go checks the values that fitted. A value has at most one problem:
+// what is missing or of the wrong type is not checked any further.
+//
+// The tags of the fields drive decode.go: `yaml` is the key, `default` its value when it is left out, and
+// ",omitempty" marks a key that may be left out without a default. Every other key is required.
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/goccy/go-yaml"
+	"regexp"
+	"strings"
 )
 
-// Config is one environment: a GitLab in account A and the deployment of what it builds in account B.
+// Config is one environment: a GitLab in account A, and in account B what deploys the artifacts built there.
 type Config struct {
-	Environment           string `yaml:"environment"`
-	Region                string `yaml:"region"`
-	TerminationProtection bool   `yaml:"terminationProtection"`
+	// Environment is the name of the file without ".yaml"; it ends the names of both stacks.
+	// A lower-case letter, then up to 19 lower-case letters, digits and hyphens.
+	Environment string `yaml:"environment"`
+	// Region holds both stacks, such as "ap-northeast-1": one for both accounts, because the S3 gateway endpoint of
+	// account A reaches only buckets of its own Region.
+	// https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-s3.html
+	Region string `yaml:"region"`
+	// TerminationProtection makes CloudFormation refuse to delete either stack.
+	TerminationProtection bool   `yaml:"terminationProtection" default:"true"`
 	GitLab                GitLab `yaml:"gitlab"`
 	Deploy                Deploy `yaml:"deploy"`
 }
 
-// GitLab is account A.
+// GitLab configures account A: network, load balancer, GitLab server and runner host.
 type GitLab struct {
-	Account          string       `yaml:"account"`
-	Network          Network      `yaml:"network"`
-	LoadBalancer     LoadBalancer `yaml:"loadBalancer"`
-	Server           Server       `yaml:"server"`
-	Runner           Runner       `yaml:"runner"`
-	LogRetentionDays int          `yaml:"logRetentionDays"`
+	// Account is the 12-digit id of account A. A string, because an id may begin with zeros.
+	Account      string       `yaml:"account"`
+	Network      Network      `yaml:"network"`
+	LoadBalancer LoadBalancer `yaml:"loadBalancer"`
+	Server       Server       `yaml:"server"`
+	Runner       Runner       `yaml:"runner"`
+	// LogRetentionDays is how long the VPC's flow logs are kept: one of the values that CloudWatch Logs takes.
+	LogRetentionDays int `yaml:"logRetentionDays" default:"365"`
 }
 
-// Network is the VPC of account A.
+// Network is the VPC of account A. All ranges are canonical IPv4 CIDR blocks; the subnets do not overlap.
 type Network struct {
-	VPCCIDR       string   `yaml:"vpcCidr"`
-	Zones         []string `yaml:"zones"`
+	// VPCCIDR is a private range from /16 to /28.
+	VPCCIDR string `yaml:"vpcCidr"`
+	// Zones are two different availability zones of the region: an ALB needs two.
+	Zones []string `yaml:"zones"`
+	// PublicSubnets, one for each zone in that order, hold the ALB and the NAT gateway; /27 or larger.
 	PublicSubnets []string `yaml:"publicSubnets"`
-	GitLabSubnet  string   `yaml:"gitlabSubnet"`
+	// GitLabSubnet is the private subnet, in the first zone, of server, runner and interface endpoints; /28 or larger.
+	GitLabSubnet string `yaml:"gitlabSubnet"`
 }
 
-// LoadBalancer is the public entry to GitLab.
+// LoadBalancer is the public way in to GitLab.
 type LoadBalancer struct {
-	AllowedRanges  []string    `yaml:"allowedRanges"`
-	DomainName     string      `yaml:"domainName"`
-	CertificateARN string      `yaml:"certificateArn"`
-	HostedZone     *HostedZone `yaml:"hostedZone"`
+	// AllowedRanges may reach ports 80 and 443: one to 29 IPv4 CIDR blocks.
+	AllowedRanges []string `yaml:"allowedRanges"`
+	// DomainName is the host name in GitLab's URL.
+	DomainName string `yaml:"domainName"`
+	// CertificateARN is an ACM certificate of account A and the region; "" when HostedZone is set.
+	CertificateARN string `yaml:"certificateArn,omitempty"`
+	// HostedZone makes the stack create and renew the certificate and point DomainName at the load balancer;
+	// nil when CertificateARN is set.
+	HostedZone *HostedZone `yaml:"hostedZone,omitempty"`
 }
 
 // HostedZone is a public Route 53 zone of account A.
 type HostedZone struct {
-	ID   string `yaml:"id"`
+	// ID is the zone's id without "/hostedzone/".
+	ID string `yaml:"id"`
+	// Name is the zone's domain name without the dot at its end; DomainName lies in it.
 	Name string `yaml:"name"`
 }
 
 // Server is the GitLab host.
 type Server struct {
-	Version              string `yaml:"version"`
-	Edition              string `yaml:"edition"`
-	ImageID              string `yaml:"imageId"`
-	InstanceType         string `yaml:"instanceType"`
-	RootVolumeGiB        int    `yaml:"rootVolumeGiB"`
-	DataVolumeGiB        int    `yaml:"dataVolumeGiB"`
-	PackageRepositoryURL string `yaml:"packageRepositoryUrl"`
+	// Version is the exact GitLab version to install, as X.Y.Z.
+	Version string `yaml:"version"`
+	// Edition is "ce" or "ee"; a backup can only be restored on the edition that made it.
+	Edition string `yaml:"edition" default:"ce"`
+	// ImageID is an Amazon Linux 2 image. It is fixed here so that a newer image never replaces the server.
+	ImageID string `yaml:"imageId"`
+	// InstanceType has the processor architecture of the image.
+	InstanceType string `yaml:"instanceType"`
+	// RootVolumeGiB is the size of the system's gp3 volume in GiB.
+	RootVolumeGiB int `yaml:"rootVolumeGiB" default:"30"`
+	// DataVolumeGiB is the size of the gp3 volume with everything GitLab stores, in GiB; it can grow, never shrink.
+	DataVolumeGiB int `yaml:"dataVolumeGiB" default:"200"`
+	// PackageRepositoryURL is the https base URL below which the repositories gitlab-ce and gitlab-ee lie.
+	PackageRepositoryURL string `yaml:"packageRepositoryUrl" default:"https://packages.gitlab.com/gitlab"`
 }
 
 // Runner is the host that runs CI jobs.
 type Runner struct {
-	Version              string `yaml:"version"`
-	ImageID              string `yaml:"imageId"`
-	InstanceType         string `yaml:"instanceType"`
-	RootVolumeGiB        int    `yaml:"rootVolumeGiB"`
-	PackageRepositoryURL string `yaml:"packageRepositoryUrl"`
+	// Version is the exact GitLab Runner version to install, as X.Y.Z; X.Y is the server's.
+	Version string `yaml:"version"`
+	// ImageID is an Amazon Linux 2 image.
+	ImageID string `yaml:"imageId"`
+	// InstanceType has the processor architecture of the image.
+	InstanceType string `yaml:"instanceType"`
+	// RootVolumeGiB is the size of the only volume, with Docker's images and the jobs' files, in GiB.
+	RootVolumeGiB int `yaml:"rootVolumeGiB" default:"100"`
+	// PackageRepositoryURL is the https base URL below which the repository gitlab-runner lies.
+	PackageRepositoryURL string `yaml:"packageRepositoryUrl" default:"https://packages.gitlab.com/runner"`
 }
 
-// Deploy is account B.
+// Deploy configures account B: the artifact bucket and what starts deployments from it.
 type Deploy struct {
-	Account          string            `yaml:"account"`
-	Artifacts        Artifacts         `yaml:"artifacts"`
-	LogRetentionDays int               `yaml:"logRetentionDays"`
+	// Account is the 12-digit id of account B, another one than GitLab's.
+	Account   string    `yaml:"account"`
+	Artifacts Artifacts `yaml:"artifacts"`
+	// LogRetentionDays is how long the trigger's log is kept: one of the values that CloudWatch Logs takes.
+	LogRetentionDays int `yaml:"logRetentionDays" default:"365"`
+	// DeploymentGroups is the allow-list: artifacts that name any other pair are rejected. At least one.
 	DeploymentGroups []DeploymentGroup `yaml:"deploymentGroups"`
 }
 
-// Artifacts is the bucket that takes what the jobs upload.
+// Artifacts is the bucket that jobs upload to.
 type Artifacts struct {
-	BucketName          string `yaml:"bucketName"`
-	Prefix              string `yaml:"prefix"`
-	ReplacedVersionDays int    `yaml:"replacedVersionDays"`
+	// BucketName is unique in all of AWS and has no dots.
+	BucketName string `yaml:"bucketName"`
+	// Prefix begins the keys that start deployments. It ends with "/" and lies apart from "deployments/",
+	// where the state of each deployment is written.
+	Prefix string `yaml:"prefix" default:"artifacts/"`
+	// ReplacedVersionDays is how many days the earlier versions of an object are kept.
+	ReplacedVersionDays int `yaml:"replacedVersionDays" default:"90"`
 }
 
-// DeploymentGroup names an existing CodeDeploy group that may be deployed to.
+// DeploymentGroup names one existing blue/green deployment group of CodeDeploy in account B.
 type DeploymentGroup struct {
 	Application     string `yaml:"application"`
 	DeploymentGroup string `yaml:"deploymentGroup"`
 }
 
-// Load reads dir/<environment>.yaml.
+// maxBytes bounds a file; a thousand deployment groups with names of full length take half of it.
+const maxBytes = 512 << 10
+
+var environmentName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,19}$`)
+
+// Load reads dir/<environment>.yaml, fills in the defaults and checks every value.
+//
+// The error of a file that is not right has one line for each problem, in the order of the file. An environment
+// without a file is answered with those that there are; environment may come from outside and never leaves dir.
 func Load(dir, environment string) (Config, error) {
 	file := filepath.Join(dir, environment+".yaml")
-	text, err := os.ReadFile(file)
+	if !environmentName.MatchString(environment) || !isFile(file) {
+		return Config{}, unknownEnvironment(dir, environment)
+	}
+	f, err := os.Open(file)
 	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	return load(file, environment, text)
+}
+
+func load(file, environment string, text []byte) (Config, error) {
+	d := newDocument(file)
+	if root := d.parse(text); root != nil {
+		d.decode(root)
+		d.validate(environment)
+	}
+	if err := d.err(); err != nil {
 		return Config{}, err
 	}
-	var config Config
-	if err := yaml.UnmarshalWithOptions(text, &config, yaml.Strict()); err != nil {
-		return Config{}, fmt.Errorf("%s: %w", file, err)
+	return d.config, nil
+}
+
+func unknownEnvironment(dir, environment string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list environments: %w", err)
 	}
-	return config, nil
+	var names []string
+	for _, entry := range entries {
+		name, isYAML := strings.CutSuffix(entry.Name(), ".yaml")
+		if isYAML && environmentName.MatchString(name) && isFile(filepath.Join(dir, entry.Name())) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("environment: got %s, but there are none: want a file <environment>.yaml in %s", quote(environment), dir)
+	}
+	return fmt.Errorf("environment: got %s, want one of %s (the .yaml files in %s)", quote(environment), strings.Join(names, ", "), dir)
+}
+
+// isFile keeps Load from waiting for ever on a pipe of that name.
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
