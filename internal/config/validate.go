@@ -1,0 +1,181 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// rule answers what a value should be, or "" when it is right.
+type rule[T any] func(value T) (want string)
+
+// check applies a rule to a value that is sound so far, and answers whether it still is.
+func check[T any](d *document, value *T, follow rule[T]) bool {
+	if !d.sound(value) {
+		return false
+	}
+	want := follow(*value)
+	if want != "" {
+		d.refuse(value, gotValue(*value), want)
+	}
+	return want == ""
+}
+
+func checkEach[T any](d *document, values []T, follow rule[T]) {
+	for i := range values {
+		check(d, &values[i], follow)
+	}
+}
+
+func gotValue(value any) string {
+	if text, ok := value.(string); ok {
+		return quote(text)
+	}
+	return fmt.Sprint(value)
+}
+
+func matches(pattern, want string) rule[string] {
+	re := regexp.MustCompile(`^(?:` + pattern + `)$`)
+	return func(value string) string {
+		if re.MatchString(value) {
+			return ""
+		}
+		return want
+	}
+}
+
+func between(least, most int, unit string) rule[int] {
+	return func(value int) string {
+		if least <= value && value <= most {
+			return ""
+		}
+		return fmt.Sprintf("%d to %d %s", least, most, unit)
+	}
+}
+
+func oneOf[T comparable](allowed ...T) rule[T] {
+	return func(value T) string {
+		if slices.Contains(allowed, value) {
+			return ""
+		}
+		var names []string
+		for _, a := range allowed {
+			names = append(names, fmt.Sprint(a))
+		}
+		return "one of " + strings.Join(names, ", ")
+	}
+}
+
+var (
+	accountID    = matches(`[0-9]{12}`, "12 digits")
+	regionName   = matches(`[a-z]{2}(-[a-z]+)+-[0-9]`, "the name of a region such as ap-northeast-1")
+	imageID      = matches(`ami-([0-9a-f]{8}|[0-9a-f]{17})`, "the id of an image: ami- and 17 (or 8) hexadecimal digits")
+	instanceType = matches(`[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal(-[0-9]+xl)?)`,
+		"an instance type such as m5.xlarge")
+	// It ends up in a package manager's configuration and in arguments of scripts, so no other characters.
+	repositoryURL = matches(`https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*`,
+		"an https URL of host and path, without a / at its end")
+
+	// The image's snapshot has 8 GiB, and a volume cannot be smaller; gp3's limit of old, 16 TiB, works everywhere.
+	// https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
+	rootVolume = between(8, 16384, "GiB")
+	dataVolume = between(10, 16384, "GiB")
+
+	// https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+	logRetention = oneOf(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+)
+
+// validate checks every value, and the values against each other.
+func (d *document) validate(environment string) {
+	c := &d.config
+	check(d, &c.Environment, func(name string) string {
+		if name == environment {
+			return ""
+		}
+		return quote(environment) + ": it must be the name of the file"
+	})
+	check(d, &c.Region, regionName)
+
+	check(d, &c.GitLab.Account, accountID)
+	d.validateNetwork(&c.GitLab.Network)
+	d.validateLoadBalancer(&c.GitLab.LoadBalancer)
+	d.validateHosts(&c.GitLab.Server, &c.GitLab.Runner)
+	d.refuseExposed(&c.GitLab)
+	check(d, &c.GitLab.LogRetentionDays, logRetention)
+
+	d.validateDeploy(&c.Deploy)
+}
+
+func (d *document) validateHosts(server *Server, runner *Runner) {
+	check(d, &server.Version, gitlabVersion)
+	check(d, &server.Edition, oneOf("ce", "ee"))
+	check(d, &server.ImageID, imageID)
+	check(d, &server.InstanceType, instanceType)
+	check(d, &server.RootVolumeGiB, rootVolume)
+	check(d, &server.DataVolumeGiB, dataVolume)
+	check(d, &server.PackageRepositoryURL, repositoryURL)
+
+	check(d, &runner.Version, runnerVersion)
+	check(d, &runner.ImageID, imageID)
+	check(d, &runner.InstanceType, instanceType)
+	check(d, &runner.RootVolumeGiB, rootVolume)
+	check(d, &runner.PackageRepositoryURL, repositoryURL)
+
+	// https://docs.gitlab.com/runner/#gitlab-runner-versions
+	if d.sound(&server.Version, &runner.Version) {
+		s, r := parseVersion(server.Version), parseVersion(runner.Version)
+		if !slices.Equal(s[:2], r[:2]) {
+			d.refuse(&runner.Version, quote(runner.Version),
+				fmt.Sprintf("%d.%d.x: the runner's major.minor is that of gitlab.server.version", s[0], s[1]))
+		}
+	}
+}
+
+const versionPattern = `(0|[1-9][0-9]?)\.(0|[1-9][0-9]?)\.(0|[1-9][0-9]?)`
+
+var (
+	gitlabVersion = matches(versionPattern, "an exact GitLab version X.Y.Z such as 13.10.2")
+	runnerVersion = matches(versionPattern, "an exact GitLab Runner version X.Y.Z such as 13.10.0")
+)
+
+// parseVersion takes a text that follows versionPattern.
+func parseVersion(text string) []int {
+	var version []int
+	for part := range strings.SplitSeq(text, ".") {
+		n, _ := strconv.Atoi(part)
+		version = append(version, n)
+	}
+	return version
+}
+
+// canBeTakenOver tells whether a GitLab has CVE-2021-22205: who reaches it can run commands on it without a login.
+// Fixed in 13.10.3, 13.9.6 and 13.8.8. Versions before 11.9 do not have this one, and are no safer to show to the world.
+// https://about.gitlab.com/releases/2021/04/14/security-release-gitlab-13-10-3-released/
+func canBeTakenOver(version []int) bool {
+	fixed := []int{13, 10, 3}
+	if version[0] == 13 {
+		switch version[1] {
+		case 8:
+			fixed = []int{13, 8, 8}
+		case 9:
+			fixed = []int{13, 9, 6}
+		}
+	}
+	return slices.Compare(version, fixed) < 0
+}
+
+// refuseExposed keeps a GitLab that anybody can take over from being open to everybody.
+func (d *document) refuseExposed(g *GitLab) {
+	if !d.sound(&g.Server.Version) || !canBeTakenOver(parseVersion(g.Server.Version)) {
+		return
+	}
+	ranges := g.LoadBalancer.AllowedRanges
+	for i := range ranges {
+		if d.sound(&ranges[i]) && isWorld(ranges[i]) {
+			d.refuse(&ranges[i], fmt.Sprintf("%s with GitLab %s", quote(ranges[i]), g.Server.Version),
+				"ranges of /8 or smaller until GitLab is 13.10.3 or later: anybody who reaches an earlier one can take it over without a login (CVE-2021-22205)")
+		}
+	}
+}
