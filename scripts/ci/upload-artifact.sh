@@ -1,0 +1,772 @@
+#!/usr/bin/env bash
+#/ Usage: upload-artifact.sh --bucket NAME --application NAME --deployment-group NAME
+#/                           [--source DIR] [--key KEY] [--exclude PATTERN]... [--dry-run]
+#/
+#/ Packs a folder as a CodeDeploy bundle (a gzip-compressed tar with appspec.yml
+#/ at its root) and puts it into the artifact bucket, which starts a blue/green
+#/ deployment. This file is all there is: copy it into any repository.
+#/
+#/ OPTIONS, and the variable that each one takes the place of:
+#/   --bucket NAME            ARTIFACT_BUCKET        Artifact bucket.
+#/   --application NAME       APPLICATION_NAME       CodeDeploy application.
+#/   --deployment-group NAME  DEPLOYMENT_GROUP_NAME  Its blue/green deployment group.
+#/   --source DIR             DEPLOY_SOURCE          Folder to pack. Default: .
+#/   --key KEY                ARTIFACT_KEY           Object key; ends in .gz, .tgz or .tar.gz.
+#/                            Default: artifacts/<application>/artifact.gz
+#/   --exclude PATTERN        What tar leaves out, besides .git. Repeatable.
+#/   --dry-run                Check and pack, send nothing. Needs no AWS CLI.
+#/   -h, --help               Show this message.
+#/
+#/ Variables without an option:
+#/   ARTIFACT_PREFIX      What keys begin with; the bucket refuses others. Default: artifacts/
+#/   ARTIFACT_PART_BYTES  Size of a part, and the largest artifact that is sent
+#/                        whole. Default: 100000000; it grows by itself when more
+#/                        than 10,000 parts would be needed. Only tests change it.
+#/   TMPDIR               Holds the compressed artifact until it is sent.
+#/
+#/ Prints one line of JSON on stdout; progress goes to stderr:
+#/   {"uploadId","bucket","key","versionId","eTag","sha256","size","application","deploymentGroup"}
+#/ sha256 is that of the whole artifact in hex, size is in bytes, versionId is
+#/ null in a bucket without versions. A dry run adds "dryRun":true, with
+#/ versionId and eTag null.
+#/
+#/ Exit codes: 0 uploaded. 1 S3 refused, the transfer or the packing failed; what
+#/ was begun is taken back. 2 wrong use or wrong content; nothing was sent.
+
+set -Eeuo pipefail
+
+# Ranges such as [a-z] mean ASCII only in this locale.
+export LC_ALL=C
+# The AWS CLI v2 would open a pager on a terminal.
+export AWS_PAGER=''
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+readonly MAX_PARTS=10000 MAX_PART_BYTES=5000000000
+# Each part in flight is a process of the AWS CLI of about 80 MB.
+readonly PARALLEL_PARTS=4
+
+main() {
+  trap unexpected ERR
+  parse_arguments "$@"
+  check_arguments
+  check_tools
+  check_source
+  check_appspec
+
+  work=$(mktemp -d)
+  multipart_id='' packer=''
+  trap on_exit EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+
+  pack
+  describe
+  version_id='' etag=''
+  if [[ $dry_run == true ]]; then
+    log "dry run: would send ${#parts[@]} part(s), $size bytes, to s3://$bucket/$key with metadata $metadata"
+  elif ((${#parts[@]} == 1)); then
+    send_whole
+  else
+    send_parts
+  fi
+  print_result
+}
+
+log() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
+
+die() {
+  log "error: $*"
+  exit 1
+}
+
+bad_usage() {
+  log "error: $* (see --help)"
+  exit 2
+}
+
+bad_content() {
+  log "error: $*; nothing was uploaded"
+  exit 2
+}
+
+# unexpected keeps a stray exit status of some command from looking like ours.
+unexpected() {
+  log "error: line ${BASH_LINENO[0]} of upload-artifact.sh failed"
+  exit 1
+}
+
+usage() { sed -n 's|^#/ \{0,1\}||p' "${BASH_SOURCE[0]}"; }
+
+parse_arguments() {
+  bucket=${ARTIFACT_BUCKET:-}
+  application=${APPLICATION_NAME:-}
+  deployment_group=${DEPLOYMENT_GROUP_NAME:-}
+  source_dir=${DEPLOY_SOURCE:-.}
+  key=${ARTIFACT_KEY:-}
+  prefix=${ARTIFACT_PREFIX:-artifacts/}
+  part_bytes=${ARTIFACT_PART_BYTES:-100000000}
+  dry_run=false
+  excludes=(--exclude=.git)
+  patterns=0
+  while (($#)); do
+    case $1 in
+      --bucket | --application | --deployment-group | --source | --key | --exclude)
+        [[ -n ${2:-} ]] || bad_usage "$1 needs a value"
+        ;;
+    esac
+    case $1 in
+      --bucket) bucket=$2 ;;
+      --application) application=$2 ;;
+      --deployment-group) deployment_group=$2 ;;
+      --source) source_dir=$2 ;;
+      --key) key=$2 ;;
+      --exclude) excludes+=("--exclude=$2") patterns=$((patterns + 1)) ;;
+      --dry-run)
+        dry_run=true
+        shift
+        continue
+        ;;
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      *) bad_usage "unknown argument: $1" ;;
+    esac
+    shift 2
+  done
+}
+
+check_arguments() {
+  [[ -n $bucket ]] || bad_usage "--bucket or ARTIFACT_BUCKET is required"
+  [[ -n $application ]] || bad_usage "--application or APPLICATION_NAME is required"
+  [[ -n $deployment_group ]] || bad_usage "--deployment-group or DEPLOYMENT_GROUP_NAME is required"
+
+  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+  [[ $bucket =~ ^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$ && $bucket != *..* && ! $bucket =~ ^[0-9]+(\.[0-9]+){3}$ ]] ||
+    bad_usage "bucket: got '$bucket', want 3 to 63 of a-z 0-9 . - and not an IP address"
+
+  # https://docs.aws.amazon.com/codedeploy/latest/userguide/limits.html
+  local name_pattern='^[A-Za-z0-9._+=,@-]{1,100}$'
+  [[ $application =~ $name_pattern ]] ||
+    bad_usage "application: got '$application', want 1 to 100 of A-Z a-z 0-9 . _ + = , @ -"
+  [[ $deployment_group =~ $name_pattern ]] ||
+    bad_usage "deployment group: got '$deployment_group', want 1 to 100 of A-Z a-z 0-9 . _ + = , @ -"
+
+  [[ $prefix =~ ^[A-Za-z0-9][A-Za-z0-9._/-]*/$ ]] ||
+    bad_usage "ARTIFACT_PREFIX: got '$prefix', want a folder such as artifacts/"
+  key=${key:-$prefix$application/artifact.gz}
+  [[ $key == "$prefix"?* ]] ||
+    bad_usage "key: got '$key', want one under $prefix, which is all that the bucket takes"
+  [[ $key =~ ^[A-Za-z0-9._+=,@/-]{1,1024}$ && /$key/ != *//* && /$key/ != */./* && /$key/ != */../* ]] ||
+    bad_usage "key: got '$key', want up to 1,024 of A-Z a-z 0-9 . _ + = , @ - / without empty, . or .. steps"
+  # The suffix is what tells the deployment's side that this is a tar in gzip.
+  [[ $key =~ [^/]\.(gz|tgz)$ ]] ||
+    bad_usage "key: got '$key', want one that ends in .gz, .tgz or .tar.gz"
+
+  [[ $part_bytes =~ ^[1-9][0-9]{0,9}$ && $part_bytes -le $MAX_PART_BYTES ]] ||
+    bad_usage "ARTIFACT_PART_BYTES: got '$part_bytes', want 1 to $MAX_PART_BYTES"
+}
+
+check_tools() {
+  local tool missing=''
+  local -a tools=(tar split sha256sum md5sum base64 readlink mktemp du wc)
+  [[ $dry_run == true ]] || tools+=(aws)
+  compressor=pigz
+  command -v pigz >/dev/null || {
+    compressor=gzip
+    tools+=(gzip)
+  }
+  for tool in "${tools[@]}"; do
+    command -v "$tool" >/dev/null || missing+=" $tool"
+  done
+  [[ -z $missing ]] ||
+    bad_usage "not installed here:$missing; the job's image needs bash, coreutils, tar, gzip and the AWS CLI"
+  [[ $dry_run == true ]] || choose_checksum
+}
+
+# choose_checksum: S3 has kept SHA-256 since February 2022. An older CLI has no
+# option for it; then Content-MD5 guards the way and the ETag is its proof.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+choose_checksum() {
+  local version
+  version=$(aws --version 2>&1) || die "aws does not run here: $version"
+  [[ $version =~ aws-cli/([0-9]+)\.([0-9]+)\.([0-9]+) ]] || die "aws --version: got '$version', want aws-cli/..."
+  local -i release=$((BASH_REMATCH[1] * 1000000 + BASH_REMATCH[2] * 1000 + BASH_REMATCH[3]))
+  checksum=md5
+  if ((release >= 2005000 || (release >= 1022062 && release < 2000000))); then
+    checksum=sha256
+  fi
+}
+
+check_source() {
+  [[ -d $source_dir ]] || bad_usage "source: there is no folder '$source_dir' in $PWD"
+  root=$(cd -- "$source_dir" && pwd -P) || bad_usage "source: cannot enter '$source_dir'"
+  [[ $root != / ]] || bad_usage "source: / is not a folder to deploy"
+  local hint=''
+  if [[ ! -f $root/appspec.yml ]]; then
+    [[ ! -e $root/appspec.yaml ]] || hint=" (appspec.yaml is there: rename it)"
+    bad_content "no appspec.yml at the root of $source_dir$hint"
+  fi
+}
+
+# check_appspec reads the YAML that an AppSpec file for EC2 consists of, line by
+# line: block mappings and lists, plain and quoted text, {one: line} mappings.
+# What it cannot read, it refuses: a guess would only fail later, on an instance.
+# https://docs.aws.amazon.com/codedeploy/latest/userguide/reference-appspec-file-structure.html
+check_appspec() {
+  local line rest problem number=0 top=-1 indent dash section='' event=''
+  local item_dash=-1 item_line=0 item_keys='' seen=' '
+  problems=() named=0 other_platform=false
+
+  while IFS= read -r line || [[ -n $line ]]; do
+    number=$((number + 1))
+    line=${line%$'\r'}
+    [[ $number -gt 1 ]] || line=${line#$'\xef\xbb\xbf'}
+    [[ ! $line =~ ^[[:space:]]*(#.*)?$ ]] || continue
+    if [[ $top -lt 0 && $line =~ ^(%.*|---([[:space:]]+#.*|[[:space:]]*))$ ]]; then
+      continue
+    elif [[ $line =~ ^(---|\.\.\.)([[:space:]]|$) ]]; then
+      break
+    fi
+    if [[ $line =~ ^\ *$'\t' ]]; then
+      report "a tab in the indentation; YAML wants spaces"
+      continue
+    fi
+
+    rest=${line#"${line%%[! ]*}"}
+    indent=$((${#line} - ${#rest}))
+    dash=-1
+    if [[ $rest == - || $rest == -[[:space:]]* ]]; then
+      dash=$indent
+      rest=${rest#-}
+      rest=${rest#"${rest%%[![:space:]]*}"}
+      indent=$((${#line} - ${#rest}))
+      [[ $rest != '#'* ]] || rest=''
+    fi
+    [[ $top -ge 0 ]] || top=$indent
+
+    if [[ $dash -lt 0 && $indent -le $top ]]; then
+      end_item
+      event=''
+      begin_section
+    elif [[ $section != files && $section != hooks ]]; then
+      continue
+    elif [[ $dash -ge 0 ]]; then
+      end_item
+      [[ $section == files || -n $event ]] || report "a list where hooks has lifecycle events such as AfterInstall:"
+      item_dash=$dash item_line=$number item_keys=' '
+      [[ -z $rest ]] || read_entry
+    elif [[ $item_dash -ge 0 && $indent -gt $item_dash ]]; then
+      read_entry
+    elif [[ $section == files ]]; then
+      report "files is a list: begin each entry with '- source:'"
+    else
+      end_item
+      begin_event
+    fi
+  done <"$root/appspec.yml"
+  end_item
+
+  [[ $other_platform == false ]] ||
+    bad_content "appspec.yml has Resources: it is for Amazon ECS or Lambda, and a bundle of files deploys to EC2"
+  number=0
+  [[ $seen == *' version '* ]] || report "version is missing, want 0.0"
+  [[ $seen == *' os '* ]] || report "os is missing, want linux"
+  check_not_excluded "appspec.yml"
+  if ((${#problems[@]})); then
+    for problem in "${problems[@]}"; do
+      log "error: $problem"
+    done
+    bad_content "$source_dir/appspec.yml is not right"
+  fi
+  log "appspec.yml names $named path(s), all there"
+}
+
+# report notes a problem of the line that is being read; all are shown at once.
+report() {
+  if ((number)); then
+    problems+=("appspec.yml:$number: $*")
+  else
+    problems+=("appspec.yml: $*")
+  fi
+}
+
+begin_section() {
+  if ! split_entry "$rest"; then
+    section=''
+    report "'$rest' is not understood, want 'key: value'"
+    return
+  fi
+  section=$entry_key
+  [[ $seen != *" $section "* ]] || report "$section stands there twice"
+  seen+="$section "
+  case $section in
+    version)
+      # The agent compares with the number: "0.0" in quotes is another value.
+      [[ $entry_value =~ ^0(\.0+)?$ && $entry_kind == plain ]] || report "version: got $rest, want 0.0 without quotes"
+      ;;
+    os)
+      # https://docs.aws.amazon.com/codedeploy/latest/userguide/deployments-create-cli.html
+      [[ $entry_value != windows ]] || {
+        report "os: windows: CodeDeploy unpacks no tar archives on Windows"
+        return
+      }
+      [[ $entry_value == linux ]] || report "os: got '$entry_value', want linux"
+      ;;
+    files | hooks)
+      [[ $entry_kind == empty || $entry_value == '[]' || $entry_value == '{}' ]] ||
+        report "$section: write its entries on lines of their own"
+      ;;
+    Resources | resources) other_platform=true ;;
+  esac
+}
+
+begin_event() {
+  if ! split_entry "$rest"; then
+    report "'$rest' is not understood, want a lifecycle event such as AfterInstall:"
+    return
+  fi
+  event=$entry_key
+  [[ $entry_kind == empty || $entry_value == '[]' ]] ||
+    report "$event: want a list of scripts, each beginning with '- location:'"
+}
+
+# read_entry takes "key: value" or "{key: value, …}" of one entry of a list.
+read_entry() {
+  local text=$rest item quote=$'\'' pair
+  if [[ $text != '{'* ]]; then
+    take_pair "$text"
+    return
+  fi
+  local closed='^\{(.*)\}([[:space:]]+#.*|[[:space:]]*)$'
+  if [[ ! $text =~ $closed ]]; then
+    report "'$text' is not understood, want the whole {…} on one line"
+    return
+  fi
+  text=${BASH_REMATCH[1]}
+  # One pair: quoted strings and whatever else is not a comma or a bracket.
+  item='^[[:space:]]*(("([^"\]|\\.)*"|'$quote'([^'$quote']|'$quote$quote')*'$quote'|[^]["'$quote',{}])+)(,|$)'
+  while [[ $text =~ [^[:space:]] ]]; do
+    if [[ ! $text =~ $item ]]; then
+      report "'$text' is not understood, want 'key: value' pairs with commas between"
+      return
+    fi
+    pair=${BASH_REMATCH[1]}
+    text=${text:${#BASH_REMATCH[0]}}
+    take_pair "${pair%"${pair##*[![:space:]]}"}"
+  done
+}
+
+take_pair() {
+  if ! split_entry "$1"; then
+    report "'$1' is not understood, want 'key: value' with a space after the colon"
+    return
+  fi
+  item_keys+="$entry_key "
+  case $section:$entry_key in
+    files:source | hooks:location) ;;
+    files:destination)
+      [[ $entry_kind != empty ]] || report "destination is empty"
+      return
+      ;;
+    *:'<<')
+      report "merge keys (<<) are not followed: write the entry out"
+      return
+      ;;
+    *) return ;;
+  esac
+  case $entry_kind in
+    empty) report "$entry_key has no value on its line" ;;
+    other) report "$entry_key: got '$entry_value', want a plain or quoted path on this line" ;;
+    *) check_path "$entry_key" "$entry_value" ;;
+  esac
+}
+
+end_item() {
+  [[ $item_dash -ge 0 ]] || return 0
+  local number=$item_line
+  if [[ $section == files ]]; then
+    [[ $item_keys == *' source '* ]] || report "an entry of files without source"
+    [[ $item_keys == *' destination '* ]] || report "an entry of files without destination"
+  else
+    [[ $item_keys == *' location '* ]] || report "a script of $event without location"
+  fi
+  item_dash=-1
+}
+
+# split_entry TEXT sets entry_key, entry_value and entry_kind: plain, quoted,
+# empty, or other for YAML that is beyond one line of text.
+split_entry() {
+  local quote=$'\'' pattern
+  pattern='^("([^"\]+)"|'$quote'([^'$quote']+)'$quote'|([A-Za-z_<][A-Za-z0-9_.<-]*))[[:space:]]*:([[:space:]]+(.*))?$'
+  [[ $1 =~ $pattern ]] || return 1
+  entry_key=${BASH_REMATCH[2]}${BASH_REMATCH[3]}${BASH_REMATCH[4]}
+  entry_value=${BASH_REMATCH[6]}
+
+  local double='^"(([^"\]|\\["\/])*)"([[:space:]]+#.*|[[:space:]]*)$'
+  local single='^'$quote'(([^'$quote']|'$quote$quote')*)'$quote'([[:space:]]+#.*|[[:space:]]*)$'
+  entry_kind=quoted
+  if [[ $entry_value =~ $double ]]; then
+    entry_value=${BASH_REMATCH[1]}
+    entry_value=$(unescape "$entry_value")
+  elif [[ $entry_value =~ $single ]]; then
+    entry_value=${BASH_REMATCH[1]}
+    entry_value=${entry_value//"$quote$quote"/"$quote"}
+  else
+    entry_kind=plain
+    [[ $entry_value != '#'* ]] || entry_value=''
+    entry_value=${entry_value%%[[:space:]]#*}
+    entry_value=${entry_value%"${entry_value##*[![:space:]]}"}
+    case $entry_value in
+      '' | '~' | null | Null | NULL) entry_kind=empty ;;
+      [\"\'\&*!\|\>%@\`\{\[]* | *:[[:space:]]* | *:) entry_kind=other ;;
+    esac
+  fi
+  [[ $entry_kind != quoted || -n $entry_value ]] || entry_kind=empty
+}
+
+# unescape TEXT takes the backslash from \\ \" \/, the escapes that paths need.
+unescape() {
+  local text=$1 out=''
+  while [[ $text == *$'\\'* ]]; do
+    out+=${text%%$'\\'*}
+    text=${text#*$'\\'}
+    out+=${text:0:1}
+    text=${text:1}
+  done
+  printf '%s' "$out$text"
+}
+
+# check_path looks a path up as CodeDeploy's agent does: joined to the root of
+# the bundle, so that a leading slash means that root and nothing on this disk.
+# A hook need not be executable: the agent makes it so before it runs it.
+# https://github.com/aws/aws-codedeploy-agent, hook_executor.rb
+check_path() {
+  local what=$1 path=$2 step depth=0 real
+  local -a steps
+  named=$((named + 1))
+  IFS=/ read -r -a steps <<<"$path"
+  for step in ${steps[@]+"${steps[@]}"}; do
+    case $step in
+      '' | .) ;;
+      ..) depth=$((depth - 1)) ;;
+      *) depth=$((depth + 1)) ;;
+    esac
+    if ((depth < 0)); then
+      report "$what '$path' leaves the folder"
+      return
+    fi
+  done
+  if [[ $what == location && $path == *[[:space:]]* ]]; then
+    report "location '$path' has a space, and the agent hands it to a shell as it is"
+  elif [[ ! -e $root/$path ]]; then
+    report "$what '$path' does not exist in $source_dir"
+  elif [[ $what == location && ! -f $root/$path ]]; then
+    report "location '$path' is not a file"
+  else
+    real=$(readlink -f -- "$root/$path")
+    if [[ $real != "$root" && $real != "$root"/* ]]; then
+      report "$what '$path' is a link that leaves the folder"
+    else
+      check_not_excluded "$path"
+    fi
+  fi
+}
+
+# check_not_excluded asks tar itself whether a path would be in the bundle.
+check_not_excluded() {
+  ((patterns)) || return 0
+  local member=$1
+  while [[ $member == /* || $member == ./* ]]; do member=${member#.} member=${member#/}; done
+  [[ -n $(tar -c -v -f /dev/null "${excludes[@]}" --no-recursion -C "$root" -- "./$member") ]] ||
+    report "'$1' is needed, but --exclude leaves it out"
+}
+
+# pack writes the bundle to $work in parts of $part_bytes: only the compressed
+# artifact is ever on the disk, and nothing of it in memory.
+pack() {
+  local option
+  local -a options=()
+  # The same content shall give the same archive as far as this tar can: 1.26
+  # has no --sort. Owners mean nothing on the instances.
+  for option in --sort=name --owner=0 --group=0 --numeric-owner; do
+    if tar -c -f /dev/null "$option" -T /dev/null 2>/dev/null; then
+      options+=("$option")
+    fi
+  done
+  case $work in
+    "$root"/*) excludes+=("--exclude=./${work#"$root"/}") ;;
+  esac
+  size_parts
+
+  log "packing $source_dir with tar and $compressor"
+  # In the background, because bash handles a signal only between commands and
+  # while it waits.
+  { tar -c -f - ${options[@]+"${options[@]}"} "${excludes[@]}" -C "$root" . 2>"$work/log.tar" || : >"$work/failed.tar"; } |
+    { "$compressor" -n -c 2>"$work/log.$compressor" || : >"$work/failed.$compressor"; } |
+    split -d -a 5 -b "$part_bytes" - "$work/part." 2>"$work/log.split" &
+  packer=$!
+  wait "$packer" || : >"$work/failed.split"
+
+  # From the end of the pipe: what fails there makes the others fail, too.
+  for option in split "$compressor" tar; do
+    [[ ! -e $work/failed.$option ]] ||
+      die "packing failed: $(tr '\n' ' ' <"$work/log.$option")(work files go to ${TMPDIR:-/tmp})"
+  done
+  parts=("$work"/part.*)
+  ((${#parts[@]} <= MAX_PARTS)) || die "packing gave ${#parts[@]} parts, and S3 takes $MAX_PARTS"
+}
+
+# size_parts lets the parts grow where the folder, compressed not at all, would
+# need more of them than S3 takes.
+size_parts() {
+  local total
+  total=$(du -s -b -- "$root")
+  total=${total%%[[:space:]]*}
+  ((total / part_bytes > MAX_PARTS * 9 / 10)) || return 0
+  part_bytes=$((total / (MAX_PARTS * 9 / 10) + 1))
+  ((part_bytes <= MAX_PART_BYTES)) || bad_content "$source_dir has $total bytes, more than S3 takes as one object"
+}
+
+# describe settles what is said of the artifact: its size, checksum and metadata.
+describe() {
+  local part bytes
+  size=0
+  for part in "${parts[@]}"; do
+    bytes=$(wc -c <"$part")
+    size=$((size + bytes))
+  done
+  sha256=$(cat -- "${parts[@]}" | sha256sum)
+  sha256=${sha256%% *}
+  upload_id=$(new_upload_id)
+
+  # As JSON: in the CLI's short form a comma would begin the next pair. Values
+  # from outside go in only when they need no escaping; S3 takes 2 KB of ASCII.
+  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
+  metadata="{\"application-name\":\"$application\",\"deploymentgroup-name\":\"$deployment_group\",\"upload-id\":\"$upload_id\""
+  if [[ ${CI_COMMIT_SHA:-} =~ ^[0-9a-f]{7,64}$ ]]; then
+    metadata+=",\"commit-sha\":\"$CI_COMMIT_SHA\""
+  fi
+  if [[ ${CI_PIPELINE_URL:-} =~ ^https?://[A-Za-z0-9._~:/?#@!$\&()*+,\;=%-]+$ && ${#CI_PIPELINE_URL} -le 1024 ]]; then
+    metadata+=",\"pipeline-url\":\"$CI_PIPELINE_URL\""
+  elif [[ -n ${CI_PIPELINE_URL:-} ]]; then
+    log "leaving pipeline-url out: CI_PIPELINE_URL is not a URL of up to 1,024 ASCII characters"
+  fi
+  metadata+='}'
+}
+
+# new_upload_id names this upload: by pipeline and job for people, with random
+# digits so that a retried job is another upload. [A-Za-z0-9-], up to 64.
+new_upload_id() {
+  local random id=''
+  random=$(</proc/sys/kernel/random/uuid)
+  if [[ ${CI_PIPELINE_ID:-} =~ ^[0-9]{1,20}$ && ${CI_JOB_ID:-} =~ ^[0-9]{1,20}$ ]]; then
+    id=$CI_PIPELINE_ID-$CI_JOB_ID-${random:24}
+  fi
+  printf '%s' "${id:-$random}"
+}
+
+send_whole() {
+  local sha md5
+  sha=$(base64_of "$sha256")
+  md5=$(md5_of "${parts[0]}")
+  log "uploading $size bytes to s3://$bucket/$key"
+  local -a guard=(--checksum-sha256 "$sha")
+  [[ $checksum == sha256 ]] || guard=(--content-md5 "$(base64_of "$md5")")
+  s3 "$work/reply" put-object --bucket "$bucket" --key "$key" --body "${parts[0]}" --content-type application/gzip \
+    --metadata "$metadata" "${guard[@]}" --query '[ETag,VersionId,ChecksumSHA256]' || refused "$work/reply"
+  take_reply "$sha" "$md5"
+}
+
+# send_parts is a multipart upload: nothing shows in the bucket before the last
+# call, and on_exit takes the parts back when it is not reached.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
+send_parts() {
+  local count=${#parts[@]} index list='' separator=''
+  local -a algorithm=(--checksum-algorithm SHA256)
+  [[ $checksum == sha256 ]] || algorithm=()
+  log "uploading $size bytes to s3://$bucket/$key in $count parts"
+  s3 "$work/reply" create-multipart-upload --bucket "$bucket" --key "$key" --content-type application/gzip \
+    --metadata "$metadata" ${algorithm[@]+"${algorithm[@]}"} --query UploadId || refused "$work/reply"
+  multipart_id=$(<"$work/reply")
+
+  # A window of parts in flight; bash 4.2 cannot wait for whichever ends first.
+  local -a jobs=()
+  for ((index = 0; index < count + PARALLEL_PARTS; index++)); do
+    if ((index >= PARALLEL_PARTS)); then
+      finish_part $((index - PARALLEL_PARTS)) "${jobs[index - PARALLEL_PARTS]}"
+      list+="$separator$completed"
+      separator=,
+    fi
+    if ((index < count)); then
+      start_part "$index"
+      jobs+=("$!")
+    fi
+  done
+
+  printf '{"Parts":[%s]}' "$list" >"$work/parts.json"
+  s3 "$work/reply" complete-multipart-upload --bucket "$bucket" --key "$key" --upload-id "$multipart_id" \
+    --multipart-upload "file://$work/parts.json" --query '[ETag,VersionId,ChecksumSHA256]' || refused "$work/reply"
+  multipart_id=''
+
+  # Of parts, S3 tells the checksum of their checksums, with their number.
+  local sha md5
+  sha=$(sha256sum <"$work/sha256s")
+  md5=$(md5_of "$work/md5s")
+  take_reply "$(base64_of "${sha%% *}")-$count" "$md5-$count"
+}
+
+# start_part INDEX begins to send one part and notes its checksums.
+start_part() {
+  local part=${parts[$1]} sha md5
+  sha=$(sha256sum <"$part")
+  sha=${sha%% *}
+  md5=$(md5_of "$part")
+  to_bytes "$sha" >>"$work/sha256s"
+  to_bytes "$md5" >>"$work/md5s"
+  part_sha[$1]=$(base64_of "$sha")
+  part_md5[$1]=$md5
+  local -a guard=(--checksum-sha256 "${part_sha[$1]}")
+  [[ $checksum == sha256 ]] || guard=(--content-md5 "$(base64_of "$md5")")
+  aws s3api upload-part --bucket "$bucket" --key "$key" --upload-id "$multipart_id" --part-number $(($1 + 1)) \
+    --body "$part" "${guard[@]}" --query '[ETag,ChecksumSHA256]' --output text >"$part.reply" 2>"$part.reply.err" &
+}
+
+# finish_part INDEX PID waits for a part and sets completed to what the last
+# call says of it.
+finish_part() {
+  local part=${parts[$1]} number=$(($1 + 1)) part_etag sha
+  wait "$2" || refused "$part.reply"
+  IFS=$'\t' read -r part_etag sha <"$part.reply" || :
+  part_etag=${part_etag//\"/}
+  landed "${part_sha[$1]}" "${part_md5[$1]}" "$sha" "$part_etag" ||
+    die "S3 did not store part $number as it was sent (ETag $part_etag, SHA-256 $sha); the upload is taken back"
+  completed="{\"PartNumber\":$number,\"ETag\":\"\\\"$part_etag\\\"\""
+  [[ $checksum != sha256 ]] || completed+=",\"ChecksumSHA256\":\"${part_sha[$1]}\""
+  completed+='}'
+  rm -f -- "$part"
+  log "part $number of ${#parts[@]} is there"
+}
+
+# take_reply SHA ETAG reads what S3 says of the object and compares.
+take_reply() {
+  local sha
+  IFS=$'\t' read -r etag version_id sha <"$work/reply" || :
+  etag=${etag//\"/}
+  [[ $version_id != None && $version_id != null ]] || version_id=''
+  landed "$1" "$2" "$sha" "$etag" ||
+    die "S3 did not store s3://$bucket/$key as it was sent: got ETag $etag, SHA-256 $sha in version ${version_id:-none}; want ETag $2, SHA-256 $1. Do not deploy it; upload again"
+  log "uploaded as version ${version_id:-none}, upload id $upload_id"
+}
+
+# landed WANT_SHA WANT_ETAG SHA ETAG: by the SHA-256 where S3 tells it, else by
+# the ETag, which is an MD5 in a bucket with SSE-S3, as ours is. It takes the
+# upload's own reply, because the runner may put and not read.
+landed() {
+  if [[ -n $3 && $3 != None ]]; then
+    [[ $3 == "$1" || $3 == "${1%-*}" ]]
+  else
+    [[ $4 == "$2" ]]
+  fi
+}
+
+# s3 FILE OPERATION… keeps the reply in FILE. In the background as in pack.
+s3() {
+  local reply=$1
+  shift
+  aws s3api "$@" --output text >"$reply" 2>"$reply.err" &
+  wait $!
+}
+
+# refused FILE ends the script with the CLI's words and what they mean here.
+refused() {
+  local message hint
+  message=$(tr -s '\n' ' ' <"$1.err")
+  case $message in
+    *'(AccessDenied)'* | *'(403)'*)
+      hint="the bucket takes uploads only under its prefix, through account A's S3 endpoint and from the role of the GitLab runner's host: does this job run there, and is the bucket's name right?"
+      ;;
+    *'(NoSuchBucket)'* | *'(404)'*)
+      hint="there is no such bucket: check ARTIFACT_BUCKET"
+      ;;
+    *'(PermanentRedirect)'* | *'(301)'* | *'(AuthorizationHeaderMalformed)'* | *'(IllegalLocationConstraintException)'* | *'must specify a region'*)
+      hint="the bucket is in another Region: check AWS_DEFAULT_REGION"
+      ;;
+    *'locate credentials'* | *'(ExpiredToken)'* | *'(InvalidAccessKeyId)'*)
+      hint="the job has no valid AWS credentials: on the GitLab runner's host it gets them from the host's role"
+      ;;
+    *'(BadDigest)'* | *'(InvalidDigest)'* | *'(XAmzContentChecksumMismatch)'* | *'checksum'*)
+      hint="the data was damaged on its way: upload again"
+      ;;
+    *'connect to the endpoint'* | *'imeout'*)
+      hint="S3 was not reached: check the runner's route to it"
+      ;;
+    *) hint="nothing was uploaded" ;;
+  esac
+  die "S3 refused s3://$bucket/$key; $hint (aws said: ${message:-nothing})"
+}
+
+on_exit() {
+  local status=$? running
+  trap - EXIT ERR
+  trap '' HUP INT TERM
+  # The parts' senders end first: S3 may keep a part that is still on its way.
+  # The job of pack is known by its first process, and ends by its last.
+  running=$(jobs -p)
+  if [[ -n $running ]]; then
+    # shellcheck disable=SC2086 # one word for each process
+    kill $running $packer 2>/dev/null || :
+    wait || :
+  fi
+  if [[ -n $multipart_id ]]; then
+    if aws s3api abort-multipart-upload --bucket "$bucket" --key "$key" --upload-id "$multipart_id" >&2; then
+      log "the unfinished upload is taken back"
+    else
+      log "the unfinished upload $multipart_id could not be taken back; the bucket's lifecycle rule will do it"
+    fi
+  fi
+  rm -rf -- "$work"
+  exit "$status"
+}
+
+print_result() {
+  local extra=''
+  [[ $dry_run == false ]] || extra=',"dryRun":true'
+  printf '{"uploadId":%s,"bucket":%s,"key":%s,"versionId":%s,"eTag":%s,"sha256":%s,"size":%s,"application":%s,"deploymentGroup":%s%s}\n' \
+    "$(json "$upload_id")" "$(json "$bucket")" "$(json "$key")" "$(json "$version_id")" "$(json "$etag")" \
+    "$(json "$sha256")" "$size" "$(json "$application")" "$(json "$deployment_group")" "$extra"
+}
+
+# json TEXT prints a JSON string, or null for no text. Nothing that comes here
+# has control characters: names are checked, and replies are one line of text.
+json() {
+  local text=$1
+  if [[ -z $text ]]; then
+    printf null
+    return
+  fi
+  text=${text//$'\\'/$'\\\\'}
+  text=${text//$'"'/$'\\"'}
+  printf '"%s"' "$text"
+}
+
+# to_bytes HEX writes the bytes that HEX spells.
+to_bytes() {
+  local hex=$1 escaped=''
+  while [[ -n $hex ]]; do
+    escaped+="\\x${hex:0:2}"
+    hex=${hex:2}
+  done
+  printf '%b' "$escaped"
+}
+
+base64_of() { to_bytes "$1" | base64; }
+
+md5_of() {
+  local sum
+  sum=$(md5sum <"$1")
+  printf '%s' "${sum%% *}"
+}
+
+main "$@"
