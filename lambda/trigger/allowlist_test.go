@@ -1,0 +1,49 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func writeAllowList(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), allowListFile)
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	return path
+}
+
+func TestS14_AllowListNamesThePairsAndNoOthers(t *testing.T) {
+	list, err := LoadAllowList(writeAllowList(t, `[
+		{"application": "web", "deploymentGroup": "web-blue-green"},
+		{"application": "shop", "deploymentGroup": "shop-blue-green"}
+	]`))
+	require.NoError(t, err)
+	assert.True(t, list[Pair{"web", "web-blue-green"}])
+	assert.True(t, list[Pair{"shop", "shop-blue-green"}])
+	assert.False(t, list[Pair{"web", "shop-blue-green"}], "a pair is allowed as a pair")
+}
+
+func TestS14_AMistakeInTheAllowListSaysWhatIsWrong(t *testing.T) {
+	for content, want := range map[string]string{
+		``:                                    "EOF",
+		`[]`:                                  "names no deployment group",
+		`null`:                                "names no deployment group",
+		`{"application":"web"}`:               "cannot unmarshal object",
+		`[{"application":"web"}]`:             "entry 1 has an empty application or deploymentGroup",
+		`[{"application":"web","group":"g"}]`: `unknown field "group"`,
+		`[{"application":"web","deploymentGroup":"g"}] [`:            "nothing after it",
+		`[{"application":"web","deploymentGroup":"g"}]{"more":true}`: "nothing after it",
+	} {
+		t.Run(content, func(t *testing.T) {
+			_, err := LoadAllowList(writeAllowList(t, content))
+			require.ErrorContains(t, err, want)
+			assert.ErrorContains(t, err, allowListFile)
+		})
+	}
+	_, err := LoadAllowList(filepath.Join(t.TempDir(), allowListFile))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}

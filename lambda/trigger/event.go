@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// Bounds on what is decoded. SQS carries at most 1 MiB; S3 sends one record a
+// message, the format allows for more; a key has at most 1,024 bytes.
+//
+//	https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+//	https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+const (
+	maxBody    = 1 << 20
+	maxRecords = 1000
+	maxKey     = 1024
+	maxVersion = 1024
+)
+
+// record is the part of S3's event record that is read here.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+type record struct {
+	EventName string `json:"eventName"`
+	S3        struct {
+		Bucket struct {
+			Name string `json:"name"`
+		} `json:"bucket"`
+		Object struct {
+			Key       string `json:"key"`       // form-encoded
+			VersionID string `json:"versionId"` // absent when the bucket has no versions
+		} `json:"object"`
+	} `json:"s3"`
+}
+
+// decodeMessage takes a message body apart into records that are still raw, so
+// that one which cannot be decoded does not take the others with it
+// (events.S3Event of aws-lambda-go fails as a whole). Its errors are verdicts.
+func decodeMessage(body string) ([]json.RawMessage, error) {
+	if len(body) > maxBody {
+		return nil, reject("the message is no S3 event: it has %d bytes, more than SQS carries", len(body))
+	}
+	var message struct {
+		Event   string            `json:"Event"`
+		Records []json.RawMessage `json:"Records"`
+	}
+	if err := json.Unmarshal([]byte(body), &message); err != nil {
+		return nil, reject("the message is no S3 event: %s", clip(err.Error(), 200))
+	}
+	switch {
+	case message.Event == "s3:TestEvent":
+		// S3 sends one whenever the bucket's notification is set.
+		return nil, ignore("S3's test event")
+	case len(message.Records) == 0:
+		return nil, reject("the message is no S3 event: it has no Records")
+	case len(message.Records) > maxRecords:
+		return nil, reject("the message has %d records, want at most %d", len(message.Records), maxRecords)
+	}
+	return message.Records, nil
+}
+
+// decodeRecord reads one record: the bucket, key and version of an upload. Its
+// errors are verdicts; the upload then holds what could be read, for the log.
+func decodeRecord(raw json.RawMessage, bucket, prefix string) (Upload, error) {
+	var r record
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return Upload{}, reject("the record is no S3 event record: %s", clip(err.Error(), 200))
+	}
+	u := Upload{Bucket: r.S3.Bucket.Name, Key: r.S3.Object.Key, VersionID: r.S3.Object.VersionID}
+	if !strings.HasPrefix(r.EventName, "ObjectCreated:") {
+		return u, ignore("event %q creates no object", clip(r.EventName, 100))
+	}
+	if u.Bucket != bucket {
+		return u, ignore("bucket %q is not the artifact bucket", clip(u.Bucket, 100))
+	}
+	key, err := decodeKey(u.Key)
+	if err != nil {
+		return u, err
+	}
+	u.Key = key
+	if !strings.HasPrefix(key, prefix) {
+		return u, ignore("the key is outside %s", prefix)
+	}
+	if strings.HasSuffix(key, "/") {
+		return u, ignore("the key is a folder's")
+	}
+	if len(u.VersionID) > maxVersion {
+		return u, reject("the version id has %d bytes, want at most %d", len(u.VersionID), maxVersion)
+	}
+	return u, nil
+}
+
+// decodeKey undoes the form encoding of a key in an event, where a space is +.
+func decodeKey(encoded string) (string, error) {
+	key, err := url.QueryUnescape(encoded)
+	switch {
+	case err != nil:
+		return "", reject("the event's key cannot be decoded: %s", clip(err.Error(), 200))
+	case key == "":
+		return "", reject("the event has no key")
+	case len(key) > maxKey:
+		return "", reject("the key has %d bytes, want at most %d", len(key), maxKey)
+	case !utf8.ValidString(key):
+		return "", reject("the event's key is not UTF-8: %q", clip(encoded, 200))
+	}
+	return key, nil
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// start runs one upload through the trigger.
+func start(t *testing.T, w *world, u Upload) (Upload, error) {
+	t.Helper()
+	err := w.handler().Trigger.Start(t.Context(), &u)
+	return u, err
+}
+
+func TestS14_MetadataDecidesBetweenDeployedAndRejected(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change map[string]string // over goodMetadata; "-" removes
+		reason string            // of the rejection; "" means deployed
+	}{
+		"complete":            {},
+		"odd case":            {change: map[string]string{"application-name": "-", "Application-Name": "web"}},
+		"doubled prefix":      {change: map[string]string{"application-name": "-", "deploymentgroup-name": "-", "x-amz-meta-application-name": "web", "X-Amz-Meta-DeploymentGroup-Name": "web-blue-green"}},
+		"one key doubled":     {change: map[string]string{"application-name": "-", "x-amz-meta-application-name": "web"}},
+		"both spellings":      {change: map[string]string{"x-amz-meta-application-name": "web"}},
+		"spellings differ":    {change: map[string]string{"x-amz-meta-application-name": "shop"}, reason: "application-name comes twice, with different values"},
+		"one spelling empty":  {change: map[string]string{"x-amz-meta-deploymentgroup-name": ""}, reason: "deploymentgroup-name comes twice"},
+		"prefix tripled":      {change: map[string]string{"application-name": "-", "x-amz-meta-x-amz-meta-application-name": "web"}, reason: "application-name is missing"},
+		"no application":      {change: map[string]string{"application-name": "-"}, reason: "metadata application-name is missing, deploymentgroup-name is there"},
+		"no group":            {change: map[string]string{"deploymentgroup-name": "-"}, reason: "metadata deploymentgroup-name is missing, application-name is there"},
+		"blank group":         {change: map[string]string{"deploymentgroup-name": "  "}, reason: "metadata deploymentgroup-name is missing"},
+		"none":                {change: map[string]string{"application-name": "-", "deploymentgroup-name": "-", "upload-id": "-"}, reason: "no metadata application-name and deploymentgroup-name"},
+		"application unknown": {change: map[string]string{"application-name": "shop"}, reason: `application "shop" with deployment group "web-blue-green" is not on the list`},
+		"case of a name":      {change: map[string]string{"application-name": "Web"}, reason: `application "Web"`},
+		"bundle type given":   {change: map[string]string{"bundle-type": "ZIP"}},
+		"bundle type unknown": {change: map[string]string{"bundle-type": "rar"}, reason: `bundle-type is "rar": want tar, tgz, zip, YAML or JSON`},
+		"ids differ":          {change: map[string]string{"x-amz-meta-upload-id": "other"}, reason: "upload-id comes twice"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			metadata := goodMetadata()
+			maps.Copy(metadata, tt.change)
+			maps.DeleteFunc(metadata, func(_, v string) bool { return v == "-" })
+			w := &world{head: func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
+				return headOf(metadata), nil
+			}}
+			_, err := start(t, w, Upload{Bucket: testBucket, Key: testKey, VersionID: "v1"})
+			if tt.reason == "" {
+				require.NoError(t, err)
+				assert.Len(t, w.creates, 1)
+				return
+			}
+			require.ErrorIs(t, err, ErrRejected)
+			assert.Contains(t, err.Error(), tt.reason)
+			assert.Empty(t, w.groups, "a rejected artifact costs no call to CodeDeploy")
+			assert.Empty(t, w.creates)
+		})
+	}
+}
+
+func TestS14_TheUploadIDIsTheJobsOrElseTheVersion(t *testing.T) {
+	for id, want := range map[string]string{
+		"a":                             "a",
+		"7F-" + strings.Repeat("x", 61): "7F-" + strings.Repeat("x", 61),
+		"":                              "v1",
+		strings.Repeat("x", 65):         "v1",
+		"../../artifacts/x":             "v1",
+		"a b":                           "v1",
+		"a\nb":                          "v1",
+		"a\n":                           "a", // blanks around a value are not part of it
+		"ａ":                             "v1",
+	} {
+		t.Run(id, func(t *testing.T) {
+			w := &world{head: func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
+				metadata := goodMetadata()
+				metadata["upload-id"] = id
+				return headOf(metadata), nil
+			}}
+			u, err := start(t, w, Upload{Bucket: testBucket, Key: testKey, VersionID: "v1"})
+			require.NoError(t, err)
+			assert.Equal(t, want, u.ID)
+			assert.Equal(t, "upload-id="+want, aws.ToString(w.creates[0].Description))
+		})
+	}
+}
+
+func TestS14_ARejectedUploadKeepsItsIDForTheReport(t *testing.T) {
+	w := &world{head: func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
+		return headOf(map[string]string{"upload-id": "job-9", "application-name": "web"}), nil
+	}}
+	u, err := start(t, w, Upload{Bucket: testBucket, Key: testKey, VersionID: "v1"})
+	require.ErrorIs(t, err, ErrRejected)
+	assert.Equal(t, "job-9", u.ID)
+	assert.Equal(t, "web", u.Application)
+}
+
+func TestS14_AnEventWithoutVersionMeansTheCurrentOne(t *testing.T) {
+	w := &world{}
+	u, err := start(t, w, Upload{Bucket: testBucket, Key: testKey})
+	require.NoError(t, err)
+	assert.Nil(t, w.heads[0].VersionId)
+	assert.Equal(t, "current-version", u.VersionID)
+	assert.Equal(t, "current-version", aws.ToString(w.creates[0].Revision.S3Location.Version))
+}
+
+func TestS14_ABucketWithoutVersionsIsAnOperatorsMistakeAndRetried(t *testing.T) {
+	w := &world{head: func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
+		return &s3.HeadObjectOutput{Metadata: goodMetadata()}, nil
+	}}
+	_, err := start(t, w, Upload{Bucket: testBucket, Key: testKey})
+	require.ErrorContains(t, err, "turn versioning of the artifact bucket on")
+	assert.NotErrorIs(t, err, ErrRejected)
+	assert.Empty(t, w.creates)
+}
+
+func TestS14_BundleTypeComesFromTheKeyUnlessTheMetadataNamesIt(t *testing.T) {
+	for _, tt := range []struct {
+		metadata, key string
+		want          types.BundleType
+	}{
+		{"", "artifacts/web/artifact.gz", types.BundleTypeTarGZip},
+		{"", "artifacts/web/a.tar.gz", types.BundleTypeTarGZip},
+		{"", "artifacts/web/a.TGZ", types.BundleTypeTarGZip},
+		{"", "artifacts/web/a.tar", types.BundleTypeTar},
+		{"", "artifacts/web/a.Zip", types.BundleTypeZip},
+		{"", "artifacts/web/appspec.yaml", types.BundleTypeYaml},
+		{"", "artifacts/web/appspec.yml", types.BundleTypeYaml},
+		{"", "artifacts/web/appspec.json", types.BundleTypeJson},
+		{"tgz", "artifacts/web/a", types.BundleTypeTarGZip},
+		{"TAR", "artifacts/web/a.zip", types.BundleTypeTar},
+		{"yaml", "artifacts/web/a.zip", types.BundleTypeYaml},
+		{"json", "artifacts/web/a.zip", types.BundleTypeJson},
+		{"", "artifacts/web/a", ""},
+		{"", "artifacts/web.zip/a.txt", ""},
+		{"", "artifacts/zip", ""},
+		{"rar", "artifacts/web/a.zip", ""},
+		{".zip", "artifacts/web/a.zip", ""},
+	} {
+		t.Run(tt.metadata+" "+tt.key, func(t *testing.T) {
+			got, err := bundleType(tt.metadata, tt.key)
+			assert.Equal(t, tt.want, got)
+			if tt.want == "" {
+				require.ErrorIs(t, err, ErrRejected)
+				return
+			}
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestS14_DescriptionFitsCodeDeploysLimit(t *testing.T) {
+	commit := strings.Repeat("c", 40)
+	url := "https://gitlab.example.com/team/web/-/pipelines/7"
+	for name, tt := range map[string]struct{ id, commit, pipeline, want string }{
+		"all":               {"job-9", commit, url, "upload-id=job-9 commit=" + commit + " pipeline=" + url},
+		"only the id":       {"job-9", "", "", "upload-id=job-9"},
+		"no id":             {"", commit, "", "commit=" + commit},
+		"pipeline too long": {"job-9", commit, url + strings.Repeat("7", 250), "upload-id=job-9 commit=" + commit},
+		"id too long":       {strings.Repeat("v", 250), commit, "", "commit=" + commit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tt.want, description(tt.id, tt.commit, tt.pipeline))
+		})
+	}
+}
+
+func TestS14_OnlyACommitAndAnAddressReachTheDescription(t *testing.T) {
+	r, err := parseMetadata(map[string]string{
+		"application-name": "web", "deploymentgroup-name": "g",
+		"commit-sha": "main; rm -rf", "pipeline-url": "javascript:alert(1)",
+	})
+	require.NoError(t, err)
+	assert.Equal(t, Request{Pair: Pair{"web", "g"}}, r)
+}
