@@ -135,6 +135,7 @@ func dataVolume(scope constructs.Construct, props GitLabServerProps, instance aw
 		Encrypted:        jsii.Bool(true),
 		RemovalPolicy:    awscdk.RemovalPolicy_RETAIN,
 	})
+	acknowledge(volume, namedZone)
 	awscdk.Tags_Of(volume).Add(jsii.String("Name"), jsii.String("gitlab-data"), nil)
 	attachment := awsec2.NewCfnVolumeAttachment(scope, jsii.String("DataVolumeAttachment"), &awsec2.CfnVolumeAttachmentProps{
 		Device:     jsii.String("/dev/sdf"),

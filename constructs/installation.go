@@ -70,6 +70,6 @@ func NewInstallation(scope constructs.Construct, id string, props InstallationPr
 		Timeout: jsii.String(fmt.Sprint(props.TimeoutSeconds)),
 		Count:   jsii.Number(1),
 	})
-	done.AddDependency(association)
+	done.AddResourceDependency(association, nil)
 	return &Installation{Association: association}
 }

@@ -40,7 +40,7 @@ type NetworkProps struct {
 // Nothing in the gitlab subnet has a public address. Every range is given and
 // none is computed, so that no change of one subnet can move another.
 type Network struct {
-	VPC           awsec2.Vpc
+	VPC           awsec2.IVpc
 	PublicSubnets []awsec2.ISubnet
 	GitLabSubnet  awsec2.ISubnet
 	S3Endpoint    awsec2.GatewayVpcEndpoint
@@ -61,14 +61,20 @@ func NewNetwork(scope constructs.Construct, id string, props NetworkProps) *Netw
 	}
 	scope = constructs.NewConstruct(scope, &id)
 
-	vpc := awsec2.NewVpc(scope, jsii.String("Vpc"), &awsec2.VpcProps{
-		IpAddresses:         awsec2.IpAddresses_Cidr(&props.CIDR),
-		AvailabilityZones:   jsii.Strings(props.Zones...),
-		SubnetConfiguration: &[]*awsec2.SubnetConfiguration{},
-		// The CDK would close the default group with a Lambda of its own.
-		// Nothing uses that group: every resource here names its groups.
-		RestrictDefaultSecurityGroup: jsii.Bool(false),
+	// The CDK's own Vpc asks AWS for the zones of the account during synth, and
+	// closes the default security group, which nothing uses, with a function.
+	resource := awsec2.NewCfnVPC(scope, jsii.String("Vpc"), &awsec2.CfnVPCProps{
+		CidrBlock:          &props.CIDR,
+		EnableDnsHostnames: jsii.Bool(true),
+		EnableDnsSupport:   jsii.Bool(true), // private names of the endpoints
 	})
+	awscdk.Tags_Of(resource).Add(jsii.String("Name"), jsii.String("gitlab"), nil)
+	vpc := awsec2.Vpc_FromVpcAttributes(scope, jsii.String("VpcReference"), &awsec2.VpcAttributes{
+		VpcId:             resource.Ref(),
+		VpcCidrBlock:      &props.CIDR,
+		AvailabilityZones: jsii.Strings(props.Zones...),
+	})
+	acknowledge(scope, namedZone)
 	n := &Network{VPC: vpc}
 
 	internet := n.publicSubnets(scope, props)
@@ -76,6 +82,13 @@ func NewNetwork(scope constructs.Construct, id string, props NetworkProps) *Netw
 	n.endpoints(scope, props)
 	flowLog(scope, vpc, props.LogRetentionDays)
 	return n
+}
+
+// namedZone is why zones are in the configuration. It holds for whatever is
+// bound to one.
+var namedZone = finding{
+	rule:   "CloudFormation-Validate::W3010",
+	reason: "Subnets, hosts and the data volume have to stay in one zone; a zone that is looked up could move them.",
 }
 
 // publicSubnets defines the subnets of load balancer and NAT gateway, and
@@ -99,7 +112,7 @@ func (n *Network) publicSubnets(scope constructs.Construct, props NetworkProps) 
 		subnet.AddDefaultInternetRoute(gateway.Ref(), attachment)
 		if i == 0 {
 			address := awsec2.NewCfnEIP(scope, jsii.String("NatAddress"), &awsec2.CfnEIPProps{Domain: jsii.String("vpc")})
-			address.AddDependency(attachment)
+			address.AddResourceDependency(attachment, nil)
 			nat = awsec2.NewCfnNatGateway(scope, jsii.String("NatGateway"), &awsec2.CfnNatGatewayProps{
 				SubnetId:     subnet.SubnetId(),
 				AllocationId: address.AttrAllocationId(),
@@ -167,7 +180,7 @@ func (n *Network) endpoints(scope constructs.Construct, props NetworkProps) {
 }
 
 // flowLog keeps who talked to whom: what an investigation asks for first.
-func flowLog(scope constructs.Construct, vpc awsec2.Vpc, retentionDays int) {
+func flowLog(scope constructs.Construct, vpc awsec2.IVpc, retentionDays int) {
 	group := newLogGroup(scope, "FlowLogGroup", retentionDays)
 	awsec2.NewFlowLog(scope, jsii.String("FlowLog"), &awsec2.FlowLogProps{
 		ResourceType: awsec2.FlowLogResourceType_FromVpc(vpc),
