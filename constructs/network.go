@@ -118,7 +118,7 @@ func (n *Network) publicSubnets(scope constructs.Construct, props NetworkProps) 
 				AllocationId: address.AttrAllocationId(),
 			})
 			nat.Node().AddDependency(subnet.InternetConnectivityEstablished())
-			n.NATAddress = address.AttrPublicIp()
+			n.NATAddress = address.Ref() // the address itself; the emulator does not know the attribute PublicIp
 		}
 		n.PublicSubnets = append(n.PublicSubnets, subnet)
 	}
