@@ -6,7 +6,12 @@
 # shellcheck shell=bash
 
 # Progress goes to stderr: stdout is for results that another command can read.
-log() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
+# The message stays in LOG_LAST, where signal.sh finds the reason of a failure.
+log() {
+  # shellcheck disable=SC2034
+  LOG_LAST=$*
+  printf '%s %s\n' "$(date -u +%FT%TZ)" "$*" >&2
+}
 
 die() {
   log "error: $*"
