@@ -30,12 +30,13 @@ help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
-setup: ## Install what demo, up and synth need into node_modules and .venv.
+setup: ## Install what the commands below need into node_modules and .venv.
 	@scripts/setup.sh demo
 
-.PHONY: setup-test
-setup-test:
-	@scripts/setup.sh test
+# What less is enough for, and what the tests need on top.
+.PHONY: setup-tools setup-test
+setup-tools setup-test:
+	@scripts/setup.sh $(@:setup-%=%)
 
 .PHONY: demo
 demo: setup ## Run a push to its blue/green deployment on the emulator, once.
@@ -46,11 +47,11 @@ up: setup ## Start the emulator, deploy both stacks, leave it running.
 	@$(EMULATOR) up
 
 .PHONY: down
-down: setup ## Stop what `make up` started.
+down: setup-tools ## Stop what `make up` started.
 	@$(EMULATOR) down
 
 .PHONY: synth
-synth: setup ## Write both templates of ENV=staging to cdk.out.
+synth: setup-tools ## Write both templates of ENV=staging to cdk.out.
 	@rm -rf cdk.out
 	@cdk synth --quiet --context env="$$ENV" --output cdk.out
 
@@ -61,7 +62,7 @@ diff: synth ## Compare ENV with what is deployed: PROFILE_A=… PROFILE_B=….
 	@cdk diff --app cdk.out --profile "$$PROFILE_B" "Deploy-$$ENV"
 
 .PHONY: check
-check: setup ## Formatting and linters only.
+check: setup-tools ## Formatting and linters only.
 	@scripts/steps.sh \
 		'gofmt=$(MAKE) gofmt' 'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' \
 		-- 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt'

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-#/ Usage: scripts/setup.sh [demo | test]
+#/ Usage: scripts/setup.sh [tools | demo | test]
 #/
 #/ Installs into this checkout what its commands need: the CDK CLI, its Node
 #/ and other Node tools (node_modules), the AWS CLI, the emulator and the
 #/ linters (.venv), and Go's modules. What is already there is left alone, so
 #/ every target of the Makefile runs it first.
 #/
-#/   demo    What `make demo`, `make up` and `make synth` need. The default.
-#/   test    Also the programs that only tests use. As root on Debian their
-#/           packages are installed; elsewhere they are named, and the tests
-#/           that need them are skipped.
+#/   tools   These, for `make synth`, `make check` and scripts/ops. The default.
+#/   demo    Also rsync, without which gitlab-ci-local runs no job.
+#/   test    Also the programs that only tests use.
 #/
 #/ The machine has to bring Go, Node with npm, and Python 3 with venv and pip.
+#/ Programs of demo and test are installed by apt-get as root on Debian.
+#/ Elsewhere a missing rsync is an error; what only tests use is named, and the
+#/ tests that need it are skipped.
 #/ Exit status: 0 done, 1 something is missing or failed, 2 wrong use.
 
 # Runs before anything is installed, on macOS too: keep it to bash 3.2 and to
@@ -33,46 +35,39 @@ MIN_NODE=18.0.0
 # The highest Requires-Python among the packages of requirements-dev.lock.
 MIN_PYTHON=3.11.0
 
-# Programs that only tests use, each with its Debian package.
-TEST_PROGRAMS=(
-  rpm=rpm
-  dnf=dnf
-  createrepo_c=createrepo-c
-  rsync=rsync
-  pigz=pigz
-)
+# Programs and their Debian packages.
+DEMO_PROGRAMS=(git=git rsync=rsync)
+TEST_PROGRAMS=(rpm=rpm dnf=dnf createrepo_c=createrepo-c pigz=pigz)
 
 main() {
-  local purpose=demo
+  PURPOSE=tools
   case ${1-} in
-    demo | test) purpose=$1 ;;
+    tools | demo | test) PURPOSE=$1 ;;
     -h | --help)
       sed -n 's/^#\/ \{0,1\}//p' "${BASH_SOURCE[0]}"
       exit
       ;;
     '') ;;
-    *) bad_usage "unknown purpose '$1': want demo or test" ;;
+    *) bad_usage "unknown purpose '$1': want tools, demo or test" ;;
   esac
   (($# <= 1)) || bad_usage "one purpose only, got: $*"
   cd "$ROOT"
 
-  find_work "$purpose"
+  find_work
   if [[ -n $WORK ]]; then
     mkdir -p "$STATE"
     lock
     # Another set-up may have done it while this one waited for the lock.
-    find_work "$purpose"
+    find_work
   fi
   if [[ -n $WORK ]]; then
     check_machine
     run_steps
   fi
-  if [[ $purpose == test ]] && ((${#PACKAGES[@]})) && ! is_debian_root; then
-    log "tests that need one of these are skipped here: ${PACKAGES[*]}"
+  if [[ -n $MISSING && $WORK != *programs* ]]; then
+    log "tests that need one of these are skipped here:$MISSING"
   fi
 }
-
-is_debian_root() { command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; }
 
 log() { printf '%s set-up: %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
 
@@ -84,15 +79,27 @@ bad_usage() {
 # find_work sets WORK to the steps that still have something to do. It decides
 # in a few milliseconds, because every make target asks.
 find_work() {
-  WORK=
+  WORK='' MISSING='' PACKAGES=()
   node_is_done || WORK+=' node'
   python_is_done || WORK+=' python'
   go_is_done || WORK+=' go'
-  if [[ $1 == test ]]; then
-    find_test_packages
-    if ((${#PACKAGES[@]})) && is_debian_root; then WORK+=' debian'; fi
-  fi
+  if [[ $PURPOSE != tools ]]; then find_missing "${DEMO_PROGRAMS[@]}"; fi
+  # Without apt-get only these stop the set-up.
+  if [[ -n $MISSING ]]; then WORK+=' programs'; fi
+  if [[ $PURPOSE == test ]]; then find_missing "${TEST_PROGRAMS[@]}"; fi
+  if [[ -n $MISSING && $WORK != *programs* ]] && is_debian_root; then WORK+=' programs'; fi
 }
+
+find_missing() {
+  local pair
+  for pair in "$@"; do
+    command -v "${pair%%=*}" >/dev/null && continue
+    MISSING+=" ${pair%%=*}"
+    PACKAGES+=("${pair#*=}")
+  done
+}
+
+is_debian_root() { command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; }
 
 # A stamp is a copy of what was installed, written last: a step that was
 # interrupted, or whose lock file has changed since, is repeated.
@@ -122,14 +129,6 @@ python_is_done() {
 
 go_is_done() {
   command -v go >/dev/null && is_stamped go_wants "$STATE/go.stamp" && [[ -d $(head -n 1 "$STATE/go.stamp")/cache/download ]]
-}
-
-find_test_packages() {
-  local pair
-  PACKAGES=()
-  for pair in "${TEST_PROGRAMS[@]}"; do
-    command -v "${pair%%=*}" >/dev/null || PACKAGES+=("${pair#*=}")
-  done
 }
 
 # lock lets one set-up of this checkout work at a time. macOS has no flock:
@@ -179,6 +178,9 @@ check_machine() {
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null && command -v python3 >/dev/null; then
       problem "Python's venv or pip is missing: install them (Debian: apt-get install python3-venv)"
     fi
+  fi
+  if [[ $WORK == *programs* ]] && ! is_debian_root; then
+    problem "not installed:$MISSING (Debian: apt-get install ${PACKAGES[*]})"
   fi
   ((problems == 0)) || exit 1
 }
@@ -241,12 +243,13 @@ run_steps() {
 
 # report closes a step: one line when it went well, the end of its log when not.
 report() {
+  [[ -z ${POLICY-} ]] || rm -f "$POLICY"
   local title=$1 took=$((SECONDS - $2)) file=$STATE/$1.log
   case $1 in
     node) title='Node tools (npm ci)' ;;
     python) title='Python tools (.venv)' ;;
     go) title='Go modules' ;;
-    debian) title="Debian packages (${PACKAGES[*]})" ;;
+    programs) title="Debian packages (${PACKAGES[*]})" ;;
   esac
   if (($3 == 0)); then
     log "$title: done in $took s" 2>&3
@@ -311,10 +314,22 @@ install_go() {
   stamp go_wants "$STATE/go.stamp"
 }
 
-install_debian() {
+install_programs() {
   export DEBIAN_FRONTEND=noninteractive
+  keep_services_off
   apt-get -o DPkg::Lock::Timeout=600 update
   apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${PACKAGES[@]}"
+}
+
+# keep_services_off stops a package from starting its server while it is
+# installed: invoke-rc.d(8) asks this program first, and 101 forbids it.
+# Containers mostly have one already. It goes when the step ends, in report.
+keep_services_off() {
+  local policy=/usr/sbin/policy-rc.d
+  [[ ! -e $policy ]] || return 0
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod +x "$policy"
+  POLICY=$policy
 }
 
 stamp() {

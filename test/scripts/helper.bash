@@ -19,6 +19,7 @@ use_stubs() {
 # stub NAME [BODY] puts a command on PATH that records how it was called and
 # then runs BODY.
 stub() {
+  # shellcheck disable=SC2016 # the stub expands them
   printf '#!/usr/bin/env bash\nprintf "%%s\\n" "%s $*" >>"$CALLS"\n%s\n' "$1" "${2:-}" >"$STUBS/$1"
   chmod +x "$STUBS/$1"
 }

@@ -1,0 +1,433 @@
+#!/usr/bin/env bash
+#/ Usage: scripts/ops deploy --env NAME --profile-a PROFILE --profile-b PROFILE [OPTIONS]
+#/
+#/ Deploys GitLab to account A, then the artifact bucket and its trigger to B.
+#/
+#/ Both stacks come from one synthesis of config/NAME.yaml. The bucket admits
+#/ account A's S3 endpoint, whose id is read from the first stack on the way.
+#/ An account without the CDK's bootstrap stack, or with too old a one, gets it.
+#/
+#/ OPTIONS:
+#/   --env NAME             Environment: config/NAME.yaml.
+#/   --profile-a PROFILE    AWS profile of GitLab's account (gitlab.account).
+#/   --profile-b PROFILE    AWS profile of the deployment account (deploy.account).
+#/   --method METHOD        change-set (default) or direct, as of cdk deploy.
+#/   --timeout SECONDS      Longest time for one stack. Default: 7200.
+#/   --work DIR             Keep the synthesised templates and the logs in DIR.
+#/                          Default: a temporary folder, kept after a failure.
+#/   --dry-run              Print the commands, and call nothing in AWS.
+#/   --yes                  Do not ask before permissions are widened or an
+#/                          account is bootstrapped. Needed without a terminal.
+#/   -h, --help             Show this message.
+#/
+#/ Prints the outputs of both stacks on stdout as one JSON object:
+#/ {"GitLab-NAME": {"VpcId": …}, "Deploy-NAME": {…}}.
+#/ Exit status: 0 done; 1 a step failed, and its log is named; 2 wrong use,
+#/ configuration or credentials, and nothing was changed.
+
+# Runs on operators' laptops, macOS too: keep it to bash 3.2.
+set -Eeuo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=scripts/lib/common.sh
+source "$ROOT/scripts/lib/common.sh"
+# shellcheck source=scripts/lib/children.sh
+source "$ROOT/scripts/lib/children.sh"
+
+# The CDK CLI has to be the pinned one. The AWS CLI is rather the operator's
+# own, since that is where their profiles are known to work.
+PATH=$ROOT/node_modules/.bin:$PATH:$ROOT/.venv/bin
+
+# No pager (AWS CLI 2 has one), and no waiting for an unreachable endpoint.
+export AWS_PAGER='' AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=3
+AWS_LIMITS=(--cli-connect-timeout 10 --cli-read-timeout 60)
+
+STEP= # what is under way, for messages
+
+main() {
+  parse "$@"
+  need_tools
+  [[ -n $YES || -n $DRY_RUN ]] || has_terminal ||
+    bad_usage "there is no terminal to ask on: pass --yes to deploy without questions"
+  make_work_folder
+  trap finish EXIT
+  trap 'interrupted 130' INT
+  trap 'interrupted 143' TERM HUP
+  cd "$ROOT"
+
+  synthesise
+  read_manifest
+  if [[ -n $DRY_RUN ]]; then
+    print_commands
+    return
+  fi
+  check_identities
+  bootstrap A
+  bootstrap B
+  deploy A
+  read_endpoint
+  deploy B
+  print_result
+}
+
+parse() {
+  ENVIRONMENT='' PROFILE_A='' PROFILE_B='' METHOD=change-set TIMEOUT=7200
+  WORK='' DRY_RUN='' YES=''
+  local option
+  while (($#)); do
+    option=$1
+    shift
+    case $option in
+      --dry-run) DRY_RUN=1 ;;
+      --yes) YES=1 ;;
+      -h | --help)
+        sed -n 's/^#\/ \{0,1\}//p' "${BASH_SOURCE[0]}"
+        exit
+        ;;
+      --env | --profile-a | --profile-b | --method | --timeout | --work)
+        [[ -n ${1-} ]] || bad_usage "$option needs a value"
+        case $option in
+          --env) ENVIRONMENT=$1 ;;
+          --profile-a) PROFILE_A=$1 ;;
+          --profile-b) PROFILE_B=$1 ;;
+          --method) METHOD=$1 ;;
+          --timeout) TIMEOUT=$1 ;;
+          --work) WORK=$1 ;;
+        esac
+        shift
+        ;;
+      *) bad_usage "unknown argument '$option'" ;;
+    esac
+  done
+  local missing=
+  [[ -n $ENVIRONMENT ]] || missing+=' --env'
+  [[ -n $PROFILE_A ]] || missing+=' --profile-a'
+  [[ -n $PROFILE_B ]] || missing+=' --profile-b'
+  [[ -z $missing ]] || bad_usage "missing:$missing"
+  [[ $METHOD == change-set || $METHOD == direct ]] ||
+    bad_usage "--method: want change-set or direct, got '$METHOD'"
+  [[ $TIMEOUT =~ ^[1-9][0-9]{0,5}$ ]] || bad_usage "--timeout: want seconds, got '$TIMEOUT'"
+}
+
+need_tools() {
+  local tool missing=
+  for tool in aws cdk go node; do
+    command -v "$tool" >/dev/null || missing+=" $tool"
+  done
+  [[ -z $missing ]] || bad_usage "not installed:$missing; make setup installs all but Go"
+}
+
+# The CDK asks on stdout, which is for the result here: the question goes to
+# stderr instead.
+has_terminal() { [[ -t 0 && -t 2 ]]; }
+
+make_work_folder() {
+  KEEP_WORK=$WORK
+  if [[ -n $WORK ]]; then
+    mkdir -p "$WORK"
+    WORK=$(cd "$WORK" && pwd)
+  else
+    WORK=$(mktemp -d "${TMPDIR:-/tmp}/ops-deploy.XXXXXX")
+  fi
+}
+
+finish() {
+  local status=$?
+  stop_children
+  if [[ -z $KEEP_WORK && ($status == 0 || $status == 2) ]]; then
+    rm -rf "$WORK"
+  fi
+  exit "$status"
+}
+
+interrupted() {
+  trap - INT TERM HUP
+  log "interrupted while $STEP; logs are in $WORK"
+  [[ $STEP != *deploying* ]] ||
+    log "CloudFormation finishes what it has begun: look at the stack before you deploy again"
+  exit "$1"
+}
+
+begin() {
+  STEP=$*
+  STEP_BEGAN=$SECONDS
+  log "$STEP"
+}
+
+end() { log "$STEP: done in $((SECONDS - STEP_BEGAN)) s"; }
+
+# run_step LOG COMMAND ... runs a command that changes an account, and ends the
+# script when it fails.
+run_step() {
+  local file=$WORK/$1 status=0 run=run_logged
+  shift
+  if has_terminal; then run=run_asking; fi
+  "$run" "$TIMEOUT" "$file" "$@" || status=$?
+  case $status in
+    0) end ;;
+    124) die "$STEP: not finished after $TIMEOUT s (--timeout). CloudFormation may go on; log: $file" ;;
+    *) die "$STEP: failed with status $status after $((SECONDS - STEP_BEGAN)) s; log: $file" ;;
+  esac
+}
+
+# synthesise needs no account: both are in the configuration.
+synthesise() {
+  begin "synthesising $ENVIRONMENT"
+  rm -rf "$WORK/assembly"
+  synth_command "$WORK/assembly"
+  run_logged 600 "$WORK/synth.log" "${CMD[@]}" || {
+    log "error: $ENVIRONMENT cannot be synthesised; the reason stands above"
+    exit 2
+  }
+  end
+}
+
+# read_manifest takes from the assembly what each stack needs: account, region,
+# least bootstrap version, and the parameter that tells an account's version.
+read_manifest() {
+  local stack facts
+  for stack in GitLab Deploy; do
+    # shellcheck disable=SC2016 # JavaScript
+    facts=$(node -e '
+      const [file, name] = process.argv.slice(1);
+      const { environment, properties } = require(file).artifacts[name];
+      console.log(...environment.replace("aws://", "").split("/"),
+        properties.requiresBootstrapStackVersion, properties.bootstrapStackVersionSsmParameter);
+    ' "$WORK/assembly/manifest.json" "$stack-$ENVIRONMENT") ||
+      die "the assembly has no usable stack $stack-$ENVIRONMENT"
+    [[ $facts =~ ^[0-9]{12}\ [a-z0-9-]+\ [0-9]+\ /[^\ ]+$ ]] ||
+      die "the assembly's stack $stack-$ENVIRONMENT has no account, region and bootstrap version, only: $facts"
+    case $stack in
+      GitLab) FACTS_A=$facts ;;
+      Deploy) FACTS_B=$facts ;;
+    esac
+  done
+}
+
+# use A or use B chooses the account that the functions below speak about.
+use() {
+  case $1 in
+    A) PROFILE=$PROFILE_A STACK=GitLab-$ENVIRONMENT KEY=gitlab.account FACTS=$FACTS_A ;;
+    B) PROFILE=$PROFILE_B STACK=Deploy-$ENVIRONMENT KEY=deploy.account FACTS=$FACTS_B ;;
+  esac
+  read -r ACCOUNT REGION NEEDED_BOOTSTRAP VERSION_PARAMETER <<<"$FACTS"
+}
+
+# The commands, each put into CMD: --dry-run prints the same ones.
+
+synth_command() {
+  CMD=(cdk synth --quiet --context "env=$ENVIRONMENT" --output "$1")
+}
+
+identity_command() {
+  aws_command sts get-caller-identity --query Account --output text
+}
+
+bootstrap_version_command() {
+  aws_command ssm get-parameter --name "$VERSION_PARAMETER" --query Parameter.Value --output text
+}
+
+bootstrap_command() {
+  CMD=(cdk bootstrap "aws://$ACCOUNT/$REGION" --profile "$PROFILE" --no-color)
+}
+
+deploy_command() {
+  local approval=broadening
+  [[ -z $YES ]] || approval=never
+  CMD=(cdk deploy "$STACK" --app "$1" --exclusively --profile "$PROFILE" --method "$METHOD"
+    --require-approval "$approval" --progress events --no-color)
+  [[ $STACK != Deploy-* ]] || CMD+=(--parameters "$STACK:SourceVpceId=$2")
+}
+
+endpoint_command() {
+  aws_command cloudformation describe-stacks --stack-name "$STACK" \
+    --query "Stacks[0].Outputs[?OutputKey=='S3EndpointId'].OutputValue" --output text
+}
+
+outputs_command() {
+  aws_command cloudformation describe-stacks --stack-name "$STACK" --query 'Stacks[0].Outputs' --output json
+}
+
+aws_command() {
+  CMD=(aws "$@" --profile "$PROFILE" --region "$REGION" "${AWS_LIMITS[@]}")
+}
+
+# ask runs the AWS call in CMD: ANSWER is what it printed, COMPLAINT its
+# messages in one line.
+ask() {
+  local status=0
+  run_child "${CMD[@]}" >"$WORK/answer" 2>"$WORK/complaint" || status=$?
+  ANSWER=$(cat "$WORK/answer")
+  COMPLAINT=$(tr -s '\n' ' ' <"$WORK/complaint" | sed 's/^ //; s/ $//')
+  rm -f "$WORK/answer" "$WORK/complaint"
+  return "$status"
+}
+
+# check_identities reports what is wrong with both profiles before it ends.
+check_identities() {
+  local letter got='' problems=0
+  begin "checking the credentials of $PROFILE_A and $PROFILE_B"
+  for letter in A B; do
+    use "$letter"
+    identity_command
+    if ! ask || [[ ! $ANSWER =~ ^[0-9]{12}$ ]]; then
+      problems=$((problems + 1))
+      log "error: profile $PROFILE gives no credentials for account $ACCOUNT ($KEY in config/$ENVIRONMENT.yaml)." \
+        "AWS says: ${COMPLAINT:-$ANSWER}. Sign in again (aws sso login --profile $PROFILE) or mend the profile."
+    elif [[ $ANSWER != "$ACCOUNT" ]]; then
+      problems=$((problems + 1))
+      log "error: profile $PROFILE is of account $ANSWER," \
+        "but $STACK belongs to account $ACCOUNT ($KEY in config/$ENVIRONMENT.yaml)"
+    fi
+    got+="$ANSWER "
+  done
+  [[ $got != "${FACTS_B%% *} ${FACTS_A%% *} " || $problems == 0 ]] ||
+    log "the two profiles are the right ones the wrong way round"
+  ((problems == 0)) || exit 2
+  end
+}
+
+# bootstrap makes or updates the CDK's own stack where it is missing or older
+# than the assembly asks for (docs.aws.amazon.com/cdk/v2/guide/bootstrapping.html).
+bootstrap() {
+  local has
+  use "$1"
+  bootstrap_version_command
+  if ask; then
+    [[ $ANSWER =~ ^[0-9]+$ ]] || die "$VERSION_PARAMETER in account $ACCOUNT is '$ANSWER', not a number"
+    ((ANSWER < NEEDED_BOOTSTRAP)) || return 0
+    has="version $ANSWER, and $NEEDED_BOOTSTRAP is needed"
+  elif [[ $COMPLAINT == *ParameterNotFound* ]]; then
+    has="none yet"
+  else
+    die "reading $VERSION_PARAMETER in account $ACCOUNT as $PROFILE: $COMPLAINT"
+  fi
+  confirm "Account $ACCOUNT, $REGION: bootstrap stack: $has. Let the CDK deploy it?"
+  begin "bootstrapping account $ACCOUNT in $REGION ($has)"
+  bootstrap_command
+  run_step "bootstrap-$STACK.log" "${CMD[@]}"
+}
+
+confirm() {
+  [[ -z $YES ]] || return 0
+  local answer=
+  printf '%s [y/N] ' "$1" >&2
+  read -r answer || true
+  [[ $answer == [yY]* ]] || die "not confirmed; nothing was deployed"
+}
+
+deploy() {
+  use "$1"
+  begin "deploying $STACK to account $ACCOUNT in $REGION as $PROFILE"
+  deploy_command "$WORK/assembly" "${ENDPOINT-}"
+  # Without a terminal: no spinner, and all talk on one channel.
+  has_terminal || CMD+=(--ci)
+  run_step "deploy-$STACK.log" "${CMD[@]}"
+}
+
+read_endpoint() {
+  use A
+  endpoint_command
+  ask || die "reading the outputs of $STACK: $COMPLAINT"
+  [[ $ANSWER =~ ^vpce-[0-9a-f]{8,17}$ ]] ||
+    die "output S3EndpointId of $STACK is '$ANSWER', not the id of a VPC endpoint; Deploy-$ENVIRONMENT was not touched"
+  ENDPOINT=$ANSWER
+  log "S3 endpoint of account $ACCOUNT: $ENDPOINT"
+}
+
+print_result() {
+  local letter
+  STEP="reading the outputs"
+  for letter in A B; do
+    use "$letter"
+    outputs_command
+    ask || die "reading the outputs of $STACK: $COMPLAINT"
+    printf '%s\n' "$ANSWER" >"$WORK/outputs-$STACK.json"
+  done
+  # shellcheck disable=SC2016 # JavaScript
+  node -e '
+    const [folder, ...stacks] = process.argv.slice(1);
+    const outputs = stack => require(`${folder}/outputs-${stack}.json`) ?? [];
+    console.log(JSON.stringify(Object.fromEntries(stacks.map(stack =>
+      [stack, Object.fromEntries(outputs(stack).map(o => [o.OutputKey, o.OutputValue]))])), null, 2));
+  ' "$WORK" "GitLab-$ENVIRONMENT" "Deploy-$ENVIRONMENT" >"$WORK/outputs.json"
+  cat "$WORK/outputs.json"
+  print_next_steps
+}
+
+output() {
+  node -p 'Object.assign({}, ...Object.values(require(process.argv[1])))[process.argv[2]] ?? ""' "$WORK/outputs.json" "$1"
+}
+
+print_next_steps() {
+  local url host
+  url=$(output Url)
+  host=${url#https://}
+  use A
+  {
+    echo
+    echo "Next:"
+    # With a hosted zone in the configuration the stack made the record itself.
+    if ! grep -q '"AWS::Route53::RecordSet"' "$WORK/assembly/$STACK.template.json"; then
+      echo "- DNS: point ${host%%/*} at $(output LoadBalancerDnsName) (CNAME, or an alias record)."
+    fi
+    echo "- GitLab: sign in at $url as root. The password:"
+    echo "  $(shell_words aws secretsmanager get-secret-value --secret-id "$(output RootPasswordSecretArn)" \
+      --query SecretString --output text --profile "$PROFILE" --region "$REGION")"
+    echo "- Runner: register it on its host with GitLab's token (sudo gitlab-runner register):"
+    echo "  $(shell_words aws ssm start-session --target "$(output RunnerInstanceId)" --profile "$PROFILE" --region "$REGION")"
+    echo "- Each application: set the CI variable ARTIFACT_BUCKET to $(output ArtifactBucketName),"
+    echo "  and take the job from scripts/ci/deploy.gitlab-ci.yml."
+  } >&2
+}
+
+print_commands() {
+  # Words that become shell variables of the printed text.
+  local assembly=@ASSEMBLY@ endpoint=@ENDPOINT@ letter
+  printf '%s\n' "cd $(shell_words "$ROOT")" \
+    "PATH=$(shell_words "$ROOT")/node_modules/.bin:\$PATH:$(shell_words "$ROOT")/.venv/bin" \
+    "assembly=\$(mktemp -d)"
+  synth_command "$assembly"
+  print_command
+  for letter in A B; do
+    use "$letter"
+    echo "# $STACK: has to print $ACCOUNT"
+    identity_command
+    print_command
+    echo "# only when there is no such parameter, or it is below $NEEDED_BOOTSTRAP: cdk bootstrap"
+    bootstrap_version_command
+    print_command
+    bootstrap_command
+    print_command
+  done
+  use A
+  deploy_command "$assembly"
+  print_command
+  endpoint_command
+  echo "endpoint=\$($(print_command))"
+  use B
+  deploy_command "$assembly" "$endpoint"
+  print_command
+  for letter in A B; do
+    use "$letter"
+    outputs_command
+    print_command
+  done
+}
+
+print_command() {
+  # shellcheck disable=SC2016 # for the reader's shell
+  shell_words "${CMD[@]}" | sed 's/@ASSEMBLY@/"$assembly"/; s/@ENDPOINT@/"$endpoint"/'
+}
+
+# shell_words quotes each word where a shell needs it.
+shell_words() {
+  local word quoted line=
+  for word in "$@"; do
+    quoted=$word
+    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || quoted="'${word//\'/\'\\\'\'}'"
+    line+=" $quoted"
+  done
+  printf '%s\n' "${line# }"
+}
+
+main "$@"
