@@ -1,16 +1,204 @@
 package config
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
+const realConfigs = "../../config"
+
 func TestConfigRealFilesLoad(t *testing.T) {
 	for _, environment := range []string{"staging", "local"} {
-		config, err := Load("../../config", environment)
+		config, err := Load(realConfigs, environment)
 		require.NoError(t, err)
-		require.Equal(t, environment, config.Environment)
-		require.Equal(t, "sample-web-blue-green", config.Deploy.DeploymentGroups[0].DeploymentGroup)
+		assert.Equal(t, environment, config.Environment)
+		assert.Equal(t, "example-deploy-"+environment, config.Deploy.Artifacts.BucketName)
+		assert.Equal(t, []DeploymentGroup{{"sample-web", "sample-web-blue-green"}}, config.Deploy.DeploymentGroups)
 	}
+}
+
+func TestConfigValuesReachTheirFields(t *testing.T) {
+	got, err := load("config/staging.yaml", "staging", []byte(base))
+	require.NoError(t, err)
+	assert.Equal(t, Config{
+		Environment: "staging",
+		Region:      "eu-west-1",
+		GitLab: GitLab{
+			Account: "012345678901",
+			Network: Network{
+				VPCCIDR:       "10.20.0.0/16",
+				Zones:         []string{"eu-west-1a", "eu-west-1b"},
+				PublicSubnets: []string{"10.20.0.0/24", "10.20.1.0/24"},
+				GitLabSubnet:  "10.20.16.0/24",
+			},
+			LoadBalancer: LoadBalancer{
+				AllowedRanges:  []string{"203.0.113.0/24", "198.51.100.7/32"},
+				DomainName:     "gitlab.example.com",
+				CertificateARN: "arn:aws:acm:eu-west-1:012345678901:certificate/2f5a1c9e-7b34-4d8a-9c61-0e8d3b7f4a25",
+			},
+			Server: Server{
+				Version: "13.10.2", Edition: "ee", ImageID: "ami-0123456789abcdef0", InstanceType: "m5.xlarge",
+				RootVolumeGiB: 31, DataVolumeGiB: 201, PackageRepositoryURL: "https://mirror.example.com/gitlab",
+			},
+			Runner: Runner{
+				Version: "13.10.0", ImageID: "ami-0123456789abcdef1", InstanceType: "t3.large",
+				RootVolumeGiB: 101, PackageRepositoryURL: "https://mirror.example.com:8443/runner",
+			},
+			LogRetentionDays: 30,
+		},
+		Deploy: Deploy{
+			Account:          "222222222222",
+			Artifacts:        Artifacts{BucketName: "example-deploy", Prefix: "releases/", ReplacedVersionDays: 91},
+			LogRetentionDays: 60,
+			DeploymentGroups: []DeploymentGroup{{"web", "web-blue-green"}, {"web", "web-canary"}},
+		},
+	}, got)
+}
+
+func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
+	optional := regexp.MustCompile(`(?m)^ *(terminationProtection|edition|rootVolumeGiB|dataVolumeGiB|packageRepositoryUrl|logRetentionDays|prefix|replacedVersionDays):.*\n`)
+	got, err := load("config/staging.yaml", "staging", []byte(optional.ReplaceAllString(base, "")))
+	require.NoError(t, err)
+	assert.True(t, got.TerminationProtection)
+	assert.Equal(t, "ce", got.GitLab.Server.Edition)
+	assert.Equal(t, 30, got.GitLab.Server.RootVolumeGiB)
+	assert.Equal(t, 200, got.GitLab.Server.DataVolumeGiB)
+	assert.Equal(t, "https://packages.gitlab.com/gitlab", got.GitLab.Server.PackageRepositoryURL)
+	assert.Equal(t, 100, got.GitLab.Runner.RootVolumeGiB)
+	assert.Equal(t, "https://packages.gitlab.com/runner", got.GitLab.Runner.PackageRepositoryURL)
+	assert.Equal(t, 365, got.GitLab.LogRetentionDays)
+	assert.Equal(t, 365, got.Deploy.LogRetentionDays)
+	assert.Equal(t, "artifacts/", got.Deploy.Artifacts.Prefix)
+	assert.Equal(t, 90, got.Deploy.Artifacts.ReplacedVersionDays)
+}
+
+func TestConfigUnknownEnvironmentListsThoseThatThereAre(t *testing.T) {
+	dir := t.TempDir()
+	outside := filepath.Join(dir, "outside.yaml")
+	require.NoError(t, os.WriteFile(outside, []byte(base), 0o600))
+	dir = filepath.Join(dir, "config")
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "folder.yaml"), 0o700))
+	for _, name := range []string{"staging.yaml", "local.yaml", "README.md", "Upper.yaml"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(base), 0o600))
+	}
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe.yaml"), 0o600))
+
+	for _, environment := range []string{
+		"production", "", ".", "..", "../outside", outside, "staging.yaml", "staging/", "Upper", "folder", "pipe",
+		"staging\x00", "a-name-longer-than-20", "stag\ning",
+	} {
+		_, err := Load(dir, environment)
+		assert.EqualError(t, err, fmt.Sprintf("environment: got %q, want one of local, staging (the .yaml files in %s)", environment, dir))
+	}
+}
+
+func TestConfigWithoutAnyEnvironmentSaysWhereItLooked(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "nothing")
+	_, err := Load(dir, "staging")
+	assert.EqualError(t, err, fmt.Sprintf(`environment: got "staging", but there are none: want a file <environment>.yaml in %s`, dir))
+}
+
+func TestConfigMessagesNameTheFileAsItWasFound(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "production.yaml"), []byte(base), 0o600))
+	_, err := Load(dir, "production")
+	assert.EqualError(t, err, dir+`/production.yaml:1: environment: got "staging", want "production": it must be the name of the file`)
+}
+
+func TestConfigAcceptsAHostedZoneInsteadOfACertificate(t *testing.T) {
+	// The way staging.yaml shows it: what is commented out there must work once it is not.
+	text, err := os.ReadFile(filepath.Join(realConfigs, "staging.yaml"))
+	require.NoError(t, err)
+	switched := regexp.MustCompile(`(?m)^ *certificateArn:.*\n`).ReplaceAllString(string(text), "")
+	switched = regexp.MustCompile(`(?m)^( *)# (hostedZone:|  (?:id|name):)`).ReplaceAllString(switched, "$1$2")
+	got, err := load("config/staging.yaml", "staging", []byte(switched))
+	require.NoError(t, err)
+	assert.Empty(t, got.GitLab.LoadBalancer.CertificateARN)
+	assert.Equal(t, &HostedZone{ID: "Z0123456789ABCDEFGHIJ", Name: "example.com"}, got.GitLab.LoadBalancer.HostedZone)
+}
+
+// The comments of staging.yaml are the reference of the configuration: every key has one, with the default that the
+// code applies, or that it is required.
+func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(realConfigs, "staging.yaml"))
+	require.NoError(t, err)
+	lines := strings.Split(string(text), "\n")
+
+	checked := 0
+	var explained func(path string, of reflect.Type, from, indent int)
+	explained = func(path string, of reflect.Type, from, indent int) {
+		for _, f := range fieldsOf(of) {
+			key := regexp.MustCompile(fmt.Sprintf(`^ {%d}(# |- |)( *)%s:`, indent, f.key))
+			at := -1
+			for i := from; i < len(lines); i++ {
+				if key.MatchString(lines[i]) {
+					at = i
+					break
+				}
+			}
+			here := child(path, f.key)
+			if !assert.GreaterOrEqual(t, at, 0, "staging.yaml does not show %s", here) {
+				continue
+			}
+			var comment []string
+			for i := at - 1; i >= 0 && strings.HasPrefix(strings.TrimLeft(lines[i], " "), "#"); i-- {
+				comment = append(comment, strings.Trim(lines[i], " #"))
+			}
+			slices.Reverse(comment)
+			explanation := strings.Join(comment, " ")
+			want := "Required"
+			if f.value != "" {
+				want = "Default: " + f.value + "."
+			}
+			assert.Contains(t, explanation, want, "the comment of %s", here)
+			checked++
+
+			switch fieldType := of.Field(f.index).Type; {
+			case fieldType.Kind() == reflect.Struct:
+				explained(here, fieldType, at+1, indent+2)
+			case fieldType.Kind() == reflect.Pointer:
+				explained(here, fieldType.Elem(), at+1, indent)
+			case fieldType.Kind() == reflect.Slice && fieldType.Elem().Kind() == reflect.Struct:
+				// The first key of an element stands behind its dash, the others below it.
+				explained(here, fieldType.Elem(), at+1, indent+2)
+			}
+		}
+	}
+	explained("", configType, 0, 0)
+	assert.Equal(t, 42, checked, "keys of the configuration")
+}
+
+func TestConfigTreeHasALineForEveryKey(t *testing.T) {
+	// The lines in messages come from the parser: compare them with the text, in all the forms that a list can have.
+	file, err := parser.ParseBytes([]byte(base), 0)
+	require.NoError(t, err)
+	lines := strings.Split(base, "\n")
+	keys := 0
+	ast.Walk(visitor(func(node ast.Node) {
+		if entry, ok := node.(*ast.MappingValueNode); ok {
+			key := entry.Key.GetToken()
+			assert.Contains(t, lines[key.Position.Line-1], key.Value+":")
+			keys++
+		}
+	}), file.Docs[0].Body)
+	assert.Greater(t, keys, 35)
+}
+
+type visitor func(ast.Node)
+
+func (v visitor) Visit(node ast.Node) ast.Visitor {
+	v(node)
+	return v
 }

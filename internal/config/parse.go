@@ -65,7 +65,7 @@ func (d *document) refuseTokens(tokens token.Tokens) {
 		case token.CommentType:
 			continue
 		case token.DocumentHeaderType:
-			if content {
+			if content && len(d.problems) == 0 { // after a directive it is the first
 				d.report(line, "", "got a second document (---), want one environment in a file")
 			}
 		case token.MappingStartType, token.SequenceStartType:

@@ -71,8 +71,12 @@ func (d *document) sound(values ...any) bool {
 func (d *document) err() error {
 	slices.SortStableFunc(d.problems, func(a, b problem) int { return cmp.Compare(a.line, b.line) })
 	var errs []error
+	told := map[string]bool{} // two aliases on one line make one message
 	for _, p := range d.problems {
-		errs = append(errs, errors.New(p.text))
+		if !told[p.text] {
+			errs = append(errs, errors.New(p.text))
+		}
+		told[p.text] = true
 	}
 	return errors.Join(errs...)
 }
