@@ -1,0 +1,73 @@
+package constructs
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// project writes files into a new folder and returns it.
+func project(t *testing.T, files map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	return root
+}
+
+func TestS5_aDocumentHoldsTheScriptAndWhatItSources(t *testing.T) {
+	root := project(t, map[string]string{
+		"scripts/a.sh":     "#!/usr/bin/env bash\n#/ Usage\n# shellcheck source=scripts/lib/b.sh\nsource \"$(dirname \"$0\")/lib/b.sh\"\nmain \"$@\"\n",
+		"scripts/lib/b.sh": "# shellcheck source=scripts/lib/c.sh\nsource c.sh\nlog() { echo; }\n",
+		"scripts/lib/c.sh": "die() { exit 1; }\n",
+	})
+	content, err := scriptDocumentContent(ScriptDocumentProps{
+		Root: root, Script: "scripts/a.sh", TimeoutSeconds: 60,
+		Parameters: []ScriptParameter{{"Version", "--version", "Exact version", `^[0-9.]+$`}},
+	})
+	require.NoError(t, err)
+	inputs := content["mainSteps"].([]any)[0].(map[string]any)["inputs"].(map[string]any)
+	assert.Equal(t, []string{
+		"#!/usr/bin/env bash",
+		"set -- --version '{{ Version }}'",
+		"#/ Usage",
+		"die() { exit 1; }",
+		"log() { echo; }",
+		`main "$@"`,
+	}, inputs["runCommand"])
+	assert.Equal(t, "60", inputs["timeoutSeconds"])
+}
+
+func TestS5_aDocumentThatSystemsManagerWouldMisreadIsRefused(t *testing.T) {
+	root := project(t, map[string]string{
+		"braces.sh": "docker ps --format '{{.ID}}'\n",
+		"lost.sh":   "# shellcheck source=lib.sh\necho no source line\n",
+		"gone.sh":   "# shellcheck source=gone/lib.sh\nsource gone/lib.sh\n",
+		"large.sh":  strings.Repeat("echo 0123456789\n", 5000),
+		"fine.sh":   "true\n",
+	})
+	for name, tt := range map[string]struct {
+		script, pattern, want string
+	}{
+		"placeholders of its own":      {"braces.sh", `^x$`, "braces.sh contains {{"},
+		"a directive without a source": {"lost.sh", `^x$`, "lost.sh:2: want a source line"},
+		"a sourced file that is gone":  {"gone.sh", `^x$`, "gone/lib.sh: no such file"},
+		"more than the limit":          {"large.sh", `^x$`, "Systems Manager takes 65536"},
+		"an open pattern":              {"fine.sh", `[a-z]+`, `pattern "[a-z]+" is not anchored`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := scriptDocumentContent(ScriptDocumentProps{
+				Root: root, Script: tt.script,
+				Parameters: []ScriptParameter{{"Name", "--name", "", tt.pattern}},
+			})
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
+}

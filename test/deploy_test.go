@@ -1,0 +1,197 @@
+package test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/internal/config"
+)
+
+// artifactBucket returns the id of the bucket that jobs upload to, and the
+// statements of its policy by Sid.
+func artifactBucket(t *testing.T, tpl template) (string, map[string]map[string]any) {
+	t.Helper()
+	id, _ := at(tpl.Outputs, "ArtifactBucketName", "Value", "Ref").(string)
+	require.Contains(t, tpl.Resources, id)
+	named := map[string]map[string]any{}
+	for _, p := range tpl.ofType(t, "AWS::S3::BucketPolicy") {
+		policy := tpl.Resources[p]
+		if at(policy.Properties, "Bucket", "Ref") != id {
+			continue
+		}
+		for _, s := range statements(policy.Properties["PolicyDocument"]) {
+			if sid, ok := s["Sid"].(string); ok {
+				named[sid] = s
+			}
+		}
+	}
+	return id, named
+}
+
+func TestS9_uploadsComeThroughAccountAsEndpointOnly(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	_, policy := artifactBucket(t, deploy)
+	endpoint := ref("SourceVpceId")
+
+	allow := policy["UploadThroughEndpoint"]
+	assert.Equal(t, "Allow", allow["Effect"])
+	assert.Equal(t, "arn:aws:iam::"+staging(t).GitLab.Account+":root", at(allow, "Principal", "AWS"))
+	assert.ElementsMatch(t, []any{"s3:PutObject", "s3:AbortMultipartUpload"}, allow["Action"])
+	assert.Equal(t, endpoint, at(allow, "Condition", "StringEquals", "aws:SourceVpce"))
+
+	deny := policy["RefuseUploadsFromElsewhere"]
+	assert.Equal(t, "Deny", deny["Effect"])
+	assert.Equal(t, "*", deny["Principal"])
+	assert.Equal(t, "s3:PutObject", deny["Action"], "a wider Deny locks out the console and the CodeDeploy agents")
+	assert.Equal(t, endpoint, at(deny, "Condition", "StringNotEquals", "aws:SourceVpce"))
+
+	for sid, s := range policy {
+		assert.Contains(t, text(s["Resource"]), "/artifacts/*", sid)
+	}
+}
+
+func TestS9_theEndpointIsACheckedParameter(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	parameter := at(deploy.Parameters, "SourceVpceId")
+	assert.Equal(t, "String", at(parameter, "Type"))
+	assert.Equal(t, "^vpce-[0-9a-f]{8,17}$", at(parameter, "AllowedPattern"))
+	assert.Nil(t, at(parameter, "Default"), "a default would be somebody's endpoint")
+}
+
+func TestS9_replacedArtifactsEndAndUnfinishedUploadsToo(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	id, _ := artifactBucket(t, deploy)
+	rules := text(at(deploy.Resources[id].Properties, "LifecycleConfiguration", "Rules"))
+	assert.Contains(t, rules, fmt.Sprintf(`"NoncurrentDays":%d`, staging(t).Deploy.Artifacts.ReplacedVersionDays))
+	assert.Contains(t, rules, `"DaysAfterInitiation":7`)
+	assert.NotContains(t, rules, "ExpirationInDays", "the newest artifact is never removed")
+}
+
+func TestS14_theBucketTellsTheQueueOfEveryArtifact(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	id, _ := artifactBucket(t, deploy)
+	queue := at(deploy.Outputs, "QueueUrl", "Value", "Ref").(string)
+	notification := at(deploy.Resources[id].Properties, "NotificationConfiguration", "QueueConfigurations", 0)
+	assert.Equal(t, "s3:ObjectCreated:*", at(notification, "Event"), "a large artifact arrives as CompleteMultipartUpload")
+	assert.Equal(t, getAtt(queue, "Arn"), at(notification, "Queue"))
+	assert.Equal(t, map[string]any{"Name": "prefix", "Value": "artifacts/"}, at(notification, "Filter", "S3Key", "Rules", 0))
+
+	for _, p := range deploy.ofType(t, "AWS::SQS::QueuePolicy") {
+		policy := deploy.Resources[p]
+		if at(policy.Properties, "Queues", 0, "Ref") != queue {
+			continue
+		}
+		assert.Contains(t, list(deploy.Resources[id].DependsOn), p, "S3 refuses a queue that refuses S3")
+		for _, s := range statements(policy.Properties["PolicyDocument"]) {
+			if s["Effect"] != "Allow" {
+				continue
+			}
+			assert.Equal(t, "s3.amazonaws.com", at(s, "Principal", "Service"))
+			assert.Equal(t, "sqs:SendMessage", s["Action"])
+			assert.Contains(t, text(at(s, "Condition", "ArnEquals", "aws:SourceArn")), ":s3:::"+staging(t).Deploy.Artifacts.BucketName)
+			assert.Equal(t, staging(t).Deploy.Account, at(s, "Condition", "StringEquals", "aws:SourceAccount"))
+		}
+	}
+}
+
+func TestS14_theQueueWaitsLongerThanTheFunctionAndEndsInADeadLetterQueue(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	queue := deploy.Resources[at(deploy.Outputs, "QueueUrl", "Value", "Ref").(string)].Properties
+	dead := at(deploy.Outputs, "DeadLetterQueueUrl", "Value", "Ref").(string)
+	_, function := deploy.one(t, "AWS::Lambda::Function")
+
+	timeout, visibility := function.Properties["Timeout"].(float64), queue["VisibilityTimeout"].(float64)
+	assert.GreaterOrEqual(t, visibility, 6*timeout)
+	receives := at(queue, "RedrivePolicy", "maxReceiveCount").(float64)
+	assert.GreaterOrEqual(t, receives*visibility, float64(24*60*60), "an artifact can wait a day for a busy group")
+	assert.LessOrEqual(t, receives, 1000.0, "SQS takes no more")
+	assert.Equal(t, getAtt(dead, "Arn"), at(queue, "RedrivePolicy", "deadLetterTargetArn"))
+	for _, q := range []map[string]any{queue, deploy.Resources[dead].Properties} {
+		assert.EqualValues(t, 14*24*60*60, q["MessageRetentionPeriod"], "the longest that SQS keeps")
+	}
+}
+
+func TestS14_theFunctionTakesTheQueueAndReportsEachFailureByItself(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	id, function := deploy.one(t, "AWS::Lambda::Function")
+	_, mapping := deploy.one(t, "AWS::Lambda::EventSourceMapping")
+	queue := at(deploy.Outputs, "QueueUrl", "Value", "Ref").(string)
+
+	assert.Equal(t, getAtt(queue, "Arn"), mapping.Properties["EventSourceArn"])
+	assert.Equal(t, ref(id), mapping.Properties["FunctionName"])
+	assert.Equal(t, []any{"ReportBatchItemFailures"}, mapping.Properties["FunctionResponseTypes"])
+	assert.Equal(t, ref(id), at(deploy.Outputs, "TriggerFunctionName", "Value"))
+
+	assert.Equal(t, map[string]any{
+		"ARTIFACT_BUCKET": staging(t).Deploy.Artifacts.BucketName,
+		"ARTIFACT_PREFIX": staging(t).Deploy.Artifacts.Prefix,
+	}, at(function.Properties, "Environment", "Variables"))
+	log, group := deploy.one(t, "AWS::Logs::LogGroup")
+	assert.Equal(t, ref(log), at(function.Properties, "LoggingConfig", "LogGroup"))
+	assert.EqualValues(t, staging(t).Deploy.LogRetentionDays, group.Properties["RetentionInDays"])
+}
+
+// triggerActions returns the resources of each action that the trigger's role
+// may take.
+func triggerActions(t *testing.T, deploy template) map[string]any {
+	t.Helper()
+	actions := map[string]any{}
+	for _, id := range deploy.ofType(t, "AWS::IAM::Policy") {
+		for _, s := range statements(deploy.Resources[id].Properties["PolicyDocument"]) {
+			for _, action := range list(s["Action"]) {
+				actions[action.(string)] = s["Resource"]
+			}
+		}
+	}
+	return actions
+}
+
+func TestS14_theFunctionMayDoWhatItDoesAndNoMore(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	actions := triggerActions(t, deploy)
+	var names []string
+	for name := range actions {
+		names = append(names, name)
+	}
+	assert.ElementsMatch(t, []string{
+		"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket",
+		"codedeploy:CreateDeployment", "codedeploy:GetDeploymentGroup",
+		"codedeploy:RegisterApplicationRevision", "codedeploy:GetApplicationRevision", "codedeploy:GetDeploymentConfig",
+		"logs:CreateLogStream", "logs:PutLogEvents",
+		"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueUrl", "sqs:GetQueueAttributes",
+	}, names)
+	group := staging(t).Deploy.DeploymentGroups[0]
+	arn := "arn:aws:codedeploy:ap-northeast-1:" + staging(t).Deploy.Account
+	assert.Equal(t, arn+":deploymentgroup:"+group.Application+"/"+group.DeploymentGroup, actions["codedeploy:CreateDeployment"])
+	assert.Equal(t, arn+":application:"+group.Application, actions["codedeploy:RegisterApplicationRevision"])
+	assert.Contains(t, text(actions["s3:GetObject"]), "/artifacts/*")
+}
+
+// TestS14_manyPairsFitTheTemplate: IAM takes 10,240 characters of inline
+// policy a role, whatever the number of applications.
+func TestS14_manyPairsFitTheTemplate(t *testing.T) {
+	for _, pairs := range []int{16, 17, 1000} {
+		t.Run(fmt.Sprint(pairs), func(t *testing.T) {
+			cfg := staging(t)
+			cfg.Deploy.DeploymentGroups = nil
+			for i := range pairs {
+				name := strings.Repeat("x", 95) + fmt.Sprintf("%05d", i)
+				cfg.Deploy.DeploymentGroups = append(cfg.Deploy.DeploymentGroups, config.DeploymentGroup{Application: name, DeploymentGroup: name})
+			}
+			_, deploy := synthesise(t, cfg)
+			size := 0
+			for _, id := range deploy.ofType(t, "AWS::IAM::Policy") {
+				size += len(text(deploy.Resources[id].Properties["PolicyDocument"]))
+			}
+			assert.Less(t, size, 10240)
+			assert.Less(t, len(text(deploy.raw)), 1_000_000, "CloudFormation's limit of a template")
+
+			_, function := deploy.one(t, "AWS::Lambda::Function")
+			assert.Len(t, function.Metadata["DeploymentGroups"], pairs, "a reviewer sees every pair")
+		})
+	}
+}

@@ -1,0 +1,33 @@
+package test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestImportsPointOneWay keeps main → stacks → {constructs, internal/config},
+// and everything that Lambda runs free of the CDK.
+func TestImportsPointOneWay(t *testing.T) {
+	const module = "gitlab-codedeploy"
+	for pkg, banned := range map[string][]string{
+		"../lambda/...":          {"github.com/aws/aws-cdk-go", module + "/constructs", module + "/stacks", module + "/internal"},
+		"../constructs/...":      {module + "/stacks", module + "/internal/config", module + "/lambda", "github.com/aws/aws-sdk-go-v2"},
+		"../stacks/...":          {module + "/lambda", "github.com/aws/aws-sdk-go-v2"},
+		"../internal/config/...": {"github.com/aws", module + "/constructs"},
+		"..":                     {"github.com/stretchr", "github.com/cdklabs/cdk-nag-go", "github.com/aws/aws-sdk-go-v2"},
+	} {
+		out, err := exec.Command("go", "list", "-deps", pkg).Output()
+		require.NoError(t, err, pkg)
+		deps := strings.Fields(string(out))
+		assert.NotEmpty(t, deps)
+		for _, dep := range deps {
+			for _, prefix := range banned {
+				assert.False(t, strings.HasPrefix(dep, prefix), "%s imports %s", pkg, dep)
+			}
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// host returns the instance that the given output names, and its role.
+func host(t *testing.T, tpl template, output string) (string, resource, resource) {
+	t.Helper()
+	id, _ := at(tpl.Outputs, output, "Value", "Ref").(string)
+	require.Contains(t, tpl.Resources, id)
+	instance := tpl.Resources[id]
+	profile := tpl.Resources[at(instance.Properties, "IamInstanceProfile", "Ref").(string)]
+	role := at(profile.Properties, "Roles", 0, "Ref").(string)
+	return id, instance, tpl.Resources[role]
+}
+
+func TestS5_theServerHasTheSSMPolicyAndTheConfiguredShape(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	server := staging(t).GitLab.Server
+	_, instance, role := host(t, gitlab, "ServerInstanceId")
+
+	assert.Equal(t, server.ImageID, instance.Properties["ImageId"])
+	assert.Equal(t, server.InstanceType, instance.Properties["InstanceType"])
+	assert.EqualValues(t, server.RootVolumeGiB, at(instance.Properties, "BlockDeviceMappings", 0, "Ebs", "VolumeSize"))
+	assert.EqualValues(t, 1, at(instance.Properties, "MetadataOptions", "HttpPutResponseHopLimit"))
+	assert.Equal(t, true, instance.Properties["DisableApiTermination"])
+	require.Len(t, role.Properties["ManagedPolicyArns"], 1)
+	assert.Contains(t, text(role.Properties["ManagedPolicyArns"]), "AmazonSSMManagedInstanceCore")
+}
+
+func TestS5_theDataVolumeIsApartFromTheServer(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	id, _, _ := host(t, gitlab, "ServerInstanceId")
+	volume, data := gitlab.one(t, "AWS::EC2::Volume")
+	_, attachment := gitlab.one(t, "AWS::EC2::VolumeAttachment")
+
+	assert.EqualValues(t, staging(t).GitLab.Server.DataVolumeGiB, data.Properties["Size"])
+	assert.Equal(t, staging(t).GitLab.Network.Zones[0], data.Properties["AvailabilityZone"], "a volume is attached in its own zone only")
+	assert.Equal(t, ref(volume), attachment.Properties["VolumeId"])
+	assert.Equal(t, ref(id), attachment.Properties["InstanceId"])
+}
+
+func TestS5_theRootPasswordIsGeneratedAndOnlyTheServerReadsIt(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	id, secret := gitlab.one(t, "AWS::SecretsManager::Secret")
+	assert.EqualValues(t, 32, at(secret.Properties, "GenerateSecretString", "PasswordLength"))
+	assert.NotContains(t, secret.Properties, "SecretString")
+	assert.Equal(t, "Retain", secret.DeletionPolicy)
+
+	var readers []any
+	for _, policy := range gitlab.ofType(t, "AWS::IAM::Policy") {
+		for _, s := range statements(gitlab.Resources[policy].Properties["PolicyDocument"]) {
+			if strings.Contains(text(s["Action"]), "secretsmanager:") {
+				assert.Equal(t, ref(id), s["Resource"])
+				readers = append(readers, list(gitlab.Resources[policy].Properties["Roles"])...)
+			}
+		}
+	}
+	require.Len(t, readers, 1)
+	assert.Contains(t, text(readers[0]), "ServerRole")
+}
+
+// associationOf returns the association that runs a document on an instance.
+func associationOf(t *testing.T, tpl template, instance string) (string, resource) {
+	t.Helper()
+	for _, id := range tpl.ofType(t, "AWS::SSM::Association") {
+		if text(at(tpl.Resources[id].Properties, "Targets", 0, "Values", 0)) == text(ref(instance)) {
+			return id, tpl.Resources[id]
+		}
+	}
+	require.Fail(t, "no association", instance)
+	return "", resource{}
+}
+
+func TestS5_S11_theDeployWaitsForWhatTheInstallScriptsReport(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	for _, output := range []string{"ServerInstanceId", "RunnerInstanceId"} {
+		t.Run(output, func(t *testing.T) {
+			instance, _, _ := host(t, gitlab, output)
+			id, association := associationOf(t, gitlab, instance)
+			handle := at(association.Properties, "Parameters", "SignalUrl", 0, "Ref")
+
+			waits := 0
+			for _, w := range gitlab.ofType(t, "AWS::CloudFormation::WaitCondition") {
+				condition := gitlab.Resources[w]
+				if at(condition.Properties, "Handle", "Ref") == handle {
+					waits++
+					assert.Contains(t, list(condition.DependsOn), id)
+				}
+			}
+			assert.Equal(t, 1, waits)
+			assert.Equal(t, "AWS::CloudFormation::WaitConditionHandle", gitlab.Resources[handle.(string)].Type)
+		})
+	}
+}
+
+// TestS5_S11_theInstallScriptsRunWhenTheHostCanDownload: a host that comes up
+// before its route, its endpoints or its rights waits for them in vain.
+func TestS5_S11_theInstallScriptsRunWhenTheHostCanDownload(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	for _, output := range []string{"ServerInstanceId", "RunnerInstanceId"} {
+		instance, _, _ := host(t, gitlab, output)
+		_, association := associationOf(t, gitlab, instance)
+		types := map[string]int{}
+		for _, id := range list(association.DependsOn) {
+			types[gitlab.Resources[id.(string)].Type]++
+		}
+		assert.Equal(t, 1, types["AWS::EC2::Route"], "the way to the package repositories")
+		assert.Equal(t, 4, types["AWS::EC2::VPCEndpoint"])
+		assert.Equal(t, 1, types["AWS::IAM::Policy"])
+		if output == "ServerInstanceId" {
+			assert.Equal(t, 1, types["AWS::EC2::VolumeAttachment"])
+		}
+	}
+}
+
+func TestS5_S11_documentsRunTheScriptsWithCheckedParameters(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	for _, id := range gitlab.ofType(t, "AWS::SSM::Document") {
+		t.Run(id, func(t *testing.T) {
+			document := gitlab.Resources[id].Properties
+			assert.Equal(t, "NewVersion", document["UpdateMethod"], "Replace would rename the document with each change")
+			assert.Equal(t, "JSON", document["DocumentFormat"])
+
+			parameters := at(document, "Content", "parameters").(map[string]any)
+			assert.NotEmpty(t, parameters)
+			lines := list(at(document, "Content", "mainSteps", 0, "inputs", "runCommand"))
+			assert.Equal(t, "#!/usr/bin/env bash", lines[0])
+			for name, p := range parameters {
+				pattern := at(p, "allowedPattern").(string)
+				assert.Regexp(t, `^\^.*\$$`, pattern, name)
+				assert.NotContains(t, pattern, `'`, "%s could leave its quotes", name)
+				assert.NotContains(t, pattern, ` `, name)
+				assert.Contains(t, lines[1], "'{{ "+name+" }}'")
+			}
+			for _, line := range lines[2:] {
+				assert.NotContains(t, line, "{{", "Systems Manager would replace it")
+			}
+		})
+	}
+}
+
+func TestS5_noParameterOfAnAssociationHoldsASecret(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	for _, id := range gitlab.ofType(t, "AWS::SSM::Association") {
+		assert.NotContains(t, text(gitlab.Resources[id].Properties), "resolve:secretsmanager")
+	}
+}
+
+func TestS11_theRunnerHasAHostAndARoleOfItsOwn(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	runner := staging(t).GitLab.Runner
+	server, serverInstance, _ := host(t, gitlab, "ServerInstanceId")
+	id, instance, _ := host(t, gitlab, "RunnerInstanceId")
+
+	assert.NotEqual(t, server, id)
+	assert.NotEqual(t, serverInstance.Properties["IamInstanceProfile"], instance.Properties["IamInstanceProfile"])
+	assert.Equal(t, runner.InstanceType, instance.Properties["InstanceType"])
+	assert.EqualValues(t, 2, at(instance.Properties, "MetadataOptions", "HttpPutResponseHopLimit"), "containers are one hop further")
+
+	group := gitlab.Resources[at(instance.Properties, "SecurityGroupIds", 0, "Fn::GetAtt", 0).(string)]
+	assert.Empty(t, list(group.Properties["SecurityGroupIngress"]))
+}
+
+func TestS9_theRunnerMayPutArtifactsAndNothingElse(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	artifacts := staging(t).Deploy.Artifacts
+	var granted []map[string]any
+	for _, id := range gitlab.ofType(t, "AWS::IAM::Policy") {
+		policy := gitlab.Resources[id].Properties
+		if strings.Contains(text(policy["Roles"]), "RunnerRole") {
+			granted = append(granted, statements(policy["PolicyDocument"])...)
+		}
+	}
+	require.Len(t, granted, 1)
+	assert.ElementsMatch(t, []any{"s3:PutObject", "s3:AbortMultipartUpload"}, granted[0]["Action"])
+	assert.Equal(t, "Allow", granted[0]["Effect"])
+	assert.Contains(t, text(granted[0]["Resource"]), ":s3:::"+artifacts.BucketName+"/"+artifacts.Prefix+"*")
+}
