@@ -113,6 +113,8 @@ func TestConfigKeyMistakes(t *testing.T) {
 				`config/staging.yaml:43: deploy.deploymentGroups[1].application: missing, want a string`),
 		value("key twice", "region: eu-west-1\n", "region: eu-west-1\nregion: us-east-1\n",
 			`3: region: got this key again, want it once (first on line 2)`),
+		value("key twice, once with a wrong value", "region: eu-west-1\n", "region: europe\nregion: eu-west-1\n",
+			`3: region: got this key again, want it once (first on line 2)`),
 		value("mapping twice", "deploy:\n", "gitlab: {}\ndeploy:\n",
 			`34: gitlab: got this key again, want it once (first on line 4)`),
 		value("text missing", "region: eu-west-1\n", "",
@@ -201,6 +203,7 @@ func TestConfigS1NetworkMistakes(t *testing.T) {
 		vpc("VPC too large", "10.0.0.0/8", "a range from /16 to /28"),
 		vpc("VPC too small", "10.20.0.0/29", "a range from /16 to /28"),
 		vpc("VPC with public addresses", "8.8.0.0/16", "a private range: inside 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10"),
+		vpc("VPC before the private range", "172.15.0.0/16", "a private range: inside 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10"),
 		vpc("VPC behind the private range", "172.32.0.0/16", "a private range: inside 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10"),
 		vpc("VPC on Docker's bridge", "172.17.128.0/20", "a range outside 172.17.0.0/16, which Docker uses on the runner"),
 		vpc("VPC with host bits", "10.20.0.1/16", "10.20.0.0/16: no address bits behind the /16"),
@@ -210,7 +213,7 @@ func TestConfigS1NetworkMistakes(t *testing.T) {
 		vpc("VPC with zeros in front", "10.020.0.0/16", "an IPv4 range such as 10.20.0.0/16"),
 
 		subnet("subnet outside the VPC", "10.21.16.0/24", "a range inside gitlab.network.vpcCidr, 10.20.0.0/16"),
-		subnet("subnet larger than the VPC", "10.0.0.0/8", "a range inside gitlab.network.vpcCidr, 10.20.0.0/16"),
+		subnet("subnet larger than the VPC", "10.20.0.0/15", "a range inside gitlab.network.vpcCidr, 10.20.0.0/16"),
 		subnet("subnet too small", "10.20.16.0/29", "/28 or larger: a VPC has no smaller subnets"),
 		subnet("subnet in another", "10.20.1.128/25", "a range apart from gitlab.network.publicSubnets[1], 10.20.1.0/24"),
 		subnet("subnet around others", "10.20.0.0/20", "a range apart from gitlab.network.publicSubnets[0], 10.20.0.0/24"),
@@ -293,6 +296,15 @@ func TestConfigS6LoadBalancerMistakes(t *testing.T) {
 		value("domain name too long for ACM", "    domainName: gitlab.example.com\n"+certificateLine, "    domainName: "+longName+"\n"+zoneBlock,
 			`17: gitlab.loadBalancer.domainName: got "`+longName+`", want at most 64 characters: ACM makes no certificate for a longer one`),
 	})
+}
+
+// ARNs of China and GovCloud begin differently; a certificate there is not taken for one of another region.
+func TestConfigS6CertificatesOfOtherPartitionsLoad(t *testing.T) {
+	for region, partition := range map[string]string{"cn-north-1": "aws-cn", "us-gov-west-1": "aws-us-gov", "eu-central-1": "aws"} {
+		text := strings.ReplaceAll(strings.Replace(base, "arn:aws:", "arn:"+partition+":", 1), "eu-west-1", region)
+		_, err := load("config/staging.yaml", "staging", []byte(text))
+		assert.NoError(t, err, region)
+	}
 }
 
 func TestConfigHostMistakes(t *testing.T) {
@@ -557,7 +569,7 @@ func TestConfigS14AThousandDeploymentGroupsLoad(t *testing.T) {
 	text.WriteString(base[:strings.Index(base, "    - {application")])
 	name := strings.Repeat("a", 96)
 	for i := range 1000 {
-		fmt.Fprintf(&text, "    - application: %s%04d\n      deploymentGroup: %s%04d\n", name, i, name, i)
+		fmt.Fprintf(&text, "    - {application: %s%04d, deploymentGroup: %s%04d}\n", name, i, name, i)
 	}
 	got, err := load("config/staging.yaml", "staging", []byte(text.String()))
 	require.NoError(t, err)
