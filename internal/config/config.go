@@ -8,8 +8,9 @@
 //	config/staging.yaml:12: gitlab.network.vpcCidr: got "10.0.0.0/8", want a range from /16 to /28
 //
 // The work goes in three steps, a file for each: parse.go makes a tree of the text, decode.go fits the tree to the
-// types below (keys, types, defaults), validate.go checks the values that fitted. A value has at most one problem:
-// what is missing or of the wrong type is not checked any further.
+// types below (keys, types, defaults), validate.go checks the values that fitted, with the rules of network.go,
+// load_balancer.go and deploy.go. A value has at most one problem: what is missing or of the wrong type is not checked
+// any further.
 //
 // The tags of the fields drive decode.go: `yaml` is the key, `default` its value when it is left out, and
 // ",omitempty" marks a key that may be left out without a default. Every other key is required.
