@@ -215,8 +215,11 @@ check_source() {
 # What it cannot read, it refuses: a guess would only fail later, on an instance.
 # https://docs.aws.amazon.com/codedeploy/latest/userguide/reference-appspec-file-structure.html
 check_appspec() {
-  local line rest problem number=0 top=-1 indent dash section='' event=''
-  local item_dash=-1 item_line=0 item_keys='' seen=' '
+  local line problem number=0 seen=' ' section='' event='' events=' ' one_line=false started=false
+  # Columns: of the top level's keys, of hooks' events, of a list's dashes, of
+  # the open entry's keys. -1 while not known, and for "no dash", "no entry".
+  local top=-1 event_column=-1 list_column=-1 entry_column=-1
+  local rest indent dash entry_line=0 entry_keys=''
   problems=() named=0 other_platform=false
 
   while IFS= read -r line || [[ -n $line ]]; do
@@ -224,56 +227,23 @@ check_appspec() {
     line=${line%$'\r'}
     [[ $number -gt 1 ]] || line=${line#$'\xef\xbb\xbf'}
     [[ ! $line =~ ^[[:space:]]*(#.*)?$ ]] || continue
-    if [[ $top -lt 0 && $line =~ ^(%.*|---([[:space:]]+#.*|[[:space:]]*))$ ]]; then
-      continue
-    elif [[ $line =~ ^(---|\.\.\.)([[:space:]]|$) ]]; then
-      break
-    fi
-    if [[ $line =~ ^\ *$'\t' ]]; then
-      report "a tab in the indentation; YAML wants spaces"
+    # The document's start, and its end or the start of another one.
+    if [[ $top -lt 0 && $started == false && $line =~ ^---([[:space:]]+#.*|[[:space:]]*)$ ]]; then
+      started=true
       continue
     fi
-
-    rest=${line#"${line%%[! ]*}"}
-    indent=$((${#line} - ${#rest}))
-    dash=-1
-    if [[ $rest == - || $rest == -[[:space:]]* ]]; then
-      dash=$indent
-      rest=${rest#-}
-      rest=${rest#"${rest%%[![:space:]]*}"}
-      indent=$((${#line} - ${#rest}))
-      [[ $rest != '#'* ]] || rest=''
-    fi
-    [[ $top -ge 0 ]] || top=$indent
-
-    if [[ $dash -lt 0 && $indent -le $top ]]; then
-      end_item
-      event=''
-      begin_section
-    elif [[ $section != files && $section != hooks ]]; then
-      continue
-    elif [[ $dash -ge 0 ]]; then
-      end_item
-      [[ $section == files || -n $event ]] || report "a list where hooks has lifecycle events such as AfterInstall:"
-      item_dash=$dash item_line=$number item_keys=' '
-      [[ -z $rest ]] || read_entry
-    elif [[ $item_dash -ge 0 && $indent -gt $item_dash ]]; then
-      read_entry
-    elif [[ $section == files ]]; then
-      report "files is a list: begin each entry with '- source:'"
-    else
-      end_item
-      begin_event
-    fi
+    [[ ! $line =~ ^(---|\.\.\.)([[:space:]]|$) ]] || break
+    measure "$line"
+    read_line
   done <"$root/appspec.yml"
-  end_item
+  end_entry
 
   [[ $other_platform == false ]] ||
     bad_content "appspec.yml has Resources: it is for Amazon ECS or Lambda, and a bundle of files deploys to EC2"
   number=0
   [[ $seen == *' version '* ]] || report "version is missing, want 0.0"
   [[ $seen == *' os '* ]] || report "os is missing, want linux"
-  check_not_excluded "appspec.yml"
+  check_not_excluded appspec.yml
   if ((${#problems[@]})); then
     for problem in "${problems[@]}"; do
       log "error: $problem"
@@ -281,6 +251,54 @@ check_appspec() {
     bad_content "$source_dir/appspec.yml is not right"
   fi
   log "appspec.yml names $named path(s), all there"
+}
+
+# measure LINE sets rest, the text without indentation and dash, the column of
+# that text in indent, and the column of a list's dash, or -1, in dash.
+measure() {
+  rest=${1#"${1%%[! ]*}"}
+  indent=$((${#1} - ${#rest}))
+  dash=-1
+  if [[ $rest == - || $rest == -[[:space:]]* ]]; then
+    dash=$indent
+    rest=${rest#-}
+    rest=${rest#"${rest%%[![:space:]]*}"}
+    indent=$((${#1} - ${#rest}))
+    [[ $rest != '#'* ]] || rest=''
+  fi
+  [[ $top -ge 0 ]] || top=$indent
+}
+
+# read_line gives the line to the part of the file that it belongs to.
+read_line() {
+  if [[ $rest == $'\t'* ]]; then
+    report "a tab in the indentation; YAML wants spaces"
+  elif [[ $dash -lt 0 && $indent -le $top ]]; then
+    end_entry
+    in_column "$indent" "$top" "a key of the top level"
+    begin_section
+  elif [[ $one_line == true ]]; then
+    report "'$rest' is not understood: $section ends on its own line"
+  elif [[ $section != files && $section != hooks ]]; then
+    return
+  elif [[ $dash -ge 0 ]]; then
+    end_entry
+    begin_entry
+  elif [[ $entry_line -gt 0 && $indent -gt $list_column ]]; then
+    [[ $entry_column -ge 0 ]] || entry_column=$indent
+    in_column "$indent" "$entry_column" "a key of an entry"
+    read_entry
+  elif [[ $section == files ]]; then
+    report "files is a list: begin each entry with '- source:'"
+  else
+    end_entry
+    begin_event
+  fi
+}
+
+# in_column: YAML takes a line that stands a column off for something else.
+in_column() {
+  [[ $1 -eq $2 ]] || report "$3 in column $(($1 + 1)), want column $(($2 + 1)) like the first one"
 }
 
 # report notes a problem of the line that is being read; all are shown at once.
@@ -298,9 +316,11 @@ begin_section() {
     report "'$rest' is not understood, want 'key: value'"
     return
   fi
-  section=$entry_key
+  section=$entry_key event='' event_column=-1 list_column=-1
   [[ $seen != *" $section "* ]] || report "$section stands there twice"
   seen+="$section "
+  one_line=false
+  [[ $entry_kind != plain && $entry_kind != quoted ]] || one_line=true
   case $section in
     version)
       # The agent compares with the number: "0.0" in quotes is another value.
@@ -318,18 +338,44 @@ begin_section() {
       [[ $entry_kind == empty || $entry_value == '[]' || $entry_value == '{}' ]] ||
         report "$section: write its entries on lines of their own"
       ;;
+    file_exists_behavior)
+      [[ $entry_value == DISALLOW || $entry_value == OVERWRITE || $entry_value == RETAIN ]] ||
+        report "file_exists_behavior: got '$entry_value', want DISALLOW, OVERWRITE or RETAIN"
+      ;;
+    permissions) ;;
     Resources | resources) other_platform=true ;;
+    # The agent passes over keys that it does not know, so that "hook:" runs nothing.
+    *) report "unknown key $section, want version, os, files, hooks, permissions or file_exists_behavior" ;;
   esac
 }
 
 begin_event() {
+  [[ $event_column -ge 0 ]] || event_column=$indent
+  in_column "$indent" "$event_column" "a lifecycle event"
+  list_column=-1
   if ! split_entry "$rest"; then
     report "'$rest' is not understood, want a lifecycle event such as AfterInstall:"
     return
   fi
   event=$entry_key
+  [[ $events != *" $event "* ]] || report "$event stands there twice"
+  events+="$event "
   [[ $entry_kind == empty || $entry_value == '[]' ]] ||
     report "$event: want a list of scripts, each beginning with '- location:'"
+}
+
+begin_entry() {
+  [[ $section == files || -n $event ]] || report "a list where hooks has lifecycle events such as AfterInstall:"
+  [[ $list_column -ge 0 ]] || list_column=$dash
+  in_column "$dash" "$list_column" "the dash of an entry"
+  local least=$top
+  [[ $section == files ]] || least=$event_column
+  [[ $dash -ge $least ]] || report "a list that stands left of what it belongs to"
+  entry_line=$number entry_keys=' ' entry_column=-1
+  if [[ -n $rest ]]; then
+    entry_column=$indent
+    read_entry
+  fi
 }
 
 # read_entry takes "key: value" or "{key: value, …}" of one entry of a list.
@@ -340,7 +386,7 @@ read_entry() {
     return
   fi
   local closed='^\{(.*)\}([[:space:]]+#.*|[[:space:]]*)$'
-  if [[ ! $text =~ $closed ]]; then
+  if [[ ! $text =~ $closed || ${BASH_REMATCH[1]} == *[[:space:]]#* ]]; then
     report "'$text' is not understood, want the whole {…} on one line"
     return
   fi
@@ -363,7 +409,8 @@ take_pair() {
     report "'$1' is not understood, want 'key: value' with a space after the colon"
     return
   fi
-  item_keys+="$entry_key "
+  [[ $entry_keys != *" $entry_key "* ]] || report "$entry_key stands twice in this entry"
+  entry_keys+="$entry_key "
   case $section:$entry_key in
     files:source | hooks:location) ;;
     files:destination)
@@ -383,16 +430,16 @@ take_pair() {
   esac
 }
 
-end_item() {
-  [[ $item_dash -ge 0 ]] || return 0
-  local number=$item_line
+end_entry() {
+  [[ $entry_line -gt 0 ]] || return 0
+  local number=$entry_line
   if [[ $section == files ]]; then
-    [[ $item_keys == *' source '* ]] || report "an entry of files without source"
-    [[ $item_keys == *' destination '* ]] || report "an entry of files without destination"
+    [[ $entry_keys == *' source '* ]] || report "an entry of files without source"
+    [[ $entry_keys == *' destination '* ]] || report "an entry of files without destination"
   else
-    [[ $item_keys == *' location '* ]] || report "a script of $event without location"
+    [[ $entry_keys == *' location '* ]] || report "a script of $event without location"
   fi
-  item_dash=-1
+  entry_line=0
 }
 
 # split_entry TEXT sets entry_key, entry_value and entry_kind: plain, quoted,
@@ -420,7 +467,7 @@ split_entry() {
     entry_value=${entry_value%"${entry_value##*[![:space:]]}"}
     case $entry_value in
       '' | '~' | null | Null | NULL) entry_kind=empty ;;
-      [\"\'\&*!\|\>%@\`\{\[]* | *:[[:space:]]* | *:) entry_kind=other ;;
+      [\"\'\&*!\|\>%@\`\{\}\[\]]* | *:[[:space:]]* | *:) entry_kind=other ;;
     esac
   fi
   [[ $entry_kind != quoted || -n $entry_value ]] || entry_kind=empty
@@ -502,12 +549,15 @@ pack() {
 
   log "packing $source_dir with tar and $compressor"
   # In the background, because bash handles a signal only between commands and
-  # while it waits.
+  # while it waits; with job control, because on_exit ends the whole pipe then.
+  set -m
   { tar -c -f - ${options[@]+"${options[@]}"} "${excludes[@]}" -C "$root" . 2>"$work/log.tar" || : >"$work/failed.tar"; } |
     { "$compressor" -n -c 2>"$work/log.$compressor" || : >"$work/failed.$compressor"; } |
     split -d -a 5 -b "$part_bytes" - "$work/part." 2>"$work/log.split" &
-  packer=$!
-  wait "$packer" || : >"$work/failed.split"
+  set +m
+  packer=$(jobs -p)
+  wait $! || : >"$work/failed.split"
+  packer=''
 
   # From the end of the pipe: what fails there makes the others fail, too.
   for option in split "$compressor" tar; do
@@ -531,12 +581,9 @@ size_parts() {
 
 # describe settles what is said of the artifact: its size, checksum and metadata.
 describe() {
-  local part bytes
-  size=0
-  for part in "${parts[@]}"; do
-    bytes=$(wc -c <"$part")
-    size=$((size + bytes))
-  done
+  # All parts but the last are full.
+  size=$(wc -c <"${parts[${#parts[@]} - 1]}")
+  size=$((size + (${#parts[@]} - 1) * part_bytes))
   sha256=$(cat -- "${parts[@]}" | sha256sum)
   sha256=${sha256%% *}
   upload_id=$(new_upload_id)
@@ -702,21 +749,21 @@ refused() {
     *'connect to the endpoint'* | *'imeout'*)
       hint="S3 was not reached: check the runner's route to it"
       ;;
-    *) hint="nothing was uploaded" ;;
+    *) hint="the upload did not happen" ;;
   esac
-  die "S3 refused s3://$bucket/$key; $hint (aws said: ${message:-nothing})"
+  message=${message# }
+  die "S3 refused s3://$bucket/$key; $hint (aws said: ${message% })"
 }
 
 on_exit() {
   local status=$? running
   trap - EXIT ERR
   trap '' HUP INT TERM
-  # The parts' senders end first: S3 may keep a part that is still on its way.
-  # The job of pack is known by its first process, and ends by its last.
+  # Before anything is taken back: S3 may keep a part that is still on its way.
   running=$(jobs -p)
   if [[ -n $running ]]; then
     # shellcheck disable=SC2086 # one word for each process
-    kill $running $packer 2>/dev/null || :
+    kill -- ${packer:+"-$packer"} $running 2>/dev/null || :
     wait || :
   fi
   if [[ -n $multipart_id ]]; then
