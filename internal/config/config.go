@@ -124,8 +124,14 @@ type Deploy struct {
 	// Account is the 12-digit id of account B, another one than GitLab's.
 	Account   string    `yaml:"account"`
 	Artifacts Artifacts `yaml:"artifacts"`
-	// LogRetentionDays is how long the trigger's log is kept: one of the values that CloudWatch Logs takes.
+	// LogRetentionDays is how long the functions' logs are kept: one of the values that CloudWatch Logs takes.
 	LogRetentionDays int `yaml:"logRetentionDays" default:"365"`
+	// LongestDeploymentHours is for how many hours an artifact waits at least for a busy deployment group.
+	LongestDeploymentHours int `yaml:"longestDeploymentHours" default:"24"`
+	// StatusRetentionDays is how many days the state of a deployment can be read.
+	StatusRetentionDays int `yaml:"statusRetentionDays" default:"365"`
+	// AlarmEmail receives the alarms; "" when nobody is to be written to.
+	AlarmEmail string `yaml:"alarmEmail,omitempty"`
 	// DeploymentGroups is the allow-list: artifacts that name any other pair are rejected. At least one.
 	DeploymentGroups []DeploymentGroup `yaml:"deploymentGroups"`
 }

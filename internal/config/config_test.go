@@ -61,14 +61,14 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 		Deploy: Deploy{
 			Account:          "222222222222",
 			Artifacts:        Artifacts{BucketName: "example-deploy", Prefix: "releases/", ReplacedVersionDays: 91},
-			LogRetentionDays: 60,
+			LogRetentionDays: 60, LongestDeploymentHours: 25, StatusRetentionDays: 366, AlarmEmail: "team@example.com",
 			DeploymentGroups: []DeploymentGroup{{"web", "web-blue-green"}, {"web", "web-canary"}},
 		},
 	}, got)
 }
 
 func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
-	optional := regexp.MustCompile(`(?m)^ *(terminationProtection|edition|rootVolumeGiB|dataVolumeGiB|packageRepositoryUrl|logRetentionDays|prefix|replacedVersionDays):.*\n`)
+	optional := regexp.MustCompile(`(?m)^ *(terminationProtection|edition|rootVolumeGiB|dataVolumeGiB|packageRepositoryUrl|logRetentionDays|prefix|replacedVersionDays|longestDeploymentHours|statusRetentionDays|alarmEmail):.*\n`)
 	got, err := load("config/staging.yaml", "staging", []byte(optional.ReplaceAllString(base, "")))
 	require.NoError(t, err)
 	assert.True(t, got.TerminationProtection)
@@ -82,6 +82,9 @@ func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
 	assert.Equal(t, 365, got.Deploy.LogRetentionDays)
 	assert.Equal(t, "artifacts/", got.Deploy.Artifacts.Prefix)
 	assert.Equal(t, 90, got.Deploy.Artifacts.ReplacedVersionDays)
+	assert.Equal(t, 24, got.Deploy.LongestDeploymentHours)
+	assert.Equal(t, 365, got.Deploy.StatusRetentionDays)
+	assert.Empty(t, got.Deploy.AlarmEmail)
 }
 
 func TestConfigUnknownEnvironmentListsThoseThatThereAre(t *testing.T) {
@@ -159,8 +162,11 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 			slices.Reverse(comment)
 			explanation := strings.Join(comment, " ")
 			want := "Required"
-			if f.value != "" {
+			switch {
+			case f.value != "":
 				want = "Default: " + f.value + "."
+			case f.optional && !strings.Contains(explanation, want):
+				want = "Default: none"
 			}
 			assert.Contains(t, explanation, want, "the comment of %s", here)
 			checked++
@@ -177,7 +183,7 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 		}
 	}
 	explained("", configType, 0, 0)
-	assert.Equal(t, 42, checked, "keys of the configuration")
+	assert.Equal(t, 45, checked, "keys of the configuration")
 }
 
 func TestConfigTreeHasALineForEveryKey(t *testing.T) {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/mail"
 	"regexp"
 	"strings"
 )
@@ -11,6 +12,8 @@ const (
 	statePrefix = "deployments/"
 	// A key has 1,024 bytes at most: the prefix, an application's name of up to 100, and "/artifact.gz".
 	maxPrefix = 1024 - 100 - len("/artifact.gz")
+	// A message comes back every 4 minutes at the earliest, and SQS hands it out 1,000 times at most.
+	maxWaitHours = 60
 )
 
 func (d *document) validateDeploy(deploy *Deploy) {
@@ -24,6 +27,11 @@ func (d *document) validateDeploy(deploy *Deploy) {
 	check(d, &deploy.Artifacts.Prefix, artifactPrefix)
 	check(d, &deploy.Artifacts.ReplacedVersionDays, between(1, 3650, "days"))
 	check(d, &deploy.LogRetentionDays, logRetention)
+	check(d, &deploy.LongestDeploymentHours, between(1, maxWaitHours, "hours"))
+	check(d, &deploy.StatusRetentionDays, between(1, 3650, "days"))
+	if deploy.AlarmEmail != "" {
+		check(d, &deploy.AlarmEmail, emailAddress)
+	}
 	d.validateDeploymentGroups(deploy)
 }
 
@@ -113,6 +121,14 @@ func codeDeployName(name string) string {
 		return "1 to 100 letters, digits and . _ + = , @ -"
 	case strings.Trim(name, ".") == "":
 		return "a name of more than dots: it becomes a folder in the artifact's key"
+	}
+	return ""
+}
+
+// emailAddress is the plain form that SNS takes: no display name, no comments.
+func emailAddress(text string) string {
+	if address, err := mail.ParseAddress(text); err != nil || address.Address != text || !strings.Contains(text, ".") {
+		return "an e-mail address such as team@example.com"
 	}
 	return ""
 }

@@ -54,6 +54,9 @@ deploy:
     prefix: releases/
     replacedVersionDays: 91
   logRetentionDays: 60
+  longestDeploymentHours: 25
+  statusRetentionDays: 366
+  alarmEmail: team@example.com
   deploymentGroups:
     - {application: web, deploymentGroup: web-blue-green}
     - {application: web, deploymentGroup: web-canary}
@@ -109,8 +112,8 @@ func TestConfigKeyMistakes(t *testing.T) {
 		value("unknown key beside the one meant", "region: eu-west-1\n", "region: eu-west-1\nregoin: us-east-1\n",
 			`3: regoin: unknown key, did you mean region?`),
 		value("unknown key of an element", "application: web, deploymentGroup: web-canary", "app: web, deploymentGroup: web-canary",
-			`43: deploy.deploymentGroups[1].app: unknown key, want one of application, deploymentGroup`+"\n"+
-				`config/staging.yaml:43: deploy.deploymentGroups[1].application: missing, want a string`),
+			`46: deploy.deploymentGroups[1].app: unknown key, want one of application, deploymentGroup`+"\n"+
+				`config/staging.yaml:46: deploy.deploymentGroups[1].application: missing, want a string`),
 		value("key twice", "region: eu-west-1\n", "region: eu-west-1\nregion: us-east-1\n",
 			`3: region: got this key again, want it once (first on line 2)`),
 		value("key twice, once with a wrong value", "region: eu-west-1\n", "region: europe\nregion: eu-west-1\n",
@@ -165,7 +168,7 @@ func TestConfigTypeMistakes(t *testing.T) {
 		value("number in a list", "      - 10.20.1.0/24", "      - 10.20",
 			`11: gitlab.network.publicSubnets[1]: got 10.20 (a number), want a string: write "10.20"`),
 		value("text for a mapping", "    - {application: web, deploymentGroup: web-canary}", "    - web-canary",
-			`43: deploy.deploymentGroups[1]: got "web-canary" (a string), want a mapping with the keys application, deploymentGroup`),
+			`46: deploy.deploymentGroups[1]: got "web-canary" (a string), want a mapping with the keys application, deploymentGroup`),
 		value("text for the hosted zone", certificateLine, "    hostedZone: example.com\n",
 			`18: gitlab.loadBalancer.hostedZone: got "example.com" (a string), want a mapping with the keys id, name`),
 	})
@@ -444,22 +447,30 @@ func TestConfigS14DeploymentGroupMistakes(t *testing.T) {
 	run(t, []mistake{
 		value("log kept for a time that CloudWatch does not offer", "logRetentionDays: 60", "logRetentionDays: 0",
 			"40: deploy.logRetentionDays: got 0, want one of "+retentions),
+		value("a wait that SQS cannot keep", "longestDeploymentHours: 25", "longestDeploymentHours: 61",
+			"41: deploy.longestDeploymentHours: got 61, want 1 to 60 hours"),
+		value("states kept for no day", "statusRetentionDays: 366", "statusRetentionDays: 0",
+			"42: deploy.statusRetentionDays: got 0, want 1 to 3650 days"),
+		value("an address with a name", "alarmEmail: team@example.com", "alarmEmail: Team <team@example.com>",
+			`43: deploy.alarmEmail: got "Team <team@example.com>", want an e-mail address such as team@example.com`),
+		value("an address without a domain", "alarmEmail: team@example.com", "alarmEmail: team@localhost",
+			`43: deploy.alarmEmail: got "team@localhost", want an e-mail address such as team@example.com`),
 		value("no pairs", base[strings.Index(base, "  deploymentGroups:"):], "  deploymentGroups: []\n",
-			`41: deploy.deploymentGroups: got an empty list, want at least one pair: nothing else is deployed`),
+			`44: deploy.deploymentGroups: got an empty list, want at least one pair: nothing else is deployed`),
 		value("pair twice", "deploymentGroup: web-canary", "deploymentGroup: web-blue-green",
-			`43: deploy.deploymentGroups[1]: got web-blue-green of web again, want each pair once (also deploy.deploymentGroups[0])`),
+			`46: deploy.deploymentGroups[1]: got web-blue-green of web again, want each pair once (also deploy.deploymentGroups[0])`),
 		value("space in a name", "{application: web, deploymentGroup: web-canary}", "{application: my web, deploymentGroup: web-canary}",
-			`43: deploy.deploymentGroups[1].application: got "my web", want `+wantName),
+			`46: deploy.deploymentGroups[1].application: got "my web", want `+wantName),
 		value("slash in a name", "deploymentGroup: web-canary", "deploymentGroup: web/canary",
-			`43: deploy.deploymentGroups[1].deploymentGroup: got "web/canary", want `+wantName),
+			`46: deploy.deploymentGroups[1].deploymentGroup: got "web/canary", want `+wantName),
 		value("name too long", "deploymentGroup: web-canary", "deploymentGroup: "+strings.Repeat("a", 101),
-			`43: deploy.deploymentGroups[1].deploymentGroup: got "`+strings.Repeat("a", 101)+`", want `+wantName),
+			`46: deploy.deploymentGroups[1].deploymentGroup: got "`+strings.Repeat("a", 101)+`", want `+wantName),
 		value("empty name", "deploymentGroup: web-canary", `deploymentGroup: ""`,
-			`43: deploy.deploymentGroups[1].deploymentGroup: got "", want `+wantName),
+			`46: deploy.deploymentGroups[1].deploymentGroup: got "", want `+wantName),
 		value("name of dots", "{application: web, deploymentGroup: web-canary}", "{application: .., deploymentGroup: web-canary}",
-			`43: deploy.deploymentGroups[1].application: got "..", want a name of more than dots: it becomes a folder in the artifact's key`),
+			`46: deploy.deploymentGroups[1].application: got "..", want a name of more than dots: it becomes a folder in the artifact's key`),
 		value("pair without group", "{application: web, deploymentGroup: web-canary}", "{application: web}",
-			`43: deploy.deploymentGroups[1].deploymentGroup: missing, want a string`),
+			`46: deploy.deploymentGroups[1].deploymentGroup: missing, want a string`),
 	})
 }
 
