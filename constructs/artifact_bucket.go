@@ -21,6 +21,9 @@ type ArtifactBucketProps struct {
 	// Required.
 	ReplacedVersionDays int
 
+	// StatusDays is how long the state of an upload is kept, in days. Required.
+	StatusDays int
+
 	// UploaderAccount is the AWS account whose roles may upload. Required.
 	UploaderAccount string
 
@@ -39,7 +42,8 @@ type ArtifactBucketProps struct {
 // in. It outlives its stack.
 //
 // Uploads come from account A through its S3 endpoint, and from nowhere else:
-// not even an administrator of account B can slip in an artifact.
+// not even an administrator of account B can slip in an artifact. The same way
+// back, jobs read the state of their deployments.
 type ArtifactBucket struct {
 	Bucket awss3.Bucket
 }
@@ -54,11 +58,17 @@ func NewArtifactBucket(scope constructs.Construct, id string, props ArtifactBuck
 			Id:                          jsii.String("replaced-versions"),
 			NoncurrentVersionExpiration: awscdk.Duration_Days(jsii.Number(props.ReplacedVersionDays)),
 			ExpiredObjectDeleteMarker:   jsii.Bool(true),
+		}, {
+			Id:                          jsii.String("old-states"),
+			Prefix:                      jsii.String(statusPrefix),
+			Expiration:                  awscdk.Duration_Days(jsii.Number(props.StatusDays)),
+			NoncurrentVersionExpiration: awscdk.Duration_Days(jsii.Number(1)),
 		}},
 		ServerAccessLogsBucket: props.AccessLogs,
 		ServerAccessLogsPrefix: jsii.String("s3/artifacts/"),
 	})
 	allowUploads(bucket, props)
+	allowStates(bucket, props)
 	notify(bucket, props)
 	return &ArtifactBucket{Bucket: bucket}
 }
@@ -69,13 +79,7 @@ func NewArtifactBucket(scope constructs.Construct, id string, props ArtifactBuck
 // console and the CodeDeploy agents, which read from elsewhere.
 func allowUploads(bucket awss3.Bucket, props ArtifactBucketProps) {
 	artifacts := bucket.ArnForObjects(jsii.String(props.Prefix + "*"))
-	bucket.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
-		Sid:        jsii.String("UploadThroughEndpoint"),
-		Principals: &[]awsiam.IPrincipal{awsiam.NewAccountPrincipal(props.UploaderAccount)},
-		Actions:    jsii.Strings("s3:PutObject", "s3:AbortMultipartUpload"),
-		Resources:  &[]*string{artifacts},
-		Conditions: &map[string]any{"StringEquals": map[string]any{"aws:SourceVpce": props.SourceVPCEndpoint}},
-	}))
+	allowThroughEndpoint(bucket, props, "UploadThroughEndpoint", artifacts, nil, "s3:PutObject", "s3:AbortMultipartUpload")
 	bucket.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
 		Sid:        jsii.String("RefuseUploadsFromElsewhere"),
 		Effect:     awsiam.Effect_DENY,
@@ -83,6 +87,29 @@ func allowUploads(bucket awss3.Bucket, props ArtifactBucketProps) {
 		Actions:    jsii.Strings("s3:PutObject"),
 		Resources:  &[]*string{artifacts},
 		Conditions: &map[string]any{"StringNotEquals": map[string]any{"aws:SourceVpce": props.SourceVPCEndpoint}},
+	}))
+}
+
+// allowStates lets jobs see which states there are, and read them.
+func allowStates(bucket awss3.Bucket, props ArtifactBucketProps) {
+	allowThroughEndpoint(bucket, props, "ReadStates", bucket.ArnForObjects(jsii.String(statusPrefix+"*")), nil, "s3:GetObject")
+	allowThroughEndpoint(bucket, props, "ListStates", bucket.BucketArn(),
+		map[string]any{"StringLike": map[string]any{"s3:prefix": statusPrefix + "*"}}, "s3:ListBucket")
+}
+
+// allowThroughEndpoint allows account A's roles actions on a resource, on the
+// way through its S3 endpoint and under further conditions.
+func allowThroughEndpoint(bucket awss3.Bucket, props ArtifactBucketProps, sid string, resource *string, conditions map[string]any, actions ...string) {
+	if conditions == nil {
+		conditions = map[string]any{}
+	}
+	conditions["StringEquals"] = map[string]any{"aws:SourceVpce": props.SourceVPCEndpoint}
+	bucket.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid:        &sid,
+		Principals: &[]awsiam.IPrincipal{awsiam.NewAccountPrincipal(props.UploaderAccount)},
+		Actions:    jsii.Strings(actions...),
+		Resources:  &[]*string{resource},
+		Conditions: &conditions,
 	}))
 }
 
@@ -100,7 +127,7 @@ func notify(bucket awss3.Bucket, props ArtifactBucketProps) {
 		Actions:    jsii.Strings("sqs:SendMessage"),
 		Resources:  &[]*string{props.Notify.QueueArn()},
 		Conditions: &map[string]any{
-			"ArnEquals":    map[string]any{"aws:SourceArn": "arn:" + *awscdk.Aws_PARTITION() + ":s3:::" + props.Name},
+			"ArnEquals":    map[string]any{"aws:SourceArn": bucketARN(props.Name)},
 			"StringEquals": map[string]any{"aws:SourceAccount": stack.Account()},
 		},
 	}))

@@ -69,12 +69,13 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 		metadataHops: 2,
 		protect:      props.Protect,
 	})
-	acknowledge(grantUpload(role, props), finding{
+	acknowledge(grantArtifacts(role, props), finding{
 		rule: "AwsSolutions-IAM5",
 		appliesTo: []string{
-			"Resource::arn:<AWS::Partition>:s3:::" + props.ArtifactBucketName + "/" + props.ArtifactPrefix + "*",
+			objectWildcard(props.ArtifactBucketName, props.ArtifactPrefix),
+			objectWildcard(props.ArtifactBucketName, statusPrefix),
 		},
-		reason: "Each application has a key of its own under this prefix; the bucket's policy and the trigger's allow-list decide what is deployed.",
+		reason: "Each application and each upload has a key of its own under these prefixes; the bucket's policy and the trigger's allow-list decide what is deployed.",
 	})
 
 	document := NewScriptDocument(scope, "InstallDocument", ScriptDocumentProps{
@@ -98,16 +99,19 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 	return &Runner{InstanceID: instance.InstanceId(), Role: role}
 }
 
-// grantUpload lets jobs put artifacts, and nothing else: not even read them.
-func grantUpload(role awsiam.Role, props RunnerProps) awsiam.Policy {
-	return awsiam.NewPolicy(role, jsii.String("Upload"), &awsiam.PolicyProps{
+// grantArtifacts lets jobs put artifacts, which they cannot read, and read the
+// state of what they put.
+func grantArtifacts(role awsiam.Role, props RunnerProps) awsiam.Policy {
+	artifacts := objectARN(props.ArtifactBucketName, props.ArtifactPrefix+"*")
+	states := objectARN(props.ArtifactBucketName, statusPrefix+"*")
+	list := allow("ListStates", []*string{jsii.String(bucketARN(props.ArtifactBucketName))}, "s3:ListBucket")
+	list.AddCondition(jsii.String("StringLike"), map[string]any{"s3:prefix": statusPrefix + "*"})
+	return awsiam.NewPolicy(role, jsii.String("Artifacts"), &awsiam.PolicyProps{
 		Roles: &[]awsiam.IRole{role},
-		Statements: &[]awsiam.PolicyStatement{awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
-			Sid:     jsii.String("UploadArtifacts"),
-			Actions: jsii.Strings("s3:PutObject", "s3:AbortMultipartUpload"),
-			Resources: jsii.Strings(
-				"arn:" + *awscdk.Aws_PARTITION() + ":s3:::" + props.ArtifactBucketName + "/" + props.ArtifactPrefix + "*",
-			),
-		})},
+		Statements: &[]awsiam.PolicyStatement{
+			allow("UploadArtifacts", []*string{&artifacts}, "s3:PutObject", "s3:AbortMultipartUpload"),
+			allow("ReadStates", []*string{&states}, "s3:GetObject"),
+			list,
+		},
 	})
 }

@@ -28,16 +28,18 @@ func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		RetentionDays: deploy.LogRetentionDays,
 	})
 	trigger := constructs.NewDeployTrigger(stack, "Trigger", constructs.DeployTriggerProps{
-		Root:             root,
-		BucketName:       deploy.Artifacts.BucketName,
-		Prefix:           deploy.Artifacts.Prefix,
-		DeploymentGroups: deploymentGroups(deploy),
-		LogRetentionDays: deploy.LogRetentionDays,
+		Root:                   root,
+		BucketName:             deploy.Artifacts.BucketName,
+		Prefix:                 deploy.Artifacts.Prefix,
+		DeploymentGroups:       deploymentGroups(deploy),
+		LogRetentionDays:       deploy.LogRetentionDays,
+		LongestDeploymentHours: deploy.LongestDeploymentHours,
 	})
 	artifacts := constructs.NewArtifactBucket(stack, "Artifacts", constructs.ArtifactBucketProps{
 		Name:                deploy.Artifacts.BucketName,
 		Prefix:              deploy.Artifacts.Prefix,
 		ReplacedVersionDays: deploy.Artifacts.ReplacedVersionDays,
+		StatusDays:          deploy.StatusRetentionDays,
 		UploaderAccount:     cfg.GitLab.Account,
 		SourceVPCEndpoint:   sourceVPCEndpoint.ValueAsString(),
 		Notify:              trigger.Queue,

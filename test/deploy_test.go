@@ -49,9 +49,25 @@ func TestS9_uploadsComeThroughAccountAsEndpointOnly(t *testing.T) {
 	assert.Equal(t, "s3:PutObject", deny["Action"], "a wider Deny locks out the console and the CodeDeploy agents")
 	assert.Equal(t, endpoint, at(deny, "Condition", "StringNotEquals", "aws:SourceVpce"))
 
-	for sid, s := range policy {
-		assert.Contains(t, text(s["Resource"]), "/artifacts/*", sid)
+	for _, s := range []map[string]any{allow, deny} {
+		assert.Contains(t, text(s["Resource"]), "/artifacts/*")
 	}
+}
+
+func TestS15_accountAReadsStatesThroughItsEndpointOnly(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	bucket, policy := artifactBucket(t, deploy)
+	read, list := policy["ReadStates"], policy["ListStates"]
+	for _, s := range []map[string]any{read, list} {
+		assert.Equal(t, "Allow", s["Effect"])
+		assert.Equal(t, "arn:aws:iam::"+staging(t).GitLab.Account+":root", at(s, "Principal", "AWS"))
+		assert.Equal(t, ref("SourceVpceId"), at(s, "Condition", "StringEquals", "aws:SourceVpce"))
+	}
+	assert.Equal(t, "s3:GetObject", read["Action"])
+	assert.Contains(t, text(read["Resource"]), "/deployments/*")
+	assert.Equal(t, "s3:ListBucket", list["Action"])
+	assert.Equal(t, getAtt(bucket, "Arn"), list["Resource"])
+	assert.Equal(t, "deployments/*", at(list, "Condition", "StringLike", "s3:prefix"))
 }
 
 func TestS9_theEndpointIsACheckedParameter(t *testing.T) {
@@ -68,7 +84,8 @@ func TestS9_replacedArtifactsEndAndUnfinishedUploadsToo(t *testing.T) {
 	rules := text(at(deploy.Resources[id].Properties, "LifecycleConfiguration", "Rules"))
 	assert.Contains(t, rules, fmt.Sprintf(`"NoncurrentDays":%d`, staging(t).Deploy.Artifacts.ReplacedVersionDays))
 	assert.Contains(t, rules, `"DaysAfterInitiation":7`)
-	assert.NotContains(t, rules, "ExpirationInDays", "the newest artifact is never removed")
+	assert.Equal(t, 1, strings.Count(rules, "ExpirationInDays"), "the newest artifact is never removed, only old states are")
+	assert.Contains(t, rules, fmt.Sprintf(`"ExpirationInDays":%d`, staging(t).Deploy.StatusRetentionDays))
 }
 
 func TestS14_theBucketTellsTheQueueOfEveryArtifact(t *testing.T) {
@@ -107,7 +124,8 @@ func TestS14_theQueueWaitsLongerThanTheFunctionAndEndsInADeadLetterQueue(t *test
 	timeout, visibility := function.Properties["Timeout"].(float64), queue["VisibilityTimeout"].(float64)
 	assert.GreaterOrEqual(t, visibility, 6*timeout)
 	receives := at(queue, "RedrivePolicy", "maxReceiveCount").(float64)
-	assert.GreaterOrEqual(t, receives*visibility, float64(24*60*60), "an artifact can wait a day for a busy group")
+	assert.GreaterOrEqual(t, receives*240, float64(staging(t).Deploy.LongestDeploymentHours*60*60),
+		"a message comes back every 240 seconds at the earliest")
 	assert.LessOrEqual(t, receives, 1000.0, "SQS takes no more")
 	assert.Equal(t, getAtt(dead, "Arn"), at(queue, "RedrivePolicy", "deadLetterTargetArn"))
 	for _, q := range []map[string]any{queue, deploy.Resources[dead].Properties} {
@@ -129,6 +147,7 @@ func TestS14_theFunctionTakesTheQueueAndReportsEachFailureByItself(t *testing.T)
 	assert.Equal(t, map[string]any{
 		"ARTIFACT_BUCKET": staging(t).Deploy.Artifacts.BucketName,
 		"ARTIFACT_PREFIX": staging(t).Deploy.Artifacts.Prefix,
+		"QUEUE_URL":       ref(queue),
 	}, at(function.Properties, "Environment", "Variables"))
 	log, group := deploy.one(t, "AWS::Logs::LogGroup")
 	assert.Equal(t, ref(log), at(function.Properties, "LoggingConfig", "LogGroup"))
@@ -159,7 +178,8 @@ func TestS14_theFunctionMayDoWhatItDoesAndNoMore(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []string{
 		"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket",
-		"codedeploy:CreateDeployment", "codedeploy:GetDeploymentGroup",
+		"s3:PutObject",
+		"codedeploy:CreateDeployment", "codedeploy:GetDeploymentGroup", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments",
 		"codedeploy:RegisterApplicationRevision", "codedeploy:GetApplicationRevision", "codedeploy:GetDeploymentConfig",
 		"logs:CreateLogStream", "logs:PutLogEvents",
 		"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueUrl", "sqs:GetQueueAttributes",
@@ -168,7 +188,9 @@ func TestS14_theFunctionMayDoWhatItDoesAndNoMore(t *testing.T) {
 	arn := "arn:aws:codedeploy:ap-northeast-1:" + staging(t).Deploy.Account
 	assert.Equal(t, arn+":deploymentgroup:"+group.Application+"/"+group.DeploymentGroup, actions["codedeploy:CreateDeployment"])
 	assert.Equal(t, arn+":application:"+group.Application, actions["codedeploy:RegisterApplicationRevision"])
-	assert.Contains(t, text(actions["s3:GetObject"]), "/artifacts/*")
+	assert.Contains(t, text(actions["s3:GetObjectVersion"]), "/artifacts/*")
+	assert.Contains(t, text(actions["s3:PutObject"]), "/deployments/*")
+	assert.NotContains(t, text(actions["s3:PutObject"]), "/artifacts/*", "the trigger cannot make an artifact")
 }
 
 // TestS14_manyPairsFitTheTemplate: IAM takes 10,240 characters of inline

@@ -167,18 +167,23 @@ func TestS11_theRunnerHasAHostAndARoleOfItsOwn(t *testing.T) {
 	assert.Empty(t, list(group.Properties["SecurityGroupIngress"]))
 }
 
-func TestS9_theRunnerMayPutArtifactsAndNothingElse(t *testing.T) {
+func TestS9_theRunnerMayPutArtifactsAndReadStates(t *testing.T) {
 	gitlab, _ := synthesiseStaging(t)
 	artifacts := staging(t).Deploy.Artifacts
-	var granted []map[string]any
+	granted := map[string]map[string]any{}
 	for _, id := range gitlab.ofType(t, "AWS::IAM::Policy") {
 		policy := gitlab.Resources[id].Properties
 		if strings.Contains(text(policy["Roles"]), "RunnerRole") {
-			granted = append(granted, statements(policy["PolicyDocument"])...)
+			for _, s := range statements(policy["PolicyDocument"]) {
+				assert.Equal(t, "Allow", s["Effect"])
+				granted[text(s["Action"])] = s
+			}
 		}
 	}
-	require.Len(t, granted, 1)
-	assert.ElementsMatch(t, []any{"s3:PutObject", "s3:AbortMultipartUpload"}, granted[0]["Action"])
-	assert.Equal(t, "Allow", granted[0]["Effect"])
-	assert.Contains(t, text(granted[0]["Resource"]), ":s3:::"+artifacts.BucketName+"/"+artifacts.Prefix+"*")
+	assert.Len(t, granted, 3)
+	bucket := ":s3:::" + artifacts.BucketName
+	assert.Contains(t, text(granted[`["s3:AbortMultipartUpload","s3:PutObject"]`]["Resource"]), bucket+"/"+artifacts.Prefix+"*")
+	assert.Contains(t, text(granted["s3:GetObject"]["Resource"]), bucket+"/deployments/*", "what was put cannot be read")
+	list := granted["s3:ListBucket"]
+	assert.Equal(t, map[string]any{"StringLike": map[string]any{"s3:prefix": "deployments/*"}}, list["Condition"])
 }

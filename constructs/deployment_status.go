@@ -1,0 +1,103 @@
+package constructs
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsevents"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awseventstargets"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// DeploymentStatusProps configures [NewDeploymentStatus].
+type DeploymentStatusProps struct {
+	// Root is the folder of the Go module. Required.
+	Root string
+
+	// BucketName and Prefix say which revisions are artifacts. Required.
+	BucketName, Prefix string
+
+	// DeploymentGroups are the groups whose deployments are reported. Required.
+	DeploymentGroups []DeploymentGroup
+
+	// LogRetentionDays is how long the function's log is kept, in days.
+	// Required; one of the values that CloudWatch Logs knows.
+	LogRetentionDays int
+}
+
+// DeploymentStatus writes how a deployment goes to the artifact bucket, where
+// the job that uploaded the artifact looks for it.
+//
+//	CodeDeploy ── state-change event ──▶ function ──▶ deployments/<upload-id>.json
+//	                                        └──▶ dead-letter queue
+//
+// It lives as long as its stack; what it wrote stays in the bucket.
+type DeploymentStatus struct {
+	Function        awslambda.Function
+	DeadLetterQueue awssqs.Queue
+}
+
+// NewDeploymentStatus defines a DeploymentStatus under scope.
+func NewDeploymentStatus(scope constructs.Construct, id string, props DeploymentStatusProps) *DeploymentStatus {
+	scope = constructs.NewConstruct(scope, &id)
+
+	deadLetters := newDeadLetterQueue(scope)
+	groups, _ := deploymentGroupARNs(scope, props.DeploymentGroups)
+	function, policy := newFunction(scope, functionProps{
+		root:             props.Root,
+		program:          "lambda/status",
+		description:      "Writes the state of deployments to " + props.BucketName,
+		logRetentionDays: props.LogRetentionDays,
+		timeoutSeconds:   30,
+		environment:      map[string]*string{"ARTIFACT_BUCKET": &props.BucketName, "ARTIFACT_PREFIX": &props.Prefix},
+		statements: append(statusStatements(props.BucketName),
+			allow("ReadDeployments", groups, "codedeploy:GetDeployment")),
+		wildcards: finding{
+			appliesTo: []string{
+				objectWildcard(props.BucketName, statusPrefix),
+				"Resource::" + *codeDeployARN(scope, "deploymentgroup", "*"),
+			},
+			reason: "Each upload's state is an object under this prefix. " +
+				namedPairsOnly + ", and the function reports deployments of the artifact bucket only.",
+		},
+	})
+	deadLetters.GrantSendMessages(policy)
+	// Lambda tries an event three times; what is left then is for a person.
+	// https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+	function.ConfigureAsyncInvoke(&awslambda.EventInvokeConfigOptions{
+		RetryAttempts: jsii.Number(2),
+		MaxEventAge:   awscdk.Duration_Hours(jsii.Number(6)),
+	})
+	function.Node().DefaultChild().(awslambda.CfnFunction).SetDeadLetterConfig(&awslambda.CfnFunction_DeadLetterConfigProperty{
+		TargetArn: deadLetters.QueueArn(),
+	})
+	stateChanges(scope, props.DeploymentGroups, function, deadLetters)
+	return &DeploymentStatus{Function: function, DeadLetterQueue: deadLetters}
+}
+
+// maxPatternApplications keeps the rule's pattern under the 2,048 characters
+// that EventBridge takes, with names of up to 100.
+// https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
+const maxPatternApplications = maxNamedPairs
+
+// stateChanges sends CodeDeploy's events to the function.
+// https://docs.aws.amazon.com/codedeploy/latest/userguide/monitoring-cloudwatch-events.html
+func stateChanges(scope constructs.Construct, groups []DeploymentGroup, function awslambda.Function, deadLetters awssqs.Queue) {
+	pattern := &awsevents.EventPattern{
+		Source:     jsii.Strings("aws.codedeploy"),
+		DetailType: jsii.Strings("CodeDeploy Deployment State-change Notification"),
+	}
+	// With more applications the function sees the events of all, and leaves
+	// those aside whose revision is none of ours.
+	if names := applicationNames(groups); len(names) <= maxPatternApplications {
+		pattern.Detail = &map[string]any{"application": names}
+	}
+	awsevents.NewRule(scope, jsii.String("StateChanges"), &awsevents.RuleProps{
+		Description:  jsii.String("State changes of CodeDeploy deployments"),
+		EventPattern: pattern,
+		Targets: &[]awsevents.IRuleTarget{awseventstargets.NewLambdaFunction(function, &awseventstargets.LambdaFunctionProps{
+			DeadLetterQueue: deadLetters,
+		})},
+	})
+}

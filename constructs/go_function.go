@@ -1,0 +1,77 @@
+package constructs
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// functionProps configures newFunction.
+type functionProps struct {
+	// root and program say what is built: see GoCodeProps.
+	root, program    string
+	files            map[string][]byte
+	description      string
+	environment      map[string]*string
+	logRetentionDays int
+	timeoutSeconds   int
+
+	// statements is all that the function may do, but for writing its log.
+	statements []awsiam.PolicyStatement
+	// wildcards accepts cdk-nag's findings on the statements.
+	wildcards finding
+}
+
+// newFunction defines a function with a role, a policy and a log group of its
+// own. The CDK's defaults would give it AWS's broad logging policy, and a log
+// without an end.
+func newFunction(scope constructs.Construct, props functionProps) (awslambda.Function, awsiam.Policy) {
+	logs := newLogGroup(scope, "LogGroup", props.logRetentionDays)
+	role := awsiam.NewRole(scope, jsii.String("Role"), &awsiam.RoleProps{
+		AssumedBy: awsiam.NewServicePrincipal(jsii.String("lambda.amazonaws.com"), nil),
+	})
+	policy := awsiam.NewPolicy(scope, jsii.String("Policy"), &awsiam.PolicyProps{
+		Roles:      &[]awsiam.IRole{role},
+		Statements: &props.statements,
+	})
+	logs.GrantWrite(policy)
+	props.wildcards.rule = "AwsSolutions-IAM5"
+	acknowledge(policy, props.wildcards)
+
+	function := awslambda.NewFunction(scope, jsii.String("Function"), &awslambda.FunctionProps{
+		Description:   &props.description,
+		Runtime:       awslambda.Runtime_PROVIDED_AL2023(),
+		Architecture:  awslambda.Architecture_ARM_64(),
+		Handler:       jsii.String("bootstrap"),
+		Code:          NewGoCode(GoCodeProps{Root: props.root, Package: props.program, Files: props.files}),
+		Role:          role,
+		MemorySize:    jsii.Number(128),
+		Timeout:       awscdk.Duration_Seconds(jsii.Number(props.timeoutSeconds)),
+		LogGroup:      logs,
+		LoggingFormat: awslambda.LoggingFormat_JSON,
+		Environment:   &props.environment,
+	})
+	function.Node().AddDependency(policy)
+	acknowledge(function, finding{rule: "W3005", reason: "The CDK lets a function wait for its role's policies, and so names the role twice."})
+	return function, policy
+}
+
+// allow returns a statement that allows actions on resources.
+func allow(sid string, resources []*string, actions ...string) awsiam.PolicyStatement {
+	return awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid: &sid, Actions: jsii.Strings(actions...), Resources: &resources,
+	})
+}
+
+// newDeadLetterQueue defines the queue of what could not be worked off. It
+// keeps a message as long as SQS can.
+func newDeadLetterQueue(scope constructs.Construct) awssqs.Queue {
+	return awssqs.NewQueue(scope, jsii.String("DeadLetterQueue"), &awssqs.QueueProps{
+		Encryption:      awssqs.QueueEncryption_SQS_MANAGED,
+		EnforceSSL:      jsii.Bool(true),
+		RetentionPeriod: awscdk.Duration_Days(jsii.Number(14)),
+	})
+}

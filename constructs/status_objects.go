@@ -1,0 +1,35 @@
+package constructs
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// statusPrefix is where the state of each upload is written, in the artifact
+// bucket: deployments/<upload-id>.json.
+const statusPrefix = "deployments/"
+
+// objectARN returns the ARN of a key, or of keys, in a named bucket.
+func objectARN(bucketName, key string) string {
+	return "arn:" + *awscdk.Aws_PARTITION() + ":s3:::" + bucketName + "/" + key
+}
+
+// bucketARN returns the ARN of a named bucket.
+func bucketARN(bucketName string) string {
+	return "arn:" + *awscdk.Aws_PARTITION() + ":s3:::" + bucketName
+}
+
+// objectWildcard is how cdk-nag calls objectARN of a prefix.
+func objectWildcard(bucketName, prefix string) string {
+	return "Resource::arn:<AWS::Partition>:s3:::" + bucketName + "/" + prefix + "*"
+}
+
+// statusStatements let a function keep status objects.
+func statusStatements(bucketName string) []awsiam.PolicyStatement {
+	return []awsiam.PolicyStatement{
+		allow("KeepStatus", []*string{jsii.String(objectARN(bucketName, statusPrefix+"*"))}, "s3:GetObject", "s3:PutObject"),
+		// Without it, S3 answers 403 where an object is missing, and not 404.
+		allow("SeeThatAnObjectIsMissing", []*string{jsii.String(bucketARN(bucketName))}, "s3:ListBucket"),
+	}
+}
