@@ -14,15 +14,19 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
+	err := run()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
+	}
+	// Last, because the runtime may add a line of noise about its own end.
+	jsii.Close()
+	if err != nil {
 		os.Exit(1)
 	}
 }
 
-// run is apart from main so that the deferred Close happens before os.Exit.
+// run turns the CDK's panics into errors.
 func run() (err error) {
-	defer jsii.Close()
 	defer func() {
 		// The CDK reports everything by panic, a compiler's message too. The
 		// user needs the message; a trace helps only with a mistake of ours.
