@@ -42,7 +42,7 @@ export AWS_PAGER=''
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 readonly MAX_PARTS=10000 MAX_PART_BYTES=5000000000
-# Each part in flight is a process of the AWS CLI of about 80 MB.
+# Each part in flight is a process of the AWS CLI of about 60 MB.
 readonly PARALLEL_PARTS=4
 
 main() {
@@ -551,19 +551,17 @@ pack() {
   # In the background, because bash handles a signal only between commands and
   # while it waits; with job control, because on_exit ends the whole pipe then.
   set -m
-  { tar -c -f - ${options[@]+"${options[@]}"} "${excludes[@]}" -C "$root" . 2>"$work/log.tar" || : >"$work/failed.tar"; } |
-    { "$compressor" -n -c 2>"$work/log.$compressor" || : >"$work/failed.$compressor"; } |
-    split -d -a 5 -b "$part_bytes" - "$work/part." 2>"$work/log.split" &
+  { tar -c -f - ${options[@]+"${options[@]}"} "${excludes[@]}" -C "$root" . && : >"$work/done.tar"; } |
+    { "$compressor" -n -c && : >"$work/done.$compressor"; } |
+    split -d -a 5 -b "$part_bytes" - "$work/part." &
   set +m
   packer=$(jobs -p)
-  wait $! || : >"$work/failed.split"
+  if wait $!; then : >"$work/done.split"; fi
   packer=''
 
-  # From the end of the pipe: what fails there makes the others fail, too.
-  for option in split "$compressor" tar; do
-    [[ ! -e $work/failed.$option ]] ||
-      die "packing failed: $(tr '\n' ' ' <"$work/log.$option")(work files go to ${TMPDIR:-/tmp})"
-  done
+  # Marks of success, because a mark of failure may find no room on a full disk.
+  [[ -e $work/done.tar && -e $work/done.$compressor && -e $work/done.split ]] ||
+    die "packing failed, as it says above (the compressed artifact needs room in ${TMPDIR:-/tmp})"
   parts=("$work"/part.*)
   ((${#parts[@]} <= MAX_PARTS)) || die "packing gave ${#parts[@]} parts, and S3 takes $MAX_PARTS"
 }

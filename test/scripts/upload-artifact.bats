@@ -8,15 +8,16 @@ load helper
 setup_file() {
   load helper
   PATH=$ROOT/.venv/bin:$ROOT/node_modules/.bin:$PATH
-  require_tool aws moto_server python3 gitlab-ci-local pigz xxd
-  local port
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  MOTO_ACCOUNT_ID=222222222222 moto_server -H 127.0.0.1 -p "$port" >"$BATS_FILE_TMPDIR/moto.log" 2>&1 3>&- &
+  require_tool aws moto_server python3 gitlab-ci-local pigz git rsync
+  # Port 0: the system picks a free one, and the log tells which.
+  MOTO_ACCOUNT_ID=222222222222 moto_server -H 127.0.0.1 -p 0 >"$BATS_FILE_TMPDIR/moto.log" 2>&1 3>&- &
   echo $! >"$BATS_FILE_TMPDIR/moto.pid"
+  wait_for_line 'Running on' "$BATS_FILE_TMPDIR/moto.log" 60
+  local port
+  port=$(sed -n 's|.*Running on http://127.0.0.1:\([0-9]*\).*|\1|p' "$BATS_FILE_TMPDIR/moto.log")
   export PATH AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing AWS_DEFAULT_REGION=ap-northeast-1
   export AWS_ENDPOINT_URL=http://localhost:$port AWS_MAX_ATTEMPTS=2 AWS_EC2_METADATA_DISABLED=true
   unset AWS_PROFILE AWS_SESSION_TOKEN AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE
-  curl -fs --retry 60 --retry-delay 1 --retry-connrefused -o /dev/null "$AWS_ENDPOINT_URL/moto-api/"
   aws s3api create-bucket --bucket artifacts-test --create-bucket-configuration LocationConstraint=ap-northeast-1 >/dev/null
   aws s3api put-bucket-versioning --bucket artifacts-test --versioning-configuration Status=Enabled
 }
@@ -99,15 +100,16 @@ assert_no_traces() {
   [ -z "$(ls -A "$TMPDIR")" ]
 }
 
-# wait_for FILE polls with a bound.
-wait_for() {
-  local try
-  for ((try = 0; try < 200; try++)); do
-    [[ ! -e $1 ]] || return 0
-    sleep 0.05
-  done
-  echo "$1 did not come"
-  return 1
+# terminated PID: the script ended by SIGTERM, before anything it had started
+# would have ended by itself, and left nothing behind.
+terminated() {
+  local code=0
+  SECONDS=0
+  kill "$1"
+  wait "$1" || code=$?
+  [ "$code" -eq 143 ]
+  [ "$SECONDS" -lt 30 ]
+  [ -z "$(ls -A "$TMPDIR")" ]
 }
 
 # bare_path COMMAND… makes a folder with only these commands.
@@ -128,10 +130,11 @@ refusing_s3() {
   read -r -t 30 port <"$BATS_TEST_TMPDIR/port.$1"
 }
 
+# wait_for_line PATTERN FILE [SECONDS] polls with a bound.
 wait_for_line() {
   local try
-  for ((try = 0; try < 200; try++)); do
-    ! grep -q "$1" "$2" || return 0
+  for ((try = 0; try < ${3:-10} * 20; try++)); do
+    ! grep -qs "$1" "$2" || return 0
     sleep 0.05
   done
   echo "no $1 in $2"
@@ -389,28 +392,21 @@ EOF
   head -c 1000000 /dev/urandom >"$source/big"
   AWS_STUB_HANG=upload-part ARTIFACT_PART_BYTES=300000 "$script" --bucket artifacts-test --application "$app" \
     --deployment-group blue-green --source "$source" >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
-  local pid=$! code=0
-  wait_for "$BATS_TEST_TMPDIR/s3/hanging"
-  kill "$pid"
-  wait "$pid" || code=$?
-  [ "$code" -eq 143 ]
+  local pid=$!
+  wait_for_line upload-part "$CALLS"
+  terminated "$pid"
   grep -q abort-multipart-upload "$CALLS"
-  [ -z "$(ls -A "$TMPDIR")" ]
 }
 
 @test "S13: SIGTERM while packing ends at once and leaves no files" {
   fake_aws
-  mkfifo "$source/slow"
   # A compressor that never ends stands for a folder that takes long.
   stub pigz 'exec sleep 60'
   "$script" --bucket artifacts-test --application "$app" --deployment-group blue-green --source "$source" \
     >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
-  local pid=$! code=0
+  local pid=$!
   wait_for_line pigz "$CALLS"
-  kill "$pid"
-  wait "$pid" || code=$?
-  [ "$code" -eq 143 ]
-  [ -z "$(ls -A "$TMPDIR")" ]
+  terminated "$pid"
   run ! sent
 }
 
@@ -462,9 +458,16 @@ EOF
   stub pigz 'cat >/dev/null; echo "no space left on device" >&2; exit 1'
   upload
   assert_exit 1
-  assert_says "packing failed: no space left on device"
+  assert_says "no space left on device"
+  assert_says "packing failed, as it says above"
   run ! sent
   assert_no_traces
+  rm "$STUBS/pigz"
+  ln -s "$(type -P false)" "$STUBS/tar"
+  upload
+  assert_exit 1
+  assert_says "packing failed, as it says above"
+  run ! sent
 }
 
 # --- wrong use -------------------------------------------------------------
