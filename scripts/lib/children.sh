@@ -3,12 +3,11 @@
 #
 # bash runs no trap while a command is in the foreground. So a child runs in
 # the background, and `wait`, which a signal does interrupt, stands for it.
-# Call stop_children from the EXIT trap.
+# Call stop_child from the EXIT trap.
 # shellcheck shell=bash
 
 CHILD=          # process, or process group, under way
 CHILD_IS_GROUP= # set when CHILD leads a group of its own
-WATCH=          # process group that ends CHILD when its time is up
 
 # run_child COMMAND ... runs a command whose output the caller has redirected.
 run_child() {
@@ -50,44 +49,37 @@ run_asking() {
 }
 
 start_tee() {
-  rm -f "$1.pipe" "$1.late"
+  rm -f "$1.pipe"
   mkfifo "$1.pipe"
   tee "$1" <"$1.pipe" >&2 &
   TEE=$!
 }
 
+# finish_logged looks at the child from time to time, since bash's wait knows
+# no limit and a second process that kills the first would have to be killed itself.
 finish_logged() {
-  local status=0 late=$2.late
-  set -m
-  (
-    sleep "$1"
-    : >"$late"
-    signal_child TERM
-    sleep 10
-    signal_child KILL
-  ) </dev/null >/dev/null 2>&1 &
-  WATCH=$!
-  set +m
+  local end=$((SECONDS + $1)) late='' status=0
+  while kill -0 "$CHILD" 2>/dev/null; do
+    if ((SECONDS >= end)); then
+      if [[ -z $late ]]; then signal_child TERM; else signal_child KILL; fi || true
+      late=1
+      end=$((SECONDS + 10))
+    fi
+    sleep 0.2
+  done
   wait "$CHILD" 2>/dev/null || status=$?
-  stop_children
+  stop_child
   wait "$TEE" || true
   rm -f "$2.pipe"
-  if [[ -e $late ]]; then
-    rm -f "$late"
-    return 124
-  fi
+  [[ -z $late ]] || return 124
   return "$status"
 }
 
 signal_child() { kill "-$1" -- "${CHILD_IS_GROUP:+-}$CHILD" 2>/dev/null; }
 
-# stop_children ends what is left: also the children of a group whose leader
-# has ended, which would hold the log open.
-stop_children() {
-  if [[ -n $WATCH ]]; then
-    kill -TERM -- "-$WATCH" 2>/dev/null || true
-    wait "$WATCH" 2>/dev/null || true
-  fi
+# stop_child ends what is left: also the children of a group whose leader has
+# ended, which would hold the log open.
+stop_child() {
   [[ -z $CHILD ]] || signal_child TERM || true
-  CHILD='' WATCH=''
+  CHILD=
 }

@@ -87,6 +87,8 @@ install_docker() {
       logged timeout "$(seconds_left)" yum -y install docker ||
         die "yum could not install docker: $(last_logged)"
     fi
+    [[ -n $(installed_package docker) ]] ||
+      die "Docker is not installed, though its installation reports success: $(last_logged)"
   fi
   limit_container_logs
   clear_left_overs

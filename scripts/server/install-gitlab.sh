@@ -26,6 +26,7 @@
 #/ ENVIRONMENT (seconds; for tests and by hand):
 #/   INSTALL_TIMEOUT         The whole run. Default: 3300.
 #/   INSTALL_VOLUME_TIMEOUT  The volume's attachment. Default: 300.
+#/   INSTALL_READY_TIMEOUT   The sign-in page, once installed. Default: 900.
 #/   INSTALL_POLL            Between two looks. Default: 5.
 #/
 #/ Exit status: 0 GitLab is there, 1 failed, 2 wrong use. What the packages
@@ -40,6 +41,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib/signal.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/host.sh"
 
 INSTALL_VOLUME_TIMEOUT=${INSTALL_VOLUME_TIMEOUT:-300}
+INSTALL_READY_TIMEOUT=${INSTALL_READY_TIMEOUT:-900}
 
 DATA_DIR=/var/opt/gitlab
 SETTINGS=/etc/gitlab/gitlab-codedeploy.rb
@@ -207,7 +209,10 @@ mount_data_volume() {
     format_blank_volume
     record_mount
     mkdir -p "$DATA_DIR"
-    mount "$DATA_DIR" || die "cannot mount $DEVICE ($DATA_VOLUME) at $DATA_DIR"
+    # By device: by its entry in fstab, with nofail, mount would report success
+    # for a volume that it does not find.
+    mount -o noatime "$DEVICE" "$DATA_DIR" || die "cannot mount $DEVICE ($DATA_VOLUME) at $DATA_DIR"
+    mountpoint -q "$DATA_DIR" || die "$DATA_DIR is not mounted, though mount reports success"
   fi
   [[ $(mountpoint -d "$DATA_DIR") == "$(mountpoint -x "$DEVICE")" ]] ||
     die "$DATA_DIR is a mount of something else than $DATA_VOLUME ($DEVICE)"
@@ -388,7 +393,7 @@ with_root_password() {
 
 wait_until_ready() {
   log "waiting for the sign-in page"
-  wait_for "$INSTALL_TIMEOUT" answers_sign_in && return
+  wait_for "$INSTALL_READY_TIMEOUT" answers_sign_in && return
   case $ANSWER in
     30?) die "/users/sign_in redirects (HTTP $ANSWER), as it does while root has no password" ;;
     *) die "/users/sign_in does not answer with 200; the last answer was HTTP $ANSWER" ;;
