@@ -31,7 +31,7 @@ func (e *Emulator) createCodeDeploy(ctx context.Context) error {
 }
 
 // blueGreenGroup copies an Auto Scaling group for each deployment and moves the
-// load balancer's traffic over to it.
+// load balancer's traffic over to the copy.
 // https://docs.aws.amazon.com/codedeploy/latest/userguide/deployment-groups-create-blue-green.html
 func blueGreenGroup(account, application, group string) *codedeploy.CreateDeploymentGroupInput {
 	return &codedeploy.CreateDeploymentGroupInput{

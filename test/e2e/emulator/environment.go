@@ -28,16 +28,19 @@ func childEnvironment(root string, variables ...string) []string {
 	env = append(env,
 		"PATH="+strings.Join(path, string(filepath.ListSeparator)),
 		// A company's proxy cannot reach this machine's loopback.
-		"NO_PROXY=localhost,127.0.0.1", "no_proxy=localhost,127.0.0.1",
+		"NO_PROXY="+loopback(os.Getenv("NO_PROXY")), "no_proxy="+loopback(os.Getenv("no_proxy")),
 		// Without it an SDK that finds no credentials asks the machine it runs on.
 		"AWS_EC2_METADATA_DISABLED=true",
 	)
 	return append(env, variables...)
 }
 
+// loopback adds this machine to a list of hosts that need no proxy.
+func loopback(list string) string { return strings.TrimPrefix(list+",localhost,127.0.0.1", ",") }
+
 // tools are the programs that `make setup` installs and the emulator starts.
 var tools = []string{
-	".venv/bin/moto_server", ".venv/bin/aws", "node_modules/.bin/node", "node_modules/.bin/cdk", "node_modules/.bin/gitlab-ci-local",
+	".venv/bin/python3", ".venv/bin/moto_server", ".venv/bin/aws", "node_modules/.bin/node", "node_modules/.bin/cdk", "node_modules/.bin/gitlab-ci-local",
 }
 
 // CheckTools says what is missing of the tools of `make setup`.

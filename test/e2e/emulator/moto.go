@@ -37,8 +37,11 @@ func startMoto(ctx context.Context, root, log string, port int, detached bool) (
 	defer socket.Close()
 
 	moto, err := childprocess.Start(childprocess.Command{
-		Args: []string{filepath.Join(root, ".venv", "bin", "moto_server"), "-p", strconv.Itoa(port)},
-		Dir:  filepath.Dir(log),
+		Args: []string{
+			filepath.Join(root, ".venv", "bin", "python3"),
+			filepath.Join(root, "test", "e2e", "emulator", "moto_server.py"), "-p", strconv.Itoa(port),
+		},
+		Dir: filepath.Dir(log),
 		Env: childEnvironment(root,
 			"WERKZEUG_RUN_MAIN=true", "WERKZEUG_SERVER_FD=3",
 			// Functions run in our host. A Docker on this machine must stay out of it.

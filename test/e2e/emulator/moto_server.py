@@ -1,14 +1,35 @@
-"""Starts moto_server with one resource type that its CloudFormation lacks.
+"""Starts moto_server with the gaps filled that cannot be filled through an API.
 
-GitLab's role names the secret it may read. Where moto ignores the secret, that
-name is empty, and moto refuses the role's policy and so the whole stack: this
-gap cannot be filled after the deploy like those of gaps.go.
+Secrets: GitLab's role names the secret it may read. Where moto's CloudFormation
+ignores the secret, that name is empty, and moto refuses the role's policy and so
+the whole stack.
+
+Bucket policies: moto applies a Deny without looking at its condition. The
+artifact bucket's, which refuses what does not come through account A's VPC
+endpoint, would refuse every upload; moto knows no endpoint a call came through.
+
+Events: moto looks for a bucket's queue in the account of the uploader, which is
+not the bucket's, and finds none. It also leaves out the fields versionId and
+sequencer, which S3 sends for a versioned bucket.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+
+CodeDeploy's answers: moto writes times as text, and names Auto Scaling groups in
+a form of its own. The AWS CLI reads that, the SDK for Go refuses it.
+
+With the argument "needless" it only names the changes moto could do without.
 """
 
+import datetime
+import inspect
+import itertools
 import json
 import sys
 
+from moto.codedeploy.models import Application, DeploymentGroup, DeploymentInfo
 from moto.core.common_models import CloudFormationModel
+from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.s3 import notifications
+from moto.s3.models import FakeBucket
 from moto.secretsmanager.models import secretsmanager_backends
 
 
@@ -78,7 +99,99 @@ class GeneratedSecret(CloudFormationModel):
         pass  # retained, as the stack asks for
 
 
+def permit_in_spite_of_the_policy(*_):
+    return PermissionResult.NEUTRAL
+
+
+def send_from_the_buckets_account(_account_id, event_name, bucket, key):
+    send_event(bucket.account_id, event_name, bucket, key)
+
+
+def describe_the_version(event_name, bucket, key, notification_id):
+    event = get_s3_event(event_name, bucket, key, notification_id)
+    for record in event["Records"]:
+        if bucket.is_versioned:
+            record["s3"]["object"]["versionId"] = key.version_id
+        record["s3"]["object"]["sequencer"] = f"{next(sequence):018X}"
+    return event
+
+
+send_event = notifications.send_event
+get_s3_event = notifications._get_s3_event
+sequence = itertools.count(0x0055AED6DCD90281E5)
+
+
+def with_numeric_times(to_dict):
+    def patched(self):
+        answer = to_dict(self)
+        for name, value in answer.items():
+            if name.endswith("Time") and isinstance(value, str):
+                answer[name] = datetime.datetime.fromisoformat(value).timestamp()
+        return answer
+
+    return patched
+
+
+def with_named_groups(to_dict):
+    def patched(self):
+        answer = to_dict(self)
+        answer["autoScalingGroups"] = [
+            {"name": name} for name in answer["autoScalingGroups"]
+        ]
+        return answer
+
+    return patched
+
+
+def patch():
+    FakeBucket.get_permission = permit_in_spite_of_the_policy
+    notifications.send_event = send_from_the_buckets_account
+    notifications._get_s3_event = describe_the_version
+    for model in (Application, DeploymentInfo):
+        model.to_dict = with_numeric_times(model.to_dict)
+    DeploymentGroup.to_dict = with_named_groups(DeploymentGroup.to_dict)
+
+
+def needless():
+    """Names the changes that this version of moto could do without."""
+    from moto.cloudformation import parsing
+
+    types = {model.cloudformation_type(): model for model in parsing.get_model_list()}
+    if types["AWS::SecretsManager::Secret"] is not GeneratedSecret:
+        yield "secrets"
+
+    policy = {
+        "Statement": {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObject",
+            "Resource": "*",
+            "Condition": {"StringEquals": {"aws:SourceVpce": "vpce-of-nobody"}},
+        }
+    }
+    permitted = IAMPolicy(json.dumps(policy)).is_action_permitted("s3:PutObject", "*")
+    if permitted is not PermissionResult.DENIED:
+        yield "bucket policies"
+
+    if "bucket.account_id" in inspect.getsource(send_event):
+        yield "the events' account"
+    if "versionId" in inspect.getsource(get_s3_event):
+        yield "the events' fields"
+
+    application = Application("name", "Server", [])
+    if not isinstance(application.to_dict()["createTime"], str):
+        yield "CodeDeploy's times"
+    if '"autoScalingGroups": self.auto_scaling_groups' not in inspect.getsource(
+        DeploymentGroup.to_dict
+    ):
+        yield "CodeDeploy's groups"
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["needless"]:
+        print(*needless(), sep="\n", end="")
+        sys.exit()
+    patch()
     # Moto collects the types when its CloudFormation is first used, which is
     # after this point.
     from moto.server import main

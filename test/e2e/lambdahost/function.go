@@ -15,11 +15,12 @@ type Function struct {
 	Timeout                    time.Duration
 	Environment                map[string]string // the function's own variables
 	Role                       string            // ARN of its execution role
+	LogFormat                  string            // "JSON", "Text" or empty, which means Text
 
-	TaskRoot    string // folder with bootstrap and the files packed with it
-	Log         string // file for the function's output
-	Endpoint    string // URL of the emulator's AWS, seen by the function as AWS_ENDPOINT_URL
-	Credentials aws.CredentialsProvider
+	TaskRoot    string                  // folder with bootstrap and the files packed with it
+	Log         string                  // file for the function's output
+	Endpoint    string                  // URL of the emulator's AWS, seen by the function as AWS_ENDPOINT_URL
+	Credentials aws.CredentialsProvider `json:"-"`
 }
 
 // environment is what Lambda's documentation promises a function, and nothing
@@ -45,6 +46,9 @@ func (f Function) environment(runtimeAPI string, credentials aws.Credentials) []
 		"PATH=/usr/local/bin:/usr/bin:/bin:/opt/bin",
 		"LANG=en_US.UTF-8",
 		"TZ=:UTC",
+	}
+	if f.LogFormat != "" {
+		env = append(env, "AWS_LAMBDA_LOG_FORMAT="+f.LogFormat)
 	}
 	for name, value := range f.Environment {
 		env = append(env, name+"="+value)
