@@ -132,7 +132,7 @@ make_work_folder() {
 
 finish() {
   local status=$?
-  stop_children
+  stop_child
   if [[ -z $KEEP_WORK && ($status == 0 || $status == 2) ]]; then
     rm -rf "$WORK"
   fi
@@ -184,23 +184,22 @@ synthesise() {
 # read_manifest takes from the assembly what each stack needs: account, region,
 # least bootstrap version, and the parameter that tells an account's version.
 read_manifest() {
-  local stack facts
-  for stack in GitLab Deploy; do
-    # shellcheck disable=SC2016 # JavaScript
-    facts=$(node -e '
-      const [file, name] = process.argv.slice(1);
+  local facts
+  # shellcheck disable=SC2016 # JavaScript
+  facts=$(node -e '
+    const [file, ...names] = process.argv.slice(1);
+    for (const name of names) {
       const { environment, properties } = require(file).artifacts[name];
       console.log(...environment.replace("aws://", "").split("/"),
         properties.requiresBootstrapStackVersion, properties.bootstrapStackVersionSsmParameter);
-    ' "$WORK/assembly/manifest.json" "$stack-$ENVIRONMENT") ||
-      die "the assembly has no usable stack $stack-$ENVIRONMENT"
-    [[ $facts =~ ^[0-9]{12}\ [a-z0-9-]+\ [0-9]+\ /[^\ ]+$ ]] ||
-      die "the assembly's stack $stack-$ENVIRONMENT has no account, region and bootstrap version, only: $facts"
-    case $stack in
-      GitLab) FACTS_A=$facts ;;
-      Deploy) FACTS_B=$facts ;;
-    esac
-  done
+    }
+  ' "$WORK/assembly/manifest.json" "GitLab-$ENVIRONMENT" "Deploy-$ENVIRONMENT") ||
+    die "the assembly has no stacks GitLab-$ENVIRONMENT and Deploy-$ENVIRONMENT"
+  local line='[0-9]{12} [a-z0-9-]+ [0-9]+ /[^ ]+'
+  [[ $facts =~ ^$line$'\n'$line$ ]] ||
+    die "the assembly's stacks lack an account, a region or a bootstrap version: $facts"
+  FACTS_A=${facts%%$'\n'*}
+  FACTS_B=${facts#*$'\n'}
 }
 
 # use A or use B chooses the account that the functions below speak about.
@@ -226,8 +225,9 @@ bootstrap_version_command() {
   aws_command ssm get-parameter --name "$VERSION_PARAMETER" --query Parameter.Value --output text
 }
 
+# With --app the CDK does not synthesise anew only to bootstrap.
 bootstrap_command() {
-  CMD=(cdk bootstrap "aws://$ACCOUNT/$REGION" --profile "$PROFILE" --no-color)
+  CMD=(cdk bootstrap "aws://$ACCOUNT/$REGION" --app "$1" --profile "$PROFILE" --no-color)
 }
 
 deploy_command() {
@@ -303,7 +303,7 @@ bootstrap() {
   fi
   confirm "Account $ACCOUNT, $REGION: bootstrap stack: $has. Let the CDK deploy it?"
   begin "bootstrapping account $ACCOUNT in $REGION ($has)"
-  bootstrap_command
+  bootstrap_command "$WORK/assembly"
   run_step "bootstrap-$STACK.log" "${CMD[@]}"
 }
 
@@ -344,19 +344,18 @@ print_result() {
     printf '%s\n' "$ANSWER" >"$WORK/outputs-$STACK.json"
   done
   # shellcheck disable=SC2016 # JavaScript
-  node -e '
+  RESULT=$(node -e '
     const [folder, ...stacks] = process.argv.slice(1);
     const outputs = stack => require(`${folder}/outputs-${stack}.json`) ?? [];
     console.log(JSON.stringify(Object.fromEntries(stacks.map(stack =>
       [stack, Object.fromEntries(outputs(stack).map(o => [o.OutputKey, o.OutputValue]))])), null, 2));
-  ' "$WORK" "GitLab-$ENVIRONMENT" "Deploy-$ENVIRONMENT" >"$WORK/outputs.json"
-  cat "$WORK/outputs.json"
+  ' "$WORK" "GitLab-$ENVIRONMENT" "Deploy-$ENVIRONMENT")
+  printf '%s\n' "$RESULT"
   print_next_steps
 }
 
-output() {
-  node -p 'Object.assign({}, ...Object.values(require(process.argv[1])))[process.argv[2]] ?? ""' "$WORK/outputs.json" "$1"
-}
+# output NAME finds an output in RESULT, where each has a line of its own.
+output() { sed -n "s/^ *\"$1\": \"\(.*\)\",\{0,1\}$/\1/p" <<<"$RESULT"; }
 
 print_next_steps() {
   local url host
@@ -396,7 +395,7 @@ print_commands() {
     echo "# only when there is no such parameter, or it is below $NEEDED_BOOTSTRAP: cdk bootstrap"
     bootstrap_version_command
     print_command
-    bootstrap_command
+    bootstrap_command "$assembly"
     print_command
   done
   use A
