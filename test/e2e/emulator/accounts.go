@@ -61,6 +61,10 @@ func (e *Emulator) credentialsFile() string { return filepath.Join(e.Work, "aws"
 // writeProfiles makes any AWS client work with --profile account-a or account-b.
 func (e *Emulator) writeProfiles() error {
 	var config, secrets strings.Builder
+	// The CDK CLI takes a profile's credentials, but the endpoint from here. By
+	// address, as S3's client in it takes names for hosts that have buckets
+	// below them.
+	fmt.Fprintf(&config, "[default]\nregion = %s\nendpoint_url = %s\n\n", e.Config.Region, strings.Replace(e.Endpoint, "localhost", "127.0.0.1", 1))
 	for _, a := range []Account{e.A, e.B} {
 		fmt.Fprintf(&config, "[profile %s]\nregion = %s\noutput = json\nendpoint_url = %s\n", a.Profile, e.Config.Region, e.Endpoint)
 		// The name of a bucket as part of the host would need a name server that knows it.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -235,7 +234,7 @@ func (e *Emulator) healthy(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return post(ctx, http.MethodGet, e.Endpoint+"/moto-api/data.json") == nil
+	return answers(ctx, e.Endpoint) == nil
 }
 
 func (e *Emulator) readyFile() string { return filepath.Join(e.Work, "host.ready") }

@@ -45,7 +45,7 @@ func (e *Emulator) importCertificate(ctx context.Context) error {
 
 // seed starts moto's random numbers anew.
 func (e *Emulator) seed(ctx context.Context, n int64) error {
-	return post(ctx, http.MethodPost, e.Endpoint+"/moto-api/seed?a="+strconv.FormatInt(n, 10))
+	return motoAPI(ctx, http.MethodPost, e.Endpoint+"/moto-api/seed?a="+strconv.FormatInt(n, 10))
 }
 
 func selfSigned(name string) (certificate, key []byte, err error) {

@@ -68,7 +68,7 @@ func waitForMoto(ctx context.Context, moto *childprocess.Process, endpoint strin
 	ctx, cancel := context.WithTimeout(ctx, motoLimit)
 	defer cancel()
 	answered := make(chan error, 1)
-	go func() { answered <- post(ctx, http.MethodGet, endpoint+"/moto-api/data.json") }()
+	go func() { answered <- answers(ctx, endpoint) }()
 	select {
 	case err := <-answered:
 		return err
@@ -77,8 +77,13 @@ func waitForMoto(ctx context.Context, moto *childprocess.Process, endpoint strin
 	}
 }
 
-// post calls moto's own API, which is not part of AWS.
-func post(ctx context.Context, method, url string) error {
+// answers says whether moto serves calls.
+func answers(ctx context.Context, endpoint string) error {
+	return motoAPI(ctx, http.MethodGet, endpoint+"/moto-api/config")
+}
+
+// motoAPI calls moto's own API, which is not part of AWS.
+func motoAPI(ctx context.Context, method, url string) error {
 	request, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return err
@@ -89,7 +94,7 @@ func post(ctx context.Context, method, url string) error {
 	}
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, response.Body)
-	if response.StatusCode != http.StatusOK {
+	if response.StatusCode/100 != 2 {
 		return fmt.Errorf("%s %s: %s", method, url, response.Status)
 	}
 	return nil

@@ -16,6 +16,10 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-struc
 CodeDeploy's answers: moto writes times as text, and names Auto Scaling groups in
 a form of its own. The AWS CLI reads that, the SDK for Go refuses it.
 
+Template URLs: moto takes the bucket from the path of a URL on "localhost" only.
+Without AWS_ENDPOINT_URL the CDK CLI needs the address instead of the name, or it
+would look for a host named like its bucket.
+
 With the argument "needless" it only names the changes moto could do without.
 """
 
@@ -25,6 +29,8 @@ import itertools
 import json
 import sys
 
+from moto.cloudformation import responses as cloudformation_responses
+from moto.cloudformation.utils import get_stack_from_s3_url
 from moto.codedeploy.models import Application, DeploymentGroup, DeploymentInfo
 from moto.core.common_models import CloudFormationModel
 from moto.iam.access_control import IAMPolicy, PermissionResult
@@ -121,6 +127,11 @@ get_s3_event = notifications._get_s3_event
 sequence = itertools.count(0x0055AED6DCD90281E5)
 
 
+def read_the_path_by_address_too(template_url, **arguments):
+    by_name = template_url.replace("//127.0.0.1:", "//localhost:")
+    return get_stack_from_s3_url(by_name, **arguments)
+
+
 def with_numeric_times(to_dict):
     def patched(self):
         answer = to_dict(self)
@@ -147,6 +158,7 @@ def patch():
     FakeBucket.get_permission = permit_in_spite_of_the_policy
     notifications.send_event = send_from_the_buckets_account
     notifications._get_s3_event = describe_the_version
+    cloudformation_responses.get_stack_from_s3_url = read_the_path_by_address_too
     for model in (Application, DeploymentInfo):
         model.to_dict = with_numeric_times(model.to_dict)
     DeploymentGroup.to_dict = with_named_groups(DeploymentGroup.to_dict)
@@ -178,6 +190,9 @@ def needless():
     if "versionId" in inspect.getsource(get_s3_event):
         yield "the events' fields"
 
+    if "127.0.0.1" in inspect.getsource(get_stack_from_s3_url):
+        yield "template URLs"
+
     application = Application("name", "Server", [])
     if not isinstance(application.to_dict()["createTime"], str):
         yield "CodeDeploy's times"
@@ -192,8 +207,6 @@ if __name__ == "__main__":
         print(*needless(), sep="\n", end="")
         sys.exit()
     patch()
-    # Moto collects the types when its CloudFormation is first used, which is
-    # after this point.
     from moto.server import main
 
     sys.argv[0] = "moto_server"
