@@ -37,7 +37,12 @@ MIN_PYTHON=3.11.0
 
 # Programs and their Debian packages.
 DEMO_PROGRAMS=(git=git rsync=rsync)
-TEST_PROGRAMS=(rpm=rpm dnf=dnf createrepo_c=createrepo-c pigz=pigz)
+TEST_PROGRAMS=(
+  pigz=pigz curl=curl
+  # A stand-in host that packages are really installed on.
+  dnf=dnf rpm=rpm rpmsign=rpm createrepo_c=createrepo-c gpg=gnupg
+  mkfs.xfs=xfsprogs losetup=mount unshare=util-linux ip=iproute2 pgrep=procps
+)
 
 main() {
   PURPOSE=tools

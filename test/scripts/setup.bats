@@ -51,7 +51,10 @@ setup() {
       *pip*) [[ ! -e $FAKES/pip-fails ]] || { echo "pip: no such luck"; exit 1; } ;;
     esac'
   stub id 'echo "${FAKE_UID:-1000}"'
-  programs git rsync rpm dnf createrepo_c pigz
+  # Every program=package of the script.
+  # shellcheck disable=SC2046 # a list of words
+  programs $(sed -n '/_PROGRAMS=(/,/)$/p' "$REPO/scripts/setup.sh" | grep -oE '[a-z_.]+=[a-z0-9-]+' | sed 's/=.*//')
+  [[ -x $STUBS/pigz && -x $STUBS/rsync && -x $STUBS/mkfs.xfs ]]
 }
 
 # programs NAME ... makes them exist.
@@ -322,7 +325,7 @@ two_at_once() {
   stub apt-get
   set_up test
   [[ $status == 0 ]]
-  [[ $stderr == *"tests that need one of these are skipped here: rpm dnf"* ]]
+  [[ $stderr == *"tests that need one of these are skipped here: dnf rpm"* ]]
   [[ $(installs) != *apt-get* ]]
 }
 
