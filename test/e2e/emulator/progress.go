@@ -39,6 +39,10 @@ type stepFailure struct {
 func (f *stepFailure) Error() string { return f.err.Error() }
 func (f *stepFailure) Unwrap() error { return f.err }
 
+// tailLines is enough for the compiler's message above the stack trace that
+// Node adds when the CDK app ends early.
+const tailLines = 40
+
 // Explain writes what failed, and the end of the log that says why.
 func Explain(out io.Writer, err error) {
 	_, _ = fmt.Fprintf(out, "error: %v\n", err)
@@ -53,7 +57,7 @@ func Explain(out io.Writer, err error) {
 	default:
 		return
 	}
-	if tail := childprocess.Tail(log, 20); tail != "" {
+	if tail := childprocess.Tail(log, tailLines); tail != "" {
 		_, _ = fmt.Fprintf(out, "the end of %s:\n%s\n", log, "  "+strings.ReplaceAll(tail, "\n", "\n  "))
 	} else {
 		_, _ = fmt.Fprintf(out, "its log %s is empty\n", log)
