@@ -1,0 +1,217 @@
+package cloud
+
+import (
+	"cmp"
+	"crypto/md5"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Bucket is a versioned S3 bucket.
+type Bucket struct {
+	Name string
+
+	// Written is told of each object that came over the wire. May be nil.
+	Written func(*Version)
+
+	clock    *Clock
+	random   *rand.Rand
+	versions map[string][]*Version // by key, oldest first
+	sequence uint64
+}
+
+// Version is one version of one key.
+type Version struct {
+	Key, ID  string
+	ETag     string // as S3 sends it, in quotes
+	Metadata map[string]string
+	Body     []byte
+	Modified time.Time // S3 tells whole seconds of it
+	Marker   bool      // a delete marker
+	Sequence uint64    // of the bucket: a later write has a higher one
+}
+
+// Put writes an object the way an uploader does.
+func (b *Bucket) Put(key string, metadata map[string]string, body []byte) *Version {
+	v := b.add(key)
+	sum := md5.Sum(body)
+	v.ETag, v.Metadata, v.Body = `"`+hex.EncodeToString(sum[:])+`"`, metadata, body
+	return v
+}
+
+// Delete puts a delete marker on top of a key.
+func (b *Bucket) Delete(key string) { b.add(key).Marker = true }
+
+// Remove takes one version away for good, as a lifecycle rule does.
+func (b *Bucket) Remove(v *Version) {
+	kept := []*Version{}
+	for _, other := range b.versions[v.Key] {
+		if other != v {
+			kept = append(kept, other)
+		}
+	}
+	b.versions[v.Key] = kept
+}
+
+// Current is the newest version of a key, or nil when there is none; it may be
+// a delete marker.
+func (b *Bucket) Current(key string) *Version {
+	versions := b.versions[key]
+	if len(versions) == 0 {
+		return nil
+	}
+	return versions[len(versions)-1]
+}
+
+// Under returns what the keys that start with prefix hold now, in the order in which it was written.
+func (b *Bucket) Under(prefix string) []*Version {
+	var found []*Version
+	for key := range b.versions {
+		if v := b.Current(key); v != nil && !v.Marker && strings.HasPrefix(key, prefix) {
+			found = append(found, v)
+		}
+	}
+	slices.SortFunc(found, func(a, b *Version) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	return found
+}
+
+func (b *Bucket) add(key string) *Version {
+	b.sequence++
+	v := &Version{
+		Key: key,
+		// Version ids are opaque; these are the characters seen in practice.
+		ID:       word(b.random, 32, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._"),
+		Modified: b.clock.Now(),
+		Sequence: b.sequence,
+	}
+	b.versions[key] = append(b.versions[key], v)
+	return v
+}
+
+// Event is the message that S3 sends about a new version.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+func (b *Bucket) Event(v *Version) string {
+	body, err := json.Marshal(map[string]any{"Records": []any{map[string]any{
+		"eventVersion": "2.1",
+		"eventSource":  "aws:s3",
+		"awsRegion":    "ap-northeast-1",
+		"eventTime":    v.Modified.UTC().Format("2006-01-02T15:04:05.000Z"),
+		"eventName":    "ObjectCreated:Put",
+		"s3": map[string]any{
+			"s3SchemaVersion": "1.0",
+			"bucket":          map[string]any{"name": b.Name, "arn": "arn:aws:s3:::" + b.Name},
+			"object": map[string]any{
+				"key":       url.QueryEscape(v.Key),
+				"size":      len(v.Body),
+				"eTag":      strings.Trim(v.ETag, `"`),
+				"versionId": v.ID,
+				"sequencer": fmt.Sprintf("%016X", v.Sequence),
+			},
+		},
+	}}})
+	if err != nil {
+		panic(err)
+	}
+	return string(body)
+}
+
+func (b *Bucket) serve(r Request) Response {
+	if r.Bucket != b.Name {
+		return Refuse(r, http.StatusNotFound, "NoSuchBucket", r.Bucket)
+	}
+	switch r.Operation {
+	case "HeadObject", "GetObject":
+		return b.get(r)
+	case "PutObject":
+		return b.put(r)
+	}
+	return Refuse(r, http.StatusNotImplemented, "NotImplemented", r.Operation)
+}
+
+// get answers 404 for what is not there, and 405 for a version that is a
+// delete marker: https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html
+func (b *Bucket) get(r Request) Response {
+	found := b.Current(r.Key)
+	if r.Version != "" {
+		found = nil
+		for _, v := range b.versions[r.Key] {
+			if v.ID == r.Version {
+				found = v
+			}
+		}
+	}
+	switch {
+	case found == nil && r.Version != "":
+		return Refuse(r, http.StatusNotFound, "NoSuchVersion", "The specified version does not exist.")
+	case found == nil:
+		return Refuse(r, http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+	case found.Marker:
+		refusal := Refuse(r, http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+		if r.Version != "" {
+			refusal = Refuse(r, http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+		}
+		refusal.Header.Set("X-Amz-Delete-Marker", "true")
+		refusal.Header.Set("X-Amz-Version-Id", found.ID)
+		return refusal
+	}
+	if condition := r.Header.Get("If-Match"); condition != "" && condition != found.ETag {
+		return preconditionFailed(r)
+	}
+	header := http.Header{
+		"Etag":             {found.ETag},
+		"Last-Modified":    {found.Modified.UTC().Format(http.TimeFormat)},
+		"X-Amz-Version-Id": {found.ID},
+		"Content-Type":     {"binary/octet-stream"},
+		"Content-Length":   {strconv.Itoa(len(found.Body))},
+	}
+	for name, value := range found.Metadata {
+		header["x-amz-meta-"+name] = []string{value}
+	}
+	body := found.Body
+	if r.Operation == "HeadObject" {
+		body = nil
+	}
+	return Response{Status: http.StatusOK, Header: header, Body: body}
+}
+
+// put honours If-None-Match and If-Match:
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+func (b *Bucket) put(r Request) Response {
+	current := b.Current(r.Key)
+	if current != nil && current.Marker {
+		current = nil
+	}
+	if condition := r.Header.Get("If-None-Match"); condition != "" {
+		if condition != "*" {
+			return Refuse(r, http.StatusNotImplemented, "NotImplemented", "If-None-Match takes * only")
+		}
+		if current != nil {
+			return preconditionFailed(r)
+		}
+	}
+	if condition := r.Header.Get("If-Match"); condition != "" {
+		if current == nil {
+			return Refuse(r, http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+		}
+		if condition != current.ETag {
+			return preconditionFailed(r)
+		}
+	}
+	v := b.Put(r.Key, nil, r.Body)
+	if b.Written != nil {
+		b.Written(v)
+	}
+	return Response{Status: http.StatusOK, Header: http.Header{"Etag": {v.ETag}, "X-Amz-Version-Id": {v.ID}}}
+}
+
+func preconditionFailed(r Request) Response {
+	return Refuse(r, http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+}

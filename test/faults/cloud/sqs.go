@@ -1,0 +1,149 @@
+package cloud
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+)
+
+// Queue is a standard SQS queue with its dead-letter queue. Receiving and
+// deleting is what Lambda's poller does, and therefore a method; only
+// ChangeMessageVisibility comes over the wire.
+type Queue struct {
+	Visibility  time.Duration // of a message that was received
+	MaxReceives int           // then a message is a dead letter
+
+	// Changed is told of each ChangeMessageVisibility, and answers with the
+	// delay to use: a function's own jitter would make no two runs alike. May
+	// be nil.
+	Changed func(*Message, time.Duration) time.Duration
+
+	clock    *Clock
+	random   *rand.Rand
+	messages []*Message
+	dead     []*Message
+	sent     int
+}
+
+// Message is one message of the queue.
+type Message struct {
+	ID, Body string
+	Receipt  string // of the last receive
+	Receives int
+	Sent     time.Time
+	// Twice makes the queue hand the message out again at once after its first
+	// receive, as a standard queue may:
+	// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues-at-least-once-delivery.html
+	Twice bool
+
+	visible time.Time
+}
+
+// Send puts a message into the queue.
+func (q *Queue) Send(body string, twice bool) *Message {
+	q.sent++
+	m := &Message{ID: fmt.Sprintf("message-%d", q.sent), Body: body, Sent: q.clock.Now(), Twice: twice, visible: q.clock.Now()}
+	q.messages = append(q.messages, m)
+	q.wake(0)
+	return m
+}
+
+// Visible counts the messages that a receive would find.
+func (q *Queue) Visible() int {
+	n := 0
+	for _, m := range q.messages {
+		if !m.visible.After(q.clock.Now()) {
+			n++
+		}
+	}
+	return n
+}
+
+// Receive takes up to limit messages, in any order.
+func (q *Queue) Receive(limit int) []*Message {
+	var taken []*Message
+	for _, i := range q.random.Perm(len(q.messages)) {
+		m := q.messages[i]
+		if m.visible.After(q.clock.Now()) || len(taken) == limit {
+			continue
+		}
+		if m.Receives >= q.MaxReceives {
+			q.dead = append(q.dead, m)
+			continue
+		}
+		m.Receives++
+		m.Receipt = fmt.Sprintf("%s/%d", m.ID, m.Receives)
+		if m.Twice && m.Receives == 1 {
+			q.wake(0)
+		} else {
+			q.hide(m, q.Visibility)
+		}
+		taken = append(taken, m)
+	}
+	for _, m := range q.dead {
+		q.Delete(m)
+	}
+	return taken
+}
+
+// Delete removes a message; one that is gone already does not matter.
+func (q *Queue) Delete(m *Message) {
+	for i, other := range q.messages {
+		if other == m {
+			q.messages = append(q.messages[:i:i], q.messages[i+1:]...)
+			return
+		}
+	}
+}
+
+// Waiting returns the messages that are neither deleted nor dead letters.
+func (q *Queue) Waiting() []*Message { return q.messages }
+
+// Dead returns the dead letters.
+func (q *Queue) Dead() []*Message { return q.dead }
+
+// Redrive sends the dead letters back.
+func (q *Queue) Redrive() {
+	for _, m := range q.dead {
+		m.Receives, m.visible = 0, q.clock.Now()
+		q.messages = append(q.messages, m)
+		q.wake(0)
+	}
+	q.dead = nil
+}
+
+func (q *Queue) hide(m *Message, d time.Duration) {
+	m.visible = q.clock.Now().Add(d)
+	q.wake(d)
+}
+
+// wake makes the clock stop when something may have become visible.
+func (q *Queue) wake(d time.Duration) { q.clock.After(d, func() {}) }
+
+func (q *Queue) serve(r Request) Response {
+	if r.Operation != "ChangeMessageVisibility" {
+		return Refuse(r, http.StatusNotImplemented, "NotImplemented", r.Operation)
+	}
+	var in struct {
+		QueueUrl          string
+		ReceiptHandle     string
+		VisibilityTimeout *int
+	}
+	if err := json.Unmarshal(r.Body, &in); err != nil || in.VisibilityTimeout == nil || *in.VisibilityTimeout < 0 || *in.VisibilityTimeout > 43200 {
+		return Refuse(r, http.StatusBadRequest, "InvalidParameterValue", "VisibilityTimeout")
+	}
+	for _, m := range q.messages {
+		if m.Receipt != in.ReceiptHandle {
+			continue
+		}
+		delay := time.Duration(*in.VisibilityTimeout) * time.Second
+		if q.Changed != nil {
+			delay = q.Changed(m, delay)
+		}
+		q.hide(m, delay)
+		return answer(r, http.StatusOK, struct{}{})
+	}
+	return Refuse(r, http.StatusBadRequest, "MessageNotInflight", "The specified message isn't in flight.")
+}

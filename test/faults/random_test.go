@@ -1,0 +1,161 @@
+package faults
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// setting reads a number from the environment.
+func setting(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err, "%s=%s", name, text)
+	return n
+}
+
+// atOnce is how many worlds run side by side. They wait for the SDK's own
+// pauses between tries most of the time.
+const atOnce = 48
+
+// playAll plays each schedule and returns the worlds that went wrong, in the
+// order of the schedules.
+func playAll(t *testing.T, schedules []schedule) []*world {
+	t.Helper()
+	var (
+		mu     sync.Mutex
+		failed []*world
+		group  sync.WaitGroup
+		free   = make(chan struct{}, atOnce)
+	)
+	for _, s := range schedules {
+		free <- struct{}{}
+		group.Go(func() {
+			defer func() { <-free }()
+			w := play(s)
+			if len(w.violations) > 0 {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, w)
+			}
+		})
+	}
+	group.Wait()
+	slices.SortFunc(failed, func(a, b *world) int { return len(a.trace) - len(b.trace) })
+	return failed
+}
+
+// play plays one schedule. What this machine does wrong counts as a violation.
+func play(s schedule) *world {
+	w, err := newWorld(s)
+	if err != nil {
+		return &world{schedule: s, violations: []string{err.Error()}}
+	}
+	if err := w.run(); err != nil {
+		w.violate("%v", err)
+	}
+	return w
+}
+
+func TestS14_RandomSchedulesLoseNothingAndDeployNothingTwice(t *testing.T) {
+	_, _, err := buildPrograms()
+	require.NoError(t, err)
+	seed := setting(t, "FAULTS_SEED", 0)
+	n := setting(t, "FAULTS_SCHEDULES", 500)
+	if seed == 0 {
+		seed = int(rand.Uint32N(1 << 30))
+	} else if os.Getenv("FAULTS_SCHEDULES") == "" {
+		n = 1
+	}
+	t.Logf("seeds %d to %d", seed, seed+n-1)
+	var schedules []schedule
+	for i := range n {
+		schedules = append(schedules, generate(uint64(seed+i)))
+	}
+	began := time.Now()
+	failed := playAll(t, schedules)
+	t.Logf("%d schedules in %s", n, time.Since(began).Round(time.Millisecond))
+	if len(failed) == 0 {
+		return
+	}
+	for _, w := range failed[:min(len(failed), 20)] {
+		t.Errorf("seed %d: %s", w.schedule.Seed, w.violations[0])
+	}
+	t.Errorf("%d of %d schedules failed. The one with the shortest trace, made smaller:", len(failed), n)
+	t.Error(shrink(failed[0]).report())
+	t.Errorf("again: FAULTS_SEED=%d go test ./test/faults -run %s", failed[0].schedule.Seed, t.Name())
+}
+
+// shrinkLimit bounds the search for a smaller schedule.
+const shrinkLimit = 20 * time.Second
+
+// shrink leaves out one upload, fault, … after the other, as long as the
+// schedule still fails.
+func shrink(w *world) *world {
+	deadline := time.Now().Add(shrinkLimit)
+	for smaller := true; smaller; {
+		smaller = false
+		for _, candidate := range reductions(w.schedule) {
+			if time.Now().After(deadline) {
+				return w
+			}
+			if next := play(candidate); len(next.violations) > 0 {
+				w, smaller = next, true
+				break
+			}
+		}
+	}
+	return w
+}
+
+// reductions are the schedules that have one thing less.
+func reductions(s schedule) []schedule {
+	var list []schedule
+	for i := range s.Uploads {
+		c := s
+		c.Uploads = slices.Delete(slices.Clone(s.Uploads), i, i+1)
+		list = append(list, c)
+	}
+	for i := range s.Faults {
+		c := s
+		c.Faults = slices.Delete(slices.Clone(s.Faults), i, i+1)
+		list = append(list, c)
+	}
+	for i := range s.Noise {
+		c := s
+		c.Noise = slices.Delete(slices.Clone(s.Noise), i, i+1)
+		list = append(list, c)
+	}
+	for i := range s.Foreign {
+		c := s
+		c.Foreign = slices.Delete(slices.Clone(s.Foreign), i, i+1)
+		list = append(list, c)
+	}
+	for i, u := range s.Uploads {
+		if len(u.Events) > 1 {
+			c := s
+			c.Uploads = slices.Clone(s.Uploads)
+			c.Uploads[i].Events = u.Events[:1]
+			list = append(list, c)
+		}
+	}
+	if s.Pollers > 1 {
+		c := s
+		c.Pollers = 1
+		list = append(list, c)
+	}
+	return list
+}
+
+var _ = fmt.Sprint
