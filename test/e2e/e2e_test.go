@@ -8,10 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -319,14 +321,27 @@ func TestS15_WrongUseIsExplained(t *testing.T) {
 	}
 }
 
-func TestS15_InterruptedDemoStopsEverything(t *testing.T) {
-	cmd, _ := command("demo")
+// startDemo returns a demo that is deploying the stacks, with what it has shown.
+func startDemo(t *testing.T) (cmd *exec.Cmd, stderr io.Reader, seen string) {
+	t.Helper()
+	cmd, _ = command("demo")
 	stderr, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	seen := readUntil(t, stderr, "[2/")
+	t.Cleanup(func() {
+		folders, err := filepath.Glob(filepath.Join(dir, "demo-*"))
+		require.NoError(t, err)
+		for _, folder := range folders {
+			require.NoError(t, os.RemoveAll(folder))
+		}
+	})
+	seen = readUntil(t, stderr, "[2/")
 	require.Eventually(t, func() bool { return len(processesOf(t, "demo-")) >= 2 }, stopTakes, 20*time.Millisecond, "moto and ops should run")
+	return cmd, stderr, seen
+}
 
+func TestS15_InterruptedDemoStopsEverything(t *testing.T) {
+	cmd, stderr, seen := startDemo(t)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 	began := time.Now()
 	seen += readUntil(t, stderr, "")
@@ -335,16 +350,20 @@ func TestS15_InterruptedDemoStopsEverything(t *testing.T) {
 	assert.Contains(t, seen, "interrupt")
 	assert.Contains(t, seen, "logs are kept in "+dir)
 	assert.Empty(t, processesOf(t, "demo-"))
+}
 
-	folders, err := filepath.Glob(filepath.Join(dir, "demo-*"))
-	require.NoError(t, err)
-	for _, folder := range folders {
-		require.NoError(t, os.RemoveAll(folder))
+func TestS15_KilledDemoTakesItsProcessesAlong(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux can tie a process to its parent")
 	}
+	cmd, _, _ := startDemo(t)
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	assert.Eventually(t, func() bool { return len(processesOf(t, "demo-")) == 0 }, stopTakes, 50*time.Millisecond)
 }
 
 // readUntil reads until the text has come; the empty text means until the end.
-func readUntil(t *testing.T, r interface{ Read([]byte) (int, error) }, text string) string {
+func readUntil(t *testing.T, r io.Reader, text string) string {
 	t.Helper()
 	var seen []byte
 	for b := make([]byte, 256); text == "" || !bytes.Contains(seen, []byte(text)); {
