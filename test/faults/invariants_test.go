@@ -109,7 +109,7 @@ func (w *world) course(d *cloud.Deployment) cloud.Course {
 		}
 		if other == u {
 			w.violate("%s was deployed twice, by %s and %s", u, earlier.ID, d.ID)
-		} else if older(u, other) {
+		} else if older(u, other) && !other.removed { // then u is the newest again
 			w.violate("%s was deployed after %s, which is newer", u, other)
 		}
 	}
@@ -138,10 +138,9 @@ func older(a, b *placed) bool {
 // have their final state.
 func (w *world) acknowledged(m *cloud.Message) {
 	for _, u := range w.messages[m] {
-		if found := w.statusesOf(u); len(found) == 0 {
-			w.violate("%s is done with, but %s has no state", m.ID, u)
-		} else if last := found[0]; rank[last.State] < final && last.DeploymentID == "" {
-			w.violate("%s is done with, but %s is %s", m.ID, u, last.State)
+		known := func(s statusObject) bool { return rank[s.State] == final || s.DeploymentID != "" }
+		if found := w.statusesOf(u); !slices.ContainsFunc(found, known) {
+			w.violate("%s is done with, but the state of %s is %+v", m.ID, u, found)
 		}
 	}
 }
@@ -223,6 +222,14 @@ func (w *world) judgeGroup(pair cloud.Pair) {
 // judgeUpload: each upload has one final state, and it is true.
 func (w *world) judgeUpload(u *placed) {
 	found := w.statusesOf(u)
+	if u.removed {
+		// Its metadata went with it, so nobody can tell its upload id any more:
+		// a final state under its version id is the best there is.
+		if !slices.ContainsFunc(found, func(s statusObject) bool { return rank[s.State] == final }) {
+			w.violate("%s, which is gone, has no final state: %+v", u, found)
+		}
+		return
+	}
 	if len(found) != 1 {
 		w.violate("%s has %d states, want 1: %+v", u, len(found), found)
 		return
@@ -241,12 +248,12 @@ func (w *world) judgeUpload(u *placed) {
 		w.violate("%s was deployed by %s, which ended as %s, but its state says %+v", u, deployment.ID, deployment.Status, s)
 	case deployment == nil && s.DeploymentID != "":
 		w.violate("%s was not deployed, but its state says %+v", u, s)
-	case s.State == "Rejected" && (u.Invalid == "" && !u.replaced && !u.removed || s.Reason == ""):
+	case s.State == "Rejected" && (u.Invalid == "" && !u.replaced || s.Reason == ""):
 		w.violate("%s was rejected without a reason: %+v", u, s)
 	case s.State == "Superseded" && !u.replaced && !w.newerDeployed(u):
 		w.violate("%s is superseded by nothing", u)
 	}
-	if id := u.Metadata["upload-id"]; w.unique(id) && s.UploadID != id && !u.removed {
+	if id := u.Metadata["upload-id"]; w.unique(id) && s.UploadID != id {
 		w.violate("%s has the id %q, but its state is at %q", u, id, s.UploadID)
 	}
 }

@@ -390,6 +390,10 @@ func (w *world) arrived(a arrival) error {
 	}
 	switch {
 	case s == nil || a.ready: // a killed process's last words, or nothing to do yet
+	case a.gone != nil:
+		if s.work != nil && a.gone == s.work.pending {
+			s.work.pending = nil // It never reached AWS.
+		}
 	case a.exit:
 		w.violate("%s ended by itself:\n%s", s.name, a.from.log.String())
 		s.process = nil
@@ -401,8 +405,6 @@ func (w *world) arrived(a arrival) error {
 	case a.call != nil:
 		s.work.calls++
 		s.work.pending = a.call
-	case a.gone != nil && a.gone == s.work.pending:
-		s.work.pending = nil // It never reached AWS.
 	case a.result != nil:
 		s.work.end = a.result
 	}
