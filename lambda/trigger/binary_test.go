@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/internal/gobuild"
+	"gitlab-codedeploy/lambda/internal/allowlist"
 )
 
 var buildDir string // of bootstrap, "" until a test wants it
@@ -47,7 +48,7 @@ func TestMain(m *testing.M) {
 func TestS14_TheBinarySaysWhatIsMissingAtStart(t *testing.T) {
 	binary, err := bootstrap()
 	require.NoError(t, err)
-	good := newFakeAWS(t).lambdaEnvironment(t)
+	good := lambdaEnvironment(t, newAWS(t, nil))
 	for name, tt := range map[string]struct {
 		change map[string]string
 		want   []string
@@ -57,7 +58,7 @@ func TestS14_TheBinarySaysWhatIsMissingAtStart(t *testing.T) {
 			want:   []string{"ARTIFACT_BUCKET is not set", "ARTIFACT_PREFIX is", "LAMBDA_TASK_ROOT is not set", "AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY not set"},
 		},
 		"prefix without slash": {change: map[string]string{"ARTIFACT_PREFIX": "artifacts"}, want: []string{"artifacts", "ends with /"}},
-		"no list":              {change: map[string]string{"LAMBDA_TASK_ROOT": t.TempDir()}, want: []string{allowListFile, "no such file"}},
+		"no list":              {change: map[string]string{"LAMBDA_TASK_ROOT": t.TempDir()}, want: []string{allowlist.File, "no such file"}},
 		"endpoint":             {change: map[string]string{"AWS_ENDPOINT_URL": "localhost:5000"}, want: []string{"AWS_ENDPOINT_URL", "localhost:5000"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,7 +86,7 @@ func TestS14_TheBinarySaysWhatIsMissingAtStart(t *testing.T) {
 func TestS14_TheBinaryAnswersABatchOverTheRuntimeAPI(t *testing.T) {
 	binary, err := bootstrap()
 	require.NoError(t, err)
-	aws := newFakeAWS(t)
+	server := newAWS(t, nil)
 
 	batch, err := json.Marshal(batchOf(
 		body(s3Record(testBucket, testKey, "v1")),
@@ -118,7 +119,7 @@ func TestS14_TheBinaryAnswersABatchOverTheRuntimeAPI(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary)
-	env := aws.lambdaEnvironment(t)
+	env := lambdaEnvironment(t, server)
 	env["AWS_LAMBDA_RUNTIME_API"] = strings.TrimPrefix(api.URL, "http://")
 	env["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
 	cmd.Env = environ(env)
@@ -138,7 +139,7 @@ func TestS14_TheBinaryAnswersABatchOverTheRuntimeAPI(t *testing.T) {
 	var response events.SQSEventResponse
 	require.NoError(t, json.Unmarshal([]byte(text), &response))
 	assert.Equal(t, `{"batchItemFailures":[]}`, text)
-	assert.Len(t, aws.creates, 1)
+	assert.Len(t, server.Bodies("CreateDeployment"), 1)
 	assert.Contains(t, log.String(), `"message":"deployment created"`)
 	assert.Contains(t, log.String(), `"deploymentId":"d-WIRE00001"`)
 	assert.Contains(t, log.String(), `"requestId":"request-1"`)

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"unicode/utf8"
+
+	"gitlab-codedeploy/lambda/internal/clip"
 )
 
 // Bounds on what is decoded. SQS carries at most 1 MiB; S3 sends one record a
@@ -46,7 +48,7 @@ func decodeMessage(body string) ([]json.RawMessage, error) {
 		Records []json.RawMessage `json:"Records"`
 	}
 	if err := json.Unmarshal([]byte(body), &message); err != nil {
-		return nil, reject("the message is no S3 event: %s", clip(err.Error(), 200))
+		return nil, reject("the message is no S3 event: %s", clip.Text(err.Error(), 200))
 	}
 	switch {
 	case message.Event == "s3:TestEvent":
@@ -65,14 +67,14 @@ func decodeMessage(body string) ([]json.RawMessage, error) {
 func decodeRecord(raw json.RawMessage, bucket, prefix string) (Upload, error) {
 	var r record
 	if err := json.Unmarshal(raw, &r); err != nil {
-		return Upload{}, reject("the record is no S3 event record: %s", clip(err.Error(), 200))
+		return Upload{}, reject("the record is no S3 event record: %s", clip.Text(err.Error(), 200))
 	}
 	u := Upload{Bucket: r.S3.Bucket.Name, Key: r.S3.Object.Key, VersionID: r.S3.Object.VersionID}
 	if !strings.HasPrefix(r.EventName, "ObjectCreated:") {
-		return u, ignore("event %q creates no object", clip(r.EventName, 100))
+		return u, ignore("event %q creates no object", clip.Text(r.EventName, 100))
 	}
 	if u.Bucket != bucket {
-		return u, ignore("bucket %q is not the artifact bucket", clip(u.Bucket, 100))
+		return u, ignore("bucket %q is not the artifact bucket", clip.Text(u.Bucket, 100))
 	}
 	key, err := decodeKey(u.Key)
 	if err != nil {
@@ -96,13 +98,13 @@ func decodeKey(encoded string) (string, error) {
 	key, err := url.QueryUnescape(encoded)
 	switch {
 	case err != nil:
-		return "", reject("the event's key cannot be decoded: %s", clip(err.Error(), 200))
+		return "", reject("the event's key cannot be decoded: %s", clip.Text(err.Error(), 200))
 	case key == "":
 		return "", reject("the event has no key")
 	case len(key) > maxKey:
 		return "", reject("the key has %d bytes, want at most %d", len(key), maxKey)
 	case !utf8.ValidString(key):
-		return "", reject("the event's key is not UTF-8: %q", clip(encoded, 200))
+		return "", reject("the event's key is not UTF-8: %q", clip.Text(encoded, 200))
 	}
 	return key, nil
 }

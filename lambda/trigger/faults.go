@@ -3,9 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 	"github.com/aws/smithy-go"
+
+	"gitlab-codedeploy/lambda/internal/clip"
 )
 
 // permanentFaults is the whole list of CodeDeploy's answers that end an upload
@@ -61,8 +64,12 @@ func codeDeployFault(action string, err error) error {
 	if errors.As(err, &fault) {
 		if advice, ok := permanentFaults[fault.ErrorCode()]; ok {
 			return reject("cannot %s: %s: %s; %s, then run the job again",
-				action, fault.ErrorCode(), clip(fault.ErrorMessage(), 500), advice)
+				action, fault.ErrorCode(), clip.Text(fault.ErrorMessage(), 500), advice)
 		}
+	}
+	var busy *types.DeploymentLimitExceededException
+	if errors.As(err, &busy) {
+		return fmt.Errorf("%w: %s: %w", ErrWaiting, action, err)
 	}
 	return fmt.Errorf("%s: %w", action, err)
 }
@@ -73,14 +80,20 @@ func codeDeployFault(action string, err error) error {
 // and is retried; the role needs s3:ListBucket to be told 404 apart from it.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
 func headFault(err error) error {
-	var answer interface{ HTTPStatusCode() int }
-	if errors.As(err, &answer) {
-		switch answer.HTTPStatusCode() {
-		case 404:
-			return reject("the object, or this version of it, is gone: upload the artifact again")
-		case 405:
-			return reject("this version of the object is a delete marker: upload the artifact again")
-		}
+	switch httpStatus(err) {
+	case http.StatusNotFound:
+		return reject("the object, or this version of it, is gone: upload the artifact again")
+	case http.StatusMethodNotAllowed:
+		return reject("this version of the object is a delete marker: upload the artifact again")
 	}
 	return fmt.Errorf("read the artifact's metadata: %w", err)
+}
+
+// httpStatus is that of the answer an error is about, 0 if it is about none.
+func httpStatus(err error) int {
+	var answer interface{ HTTPStatusCode() int }
+	if errors.As(err, &answer) {
+		return answer.HTTPStatusCode()
+	}
+	return 0
 }

@@ -8,9 +8,7 @@ import (
 	"net/http"
 	"testing"
 
-	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -89,10 +87,7 @@ func TestS14_AnObjectThatIsGoneIsRejectedAndARefusalIsNot(t *testing.T) {
 		503: "",
 	} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
-			err := headFault(&smithyhttp.ResponseError{
-				Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}},
-				Err:      &s3types.NotFound{},
-			})
+			err := headFault(httpError(status))
 			if want == "" {
 				require.NotErrorIs(t, err, ErrRejected)
 				return

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"gitlab-codedeploy/lambda/internal/origin"
 )
 
 // The seeds are in testdata/fuzz. A longer run:
@@ -55,7 +57,7 @@ func FuzzMetadata(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key1, value1, key2, value2, key3, value3, objectKey string) {
 		metadata := map[string]string{key1: value1, key2: value2, key3: value3}
 		request, err := parseMetadata(metadata)
-		if text := description(request.UploadID, request.Commit, request.Pipeline); len(text) > maxDescription || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		if text := (origin.Origin{UploadID: request.UploadID, Commit: request.Commit, Pipeline: request.Pipeline}).Description(); len(text) > 256 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Fatalf("description %q", text)
 		}
 		if request.UploadID != "" && (len(request.UploadID) > 64 || strings.ContainsAny(request.UploadID, "/.\\ \n")) {

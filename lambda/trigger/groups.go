@@ -9,6 +9,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
+
+	"gitlab-codedeploy/lambda/internal/allowlist"
 )
 
 // GroupReader is the part of the CodeDeploy client that BlueGreenGroups needs.
@@ -26,12 +28,12 @@ type BlueGreenGroups struct {
 	TTL time.Duration
 
 	mu      sync.Mutex
-	checked map[Pair]time.Time // no larger than the allow-list
+	checked map[allowlist.Pair]time.Time // no larger than the allow-list
 }
 
 // Check returns nil when the pair is blue/green and a verdict when it is not,
 // or does not exist.
-func (g *BlueGreenGroups) Check(ctx context.Context, pair Pair) error {
+func (g *BlueGreenGroups) Check(ctx context.Context, pair allowlist.Pair) error {
 	g.mu.Lock()
 	at, ok := g.checked[pair]
 	g.mu.Unlock()
@@ -60,7 +62,7 @@ func (g *BlueGreenGroups) Check(ctx context.Context, pair Pair) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.checked == nil {
-		g.checked = map[Pair]time.Time{}
+		g.checked = map[allowlist.Pair]time.Time{}
 	}
 	g.checked[pair] = time.Now()
 	return nil

@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/lambda/internal/allowlist"
 )
 
 func TestS14_AGroupThatIsNotBlueGreenIsRejected(t *testing.T) {
@@ -39,7 +41,7 @@ func TestS14_APositiveAnswerAboutAGroupIsBelievedForFiveMinutes(t *testing.T) {
 		require.NoError(t, groups.Check(t.Context(), testPair))
 		assert.Len(t, w.groups, 1)
 
-		require.NoError(t, groups.Check(t.Context(), Pair{"web", "other"}))
+		require.NoError(t, groups.Check(t.Context(), allowlist.Pair{Application: "web", DeploymentGroup: "other"}))
 		assert.Len(t, w.groups, 2, "each pair has an answer of its own")
 
 		time.Sleep(time.Nanosecond)

@@ -11,16 +11,22 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"gitlab-codedeploy/lambda/internal/clip"
+	"gitlab-codedeploy/lambda/internal/status"
 )
 
 // Handler works through a batch of queue messages and answers with those that
 // have to come again (partial batch response):
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 type Handler struct {
-	Bucket  string // the artifact bucket
-	Prefix  string // of artifacts' keys
-	Trigger *Trigger
-	Log     *slog.Logger
+	Bucket   string // the artifact bucket
+	Prefix   string // of artifacts' keys
+	Trigger  *Trigger
+	Patience *Patience // nil leaves it to the queue when messages come again
+	Metrics  *Metrics  // nil counts nothing
+	Log      *slog.Logger
 
 	// RecordTimeout bounds the calls for one record; 0 means 10 s.
 	RecordTimeout time.Duration
@@ -34,34 +40,48 @@ type Handler struct {
 
 // Handle never fails as a whole.
 func (h *Handler) Handle(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
-	answer := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
-	retry := func(messages ...events.SQSMessage) {
-		for _, m := range messages {
-			answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.MessageId})
-		}
-	}
+	var back []events.SQSMessage
 	for i, message := range batch.Records {
 		// The first one is always tried, or a function with too short a
 		// time-out would never get anything done.
 		if i > 0 && h.late(ctx) {
 			rest := batch.Records[i:]
 			h.Log.WarnContext(ctx, "out of time, the rest of the batch is retried", "messages", len(rest))
-			retry(rest...)
+			back = append(back, rest...)
 			break
 		}
 		if !h.message(ctx, message) {
-			retry(message)
+			back = append(back, message)
 		}
+	}
+	h.giveBack(ctx, back)
+	answer := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
+	for _, m := range back {
+		answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.MessageId})
 	}
 	return answer, nil
 }
 
+// giveBack has half of the answer's time: the delays are worth less than it.
+func (h *Handler) giveBack(ctx context.Context, messages []events.SQSMessage) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-h.answerTime()/2))
+		defer cancel()
+	}
+	h.Patience.GiveBack(ctx, h.Log, messages)
+}
+
 // message reports whether the message is done with.
 func (h *Handler) message(ctx context.Context, message events.SQSMessage) bool {
-	log := h.Log.With("messageId", clip(message.MessageId, 100))
+	log := h.Log.With("messageId", clip.Text(message.MessageId, 100))
 	records, err := decodeMessage(message.Body)
 	if err != nil {
-		return report(ctx, log, Upload{}, err)
+		return h.report(ctx, log, Upload{}, err)
+	}
+	claim := status.Claim{Message: clip.Text(message.MessageId, 100), Receive: receives(message)}
+	if invocation, ok := lambdacontext.FromContext(ctx); ok {
+		claim.Request = invocation.AwsRequestID
 	}
 	done := true
 	for i, raw := range records {
@@ -69,9 +89,9 @@ func (h *Handler) message(ctx context.Context, message events.SQSMessage) bool {
 			log.WarnContext(ctx, "out of time, the message is retried", "records", len(records)-i)
 			return false
 		}
-		var upload Upload
+		upload := Upload{Claim: claim}
 		err := h.record(ctx, log, raw, &upload)
-		done = report(ctx, log, upload, err) && done
+		done = h.report(ctx, log, upload, err) && done
 	}
 	return done
 }
@@ -81,16 +101,19 @@ func (h *Handler) message(ctx context.Context, message events.SQSMessage) bool {
 func (h *Handler) record(ctx context.Context, log *slog.Logger, raw json.RawMessage, upload *Upload) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			log.ErrorContext(ctx, "panic", "stack", clip(string(debug.Stack()), 8<<10))
+			log.ErrorContext(ctx, "panic", "stack", clip.Text(string(debug.Stack()), 8<<10))
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	if *upload, err = decodeRecord(raw, h.Bucket, h.Prefix); err != nil {
+	claim := upload.Claim
+	*upload, err = decodeRecord(raw, h.Bucket, h.Prefix)
+	upload.Claim = claim
+	if err != nil {
 		return err
 	}
 	limit := cmp.Or(h.RecordTimeout, 10*time.Second)
 	if deadline, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(deadline)-cmp.Or(h.AnswerTime, time.Second))
+		limit = min(limit, time.Until(deadline)-h.answerTime())
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -102,20 +125,25 @@ func (h *Handler) late(ctx context.Context) bool {
 	return ok && time.Until(deadline) < cmp.Or(h.MinTimeLeft, 5*time.Second)
 }
 
-// report logs how a record ended, in one line, and tells whether it is done.
-func report(ctx context.Context, log *slog.Logger, upload Upload, err error) (done bool) {
+func (h *Handler) answerTime() time.Duration { return cmp.Or(h.AnswerTime, time.Second) }
+
+// report logs how a record ended, in one line, counts it, and tells whether it
+// is done.
+func (h *Handler) report(ctx context.Context, log *slog.Logger, upload Upload, err error) (done bool) {
 	log = log.With("", upload) // an unnamed group: its fields stand at the top
-	var verdict *Verdict
+	verdict := verdictOf(err)
 	switch {
 	case err == nil:
 		log.InfoContext(ctx, "deployment created")
-	case errors.As(err, &verdict) && verdict.Kind == ErrIgnored:
-		log.InfoContext(ctx, "ignored", "reason", clip(verdict.Reason, 1000))
-	case errors.As(err, &verdict):
-		log.ErrorContext(ctx, "rejected", "reason", clip(verdict.Reason, 1000))
+	case verdict != nil && verdict.Kind == ErrRejected:
+		log.ErrorContext(ctx, "rejected", "reason", clip.Text(verdict.Reason, 1000))
+	case verdict != nil:
+		log.InfoContext(ctx, verdict.Kind.Error(), "reason", clip.Text(verdict.Reason, 1000))
+	case errors.Is(err, ErrWaiting):
+		log.InfoContext(ctx, "waiting", "err", clip.Text(err.Error(), 1000))
 	default:
-		log.WarnContext(ctx, "retried later", "err", clip(err.Error(), 1000))
-		return false
+		log.WarnContext(ctx, "retried later", "err", clip.Text(err.Error(), 1000))
 	}
-	return true
+	h.Metrics.Count(upload, err)
+	return err == nil || verdict != nil
 }

@@ -2,15 +2,21 @@
 // a blue/green deployment.
 //
 //	artifact bucket ── ObjectCreated ──▶ SQS queue ──▶ trigger ──▶ CodeDeploy
+//	       ▲                                 ▲            │
+//	       └─ deployments/<upload-id>.json ──┼────────────┤
+//	                                         └── later ───┘
 //
 // An artifact says in its metadata which deployment group it is for. What may
-// get better by itself goes back to the queue; what a retry cannot cure ends
-// at once, with a reason that says what to change.
+// get better by itself goes back to the queue, and comes again later and later;
+// what a retry cannot cure ends at once, with a reason that says what to change.
+// Either way the job that uploaded reads it from the status object.
 //
-// Environment, besides what Lambda itself sets (region, credentials):
+// Environment, besides what Lambda itself sets (region, credentials, name):
 //
 //	ARTIFACT_BUCKET   the bucket whose uploads are deployed
 //	ARTIFACT_PREFIX   the keys that are artifacts; ends with /
+//	QUEUE_URL         optional: the queue; without it, what waits comes again
+//	                  at the queue's own pace
 //	AWS_ENDPOINT_URL  optional: one endpoint for every service (the emulator)
 //
 // The pairs that may be deployed stand in deployment-groups.json, next to the
@@ -18,21 +24,17 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
-)
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-// allowListFile lies in the function's package rather than in its environment,
-// which Lambda limits to 4 KB: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-const allowListFile = "deployment-groups.json"
+	"gitlab-codedeploy/lambda/internal/environment"
+	"gitlab-codedeploy/lambda/internal/status"
+)
 
 func main() {
 	slog.SetDefault(lambdacontext.NewLogger())
@@ -47,45 +49,32 @@ func main() {
 // newHandler wires the function. Its error names everything that is missing or
 // wrong, not only the first thing.
 func newHandler(getenv func(string) string) (*Handler, error) {
-	var problems []string
-	check := func(err error) {
-		if err != nil {
-			problems = append(problems, err.Error())
-		}
+	env := &environment.Reader{Getenv: getenv}
+	bucket, prefix := env.Artifacts()
+	allowed := env.AllowList()
+	queueURL := env.URL("QUEUE_URL")
+	config := env.AWS()
+	if err := env.Err(); err != nil {
+		return nil, err
 	}
-
-	bucket := getenv("ARTIFACT_BUCKET")
-	if bucket == "" {
-		check(errors.New("ARTIFACT_BUCKET is not set: want the name of the artifact bucket"))
-	}
-	prefix := getenv("ARTIFACT_PREFIX")
-	if prefix == "" || prefix == "/" || !strings.HasSuffix(prefix, "/") {
-		check(fmt.Errorf("ARTIFACT_PREFIX is %q: want a key prefix that ends with /, such as artifacts/", prefix))
-	}
-	var allowed AllowList
-	if root := getenv("LAMBDA_TASK_ROOT"); root == "" {
-		check(errors.New("LAMBDA_TASK_ROOT is not set: want the folder that holds " + allowListFile))
-	} else {
-		var err error
-		allowed, err = LoadAllowList(filepath.Join(root, allowListFile))
-		check(err)
-	}
-	config, err := awsConfig(getenv)
-	check(err)
-
-	if len(problems) > 0 {
-		return nil, errors.New(strings.Join(problems, "; "))
-	}
+	objects := environment.S3(config)
 	deployer := codedeploy.NewFromConfig(config)
-	return &Handler{
+	handler := &Handler{
 		Bucket: bucket,
 		Prefix: prefix,
 		Trigger: &Trigger{
-			Objects:  newS3Client(config),
-			Groups:   &BlueGreenGroups{Client: deployer},
-			Deployer: deployer,
-			Allowed:  allowed,
+			Artifacts: &Artifacts{Client: objects},
+			Groups:    &BlueGreenGroups{Client: deployer},
+			Statuses:  &status.Store{Objects: objects, Bucket: bucket},
+			History:   &History{Client: deployer, Prefix: prefix},
+			Deployer:  deployer,
+			Allowed:   allowed,
 		},
-		Log: slog.Default(),
-	}, nil
+		Metrics: &Metrics{Out: os.Stdout, FunctionName: getenv("AWS_LAMBDA_FUNCTION_NAME")},
+		Log:     slog.Default(),
+	}
+	if queueURL != "" {
+		handler.Patience = &Patience{Client: sqs.NewFromConfig(config), QueueURL: queueURL}
+	}
+	return handler, nil
 }

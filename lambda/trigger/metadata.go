@@ -5,6 +5,9 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
+
+	"gitlab-codedeploy/lambda/internal/allowlist"
+	"gitlab-codedeploy/lambda/internal/clip"
 )
 
 // Metadata keys of an artifact, as the upload script writes them.
@@ -30,7 +33,7 @@ var (
 // Request is what an artifact's metadata asks for. All of it comes from a CI
 // job, so it is input from outside.
 type Request struct {
-	Pair
+	allowlist.Pair
 	UploadID   string // "" unless it has the documented form
 	Commit     string // "" unless it is a commit's hash
 	Pipeline   string // "" unless it is an http(s) address
@@ -50,7 +53,7 @@ func parseMetadata(metadata map[string]string) (Request, error) {
 		values[key] = value
 	}
 	request := Request{
-		Pair:       Pair{Application: values[keyApplication], DeploymentGroup: values[keyDeploymentGroup]},
+		Pair:       allowlist.Pair{Application: values[keyApplication], DeploymentGroup: values[keyDeploymentGroup]},
 		UploadID:   matching(uploadIDPattern, values[keyUploadID]),
 		Commit:     matching(commitPattern, values[keyCommit]),
 		Pipeline:   matching(pipelinePattern, values[keyPipeline]),
@@ -121,7 +124,7 @@ func bundleType(metadata, key string) (types.BundleType, error) {
 				return bundle, nil
 			}
 		}
-		return "", reject("metadata %s is %q: want tar, tgz, zip, YAML or JSON", keyBundleType, clip(metadata, 100))
+		return "", reject("metadata %s is %q: want tar, tgz, zip, YAML or JSON", keyBundleType, clip.Text(metadata, 100))
 	}
 	for _, s := range bundleSuffixes {
 		if strings.HasSuffix(strings.ToLower(key), s.suffix) {

@@ -3,23 +3,29 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
-	"unicode/utf8"
 )
 
-// Two ends that no retry can change. Any other error may pass, and keeps its
+// The ends that no retry can change. Any other error may pass, and keeps its
 // message in the queue.
 var (
 	// ErrRejected marks an artifact that is not deployed until somebody
 	// changes something; its Verdict says what.
 	ErrRejected = errors.New("rejected")
+	// ErrSuperseded marks an artifact that a newer one has overtaken.
+	ErrSuperseded = errors.New("superseded")
+	// ErrRepeated marks an event about an artifact that had its deployment,
+	// or its end, before.
+	ErrRepeated = errors.New("repeated")
 	// ErrIgnored marks an event that is about no artifact of ours.
 	ErrIgnored = errors.New("ignored")
 )
 
+// ErrWaiting marks an error that is no fault: it is not the artifact's turn yet.
+var ErrWaiting = errors.New("waiting")
+
 // Verdict is an error that ends an upload for good.
 type Verdict struct {
-	Kind   error  // ErrRejected or ErrIgnored
+	Kind   error  // one of the above, but for ErrWaiting
 	Reason string // what to change, in the words of the person who uploads
 }
 
@@ -32,18 +38,21 @@ func reject(format string, args ...any) error {
 	return &Verdict{Kind: ErrRejected, Reason: fmt.Sprintf(format, args...)}
 }
 
+func supersede(format string, args ...any) error {
+	return &Verdict{Kind: ErrSuperseded, Reason: fmt.Sprintf(format, args...)}
+}
+
+func repeated(format string, args ...any) error {
+	return &Verdict{Kind: ErrRepeated, Reason: fmt.Sprintf(format, args...)}
+}
+
 func ignore(format string, args ...any) error {
 	return &Verdict{Kind: ErrIgnored, Reason: fmt.Sprintf(format, args...)}
 }
 
-// clip bounds text that came from outside to about limit bytes of valid UTF-8.
-func clip(s string, limit int) string {
-	if len(s) <= limit {
-		return strings.ToValidUTF8(s, "\uFFFD")
-	}
-	end := limit
-	for end > 0 && end > limit-utf8.UTFMax && !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(s[:end], "\uFFFD"), len(s))
+// verdictOf returns the verdict in err, or nil.
+func verdictOf(err error) *Verdict {
+	var v *Verdict
+	errors.As(err, &v)
+	return v
 }

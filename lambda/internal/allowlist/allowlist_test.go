@@ -1,4 +1,4 @@
-package main
+package allowlist
 
 import (
 	"os"
@@ -11,13 +11,13 @@ import (
 
 func writeAllowList(t *testing.T, content string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), allowListFile)
+	path := filepath.Join(t.TempDir(), File)
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 	return path
 }
 
 func TestS14_AllowListNamesThePairsAndNoOthers(t *testing.T) {
-	list, err := LoadAllowList(writeAllowList(t, `[
+	list, err := Load(writeAllowList(t, `[
 		{"application": "web", "deploymentGroup": "web-blue-green"},
 		{"application": "shop", "deploymentGroup": "shop-blue-green"}
 	]`))
@@ -39,11 +39,11 @@ func TestS14_AMistakeInTheAllowListSaysWhatIsWrong(t *testing.T) {
 		`[{"application":"web","deploymentGroup":"g"}]{"more":true}`: "nothing after it",
 	} {
 		t.Run(content, func(t *testing.T) {
-			_, err := LoadAllowList(writeAllowList(t, content))
+			_, err := Load(writeAllowList(t, content))
 			require.ErrorContains(t, err, want)
-			assert.ErrorContains(t, err, allowListFile)
+			assert.ErrorContains(t, err, File)
 		})
 	}
-	_, err := LoadAllowList(filepath.Join(t.TempDir(), allowListFile))
+	_, err := Load(filepath.Join(t.TempDir(), File))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -1,4 +1,5 @@
-package main
+// Package allowlist knows which deployment groups artifacts may be deployed to.
+package allowlist
 
 import (
 	"bytes"
@@ -8,18 +9,22 @@ import (
 	"os"
 )
 
+// File lies in a function's package rather than in its environment, which
+// Lambda limits to 4 KB: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+const File = "deployment-groups.json"
+
 // Pair is a CodeDeploy application and one of its deployment groups.
 type Pair struct {
 	Application     string `json:"application"`
 	DeploymentGroup string `json:"deploymentGroup"`
 }
 
-// AllowList holds the pairs that an artifact may be deployed to.
-type AllowList map[Pair]bool
+// List holds the pairs that an artifact may be deployed to.
+type List map[Pair]bool
 
-// LoadAllowList reads a JSON array of pairs. An empty list is an error: the
+// Load reads a JSON array of pairs. An empty list is an error: the
 // function could only reject.
-func LoadAllowList(path string) (AllowList, error) {
+func Load(path string) (List, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("allow-list: %w", err)
@@ -36,7 +41,7 @@ func LoadAllowList(path string) (AllowList, error) {
 	if len(pairs) == 0 {
 		return nil, fmt.Errorf("allow-list %s names no deployment group", path)
 	}
-	list := make(AllowList, len(pairs))
+	list := make(List, len(pairs))
 	for i, pair := range pairs {
 		if pair.Application == "" || pair.DeploymentGroup == "" {
 			return nil, fmt.Errorf("allow-list %s: entry %d has an empty application or deploymentGroup", path, i+1)

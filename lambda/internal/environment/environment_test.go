@@ -1,0 +1,43 @@
+package environment
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func reader(env map[string]string) *Reader {
+	return &Reader{Getenv: func(name string) string { return env[name] }}
+}
+
+func TestS14_EverythingThatIsMissingIsReportedAtOnce(t *testing.T) {
+	r := reader(map[string]string{"ARTIFACT_PREFIX": "artifacts", "AWS_ENDPOINT_URL": "localhost:5000", "LAMBDA_TASK_ROOT": t.TempDir()})
+	r.Artifacts()
+	r.AllowList()
+	r.AWS()
+	for _, want := range []string{
+		"ARTIFACT_BUCKET is not set", `ARTIFACT_PREFIX is "artifacts"`, "no such file",
+		"AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY not set", `AWS_ENDPOINT_URL is "localhost:5000"`,
+	} {
+		assert.ErrorContains(t, r.Err(), want)
+	}
+
+	r = reader(nil)
+	r.AllowList()
+	assert.Empty(t, r.URL("QUEUE_URL"), "an address may be left out")
+	assert.EqualError(t, r.Err(), "LAMBDA_TASK_ROOT is not set: want the folder that holds deployment-groups.json")
+}
+
+// A connection that Lambda froze with the process is likely dead by the time
+// it is used again.
+func TestS14_AnIdleConnectionIsNotUsedAgain(t *testing.T) {
+	r := reader(map[string]string{"AWS_REGION": "ap-northeast-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"})
+	options := codedeploy.NewFromConfig(r.AWS()).Options()
+	require.NoError(t, r.Err())
+	client, ok := options.HTTPClient.(interface{ GetTransport() *http.Transport })
+	require.True(t, ok)
+	assert.Equal(t, idleConnection, client.GetTransport().IdleConnTimeout)
+}

@@ -1,0 +1,77 @@
+// Package status keeps, for each upload, the object in the artifact bucket
+// that says how its deployment goes:
+//
+//	deployments/<upload-id>.json
+//
+// The functions write it, the job that uploaded reads it. Two functions and
+// any number of their instances write at the same time, and events come late,
+// twice and out of order; so an object is only ever replaced by one that is
+// further on, and only if nobody else has replaced it meanwhile.
+package status
+
+import (
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
+)
+
+// State is how far an upload has come.
+type State string
+
+// The states in their order. The last five are final.
+const (
+	Waiting    State = "Waiting"    // not deployed yet; Reason says why, if it is known
+	Created    State = "Created"    // CodeDeploy has the deployment
+	InProgress State = "InProgress" // new instances are being made and installed
+	Ready      State = "Ready"      // they wait for the traffic
+	Succeeded  State = "Succeeded"
+	Failed     State = "Failed"
+	Stopped    State = "Stopped"
+	Superseded State = "Superseded" // never deployed: a newer upload was there first
+	Rejected   State = "Rejected"   // never deployed: somebody has to change something
+)
+
+var ranks = map[State]int{
+	Waiting: 1, Created: 2, InProgress: 3, Ready: 4,
+	Succeeded: finalRank, Failed: finalRank, Stopped: finalRank, Superseded: finalRank, Rejected: finalRank,
+}
+
+const finalRank = 5
+
+// Final says whether nothing comes after s.
+func (s State) Final() bool { return ranks[s] == finalRank }
+
+// After says whether s comes after other; "" comes first.
+func (s State) After(other State) bool { return ranks[s] > ranks[other] }
+
+// Of is the state of an upload whose deployment has a status of CodeDeploy's.
+// A status that did not exist when this was written counts as InProgress: it
+// is neither the first nor known to be the last.
+// https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_DeploymentInfo.html
+func Of(deployment types.DeploymentStatus) State {
+	switch deployment {
+	case "", types.DeploymentStatusCreated, types.DeploymentStatusQueued:
+		return Created
+	case types.DeploymentStatusReady:
+		return Ready
+	case types.DeploymentStatusSucceeded:
+		return Succeeded
+	case types.DeploymentStatusFailed:
+		return Failed
+	case types.DeploymentStatusStopped:
+		return Stopped
+	}
+	return InProgress // also Baking
+}
+
+// Reason is why a deployment ended as it did, when CodeDeploy says so.
+// https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_ErrorInformation.html
+func Reason(deployment *types.DeploymentInfo) string {
+	if !Of(deployment.Status).Final() || deployment.ErrorInformation == nil {
+		return ""
+	}
+	reason := string(deployment.ErrorInformation.Code)
+	if message := aws.ToString(deployment.ErrorInformation.Message); message != "" {
+		reason += ": " + message
+	}
+	return reason
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
+
+	"gitlab-codedeploy/lambda/internal/clip"
+	"gitlab-codedeploy/lambda/internal/origin"
+	"gitlab-codedeploy/lambda/internal/status"
+)
+
+// DeploymentReader is the part of the CodeDeploy client that Reporter needs.
+type DeploymentReader interface {
+	GetDeployment(context.Context, *codedeploy.GetDeploymentInput, ...func(*codedeploy.Options)) (*codedeploy.GetDeploymentOutput, error)
+}
+
+// Reporter writes the state of deployments to the status objects of their uploads.
+type Reporter struct {
+	Bucket      string // the artifact bucket
+	Prefix      string // of artifacts' keys
+	Deployments DeploymentReader
+	Statuses    *status.Store
+	Log         *slog.Logger
+}
+
+// Handle works on one event of EventBridge's. An error means that it is worth
+// another try.
+func (r *Reporter) Handle(ctx context.Context, raw json.RawMessage) error {
+	event, err := decodeEvent(raw)
+	if err != nil {
+		r.Log.ErrorContext(ctx, "ignored", "reason", err.Error())
+		return nil
+	}
+	log := r.Log.With("deploymentId", event.DeploymentID)
+	out, err := r.Deployments.GetDeployment(ctx, &codedeploy.GetDeploymentInput{DeploymentId: &event.DeploymentID})
+	if err == nil && out.DeploymentInfo == nil {
+		err = errors.New("CodeDeploy answered without one")
+	}
+	if err != nil {
+		return r.failed(ctx, log, fmt.Errorf("read the deployment: %w", err))
+	}
+	info := out.DeploymentInfo
+	log = log.With("application", aws.ToString(info.ApplicationName), "deploymentGroup", aws.ToString(info.DeploymentGroupName))
+	revision, reason := r.artifact(info)
+	if revision == nil {
+		log.InfoContext(ctx, "ignored", "reason", reason)
+		return nil
+	}
+
+	from := origin.Parse(aws.ToString(info.Description))
+	entry := r.Statuses.Entry(from.UploadID, aws.ToString(revision.Key), aws.ToString(revision.Version))
+	// Nearly always there is something, as the trigger writes first.
+	if err := entry.Load(ctx); err != nil {
+		return r.failed(ctx, log, err)
+	}
+	before := entry.State
+	state := status.Of(info.Status)
+	if event.State.After(state) {
+		state = event.State // CodeDeploy's own answer may be behind its event.
+	}
+	err = entry.Merge(ctx, status.Status{
+		State:           state,
+		DeploymentID:    event.DeploymentID,
+		Application:     aws.ToString(info.ApplicationName),
+		DeploymentGroup: aws.ToString(info.DeploymentGroupName),
+		Reason:          status.Reason(info),
+	})
+	log = log.With("uploadId", entry.ID(), "key", aws.ToString(revision.Key), "versionId", aws.ToString(revision.Version))
+	if err != nil {
+		return r.failed(ctx, log, err)
+	}
+	log.InfoContext(ctx, "state", "before", before, "state", entry.State)
+	return nil
+}
+
+// artifact returns the artifact that is deployed, or why it is none of ours.
+// Only deployments that somebody asked for are reported: what CodeDeploy makes
+// by itself, to roll back or to equip a new instance, is about an upload whose
+// story has been told.
+func (r *Reporter) artifact(info *types.DeploymentInfo) (*types.S3Location, string) {
+	switch {
+	case info.Creator != "" && info.Creator != types.DeploymentCreatorUser:
+		return nil, fmt.Sprintf("made by %s", clip.Line(string(info.Creator), 100))
+	case info.Revision == nil || info.Revision.S3Location == nil:
+		return nil, "the revision is not in S3"
+	}
+	revision := info.Revision.S3Location
+	switch {
+	case aws.ToString(revision.Bucket) != r.Bucket || !strings.HasPrefix(aws.ToString(revision.Key), r.Prefix):
+		return nil, "the revision is not in the artifact bucket"
+	case aws.ToString(revision.Version) == "":
+		return nil, "the revision has no version"
+	}
+	return revision, ""
+}
+
+// failed logs an error once and passes it on to Lambda.
+func (r *Reporter) failed(ctx context.Context, log *slog.Logger, err error) error {
+	log.WarnContext(ctx, "retried later", "err", clip.Text(err.Error(), 1000))
+	return err
+}
