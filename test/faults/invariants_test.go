@@ -25,7 +25,7 @@ const final = 5
 
 // statusKey is the only kind of key that a function may write. One segment, so
 // that no upload id makes a path.
-var statusKey = regexp.MustCompile(`^deployments/[A-Za-z0-9_-][A-Za-z0-9._-]*\.json$`)
+var statusKey = regexp.MustCompile(`^deployments/[A-Za-z0-9._-]{1,128}\.json$`)
 
 // written checks each object that a function puts.
 func (w *world) written(v *cloud.Version) {
@@ -151,6 +151,9 @@ func (w *world) retried(work *invocation, m *cloud.Message) {
 		return
 	}
 	for _, u := range w.messages[m] {
+		if u.messages > 1 || m.Twice {
+			continue // It may wait for another message about the same upload.
+		}
 		if !work.busy[u.Pair] {
 			w.violate("%s comes again without a cause", m.ID)
 		}
