@@ -31,7 +31,7 @@ const (
 	// hangs is far above what a demo takes: 20 s, or some minutes on a machine
 	// that is busy with all other tests.
 	hangs     = 6 * time.Minute
-	stopTakes = 30 * time.Second
+	stopTakes = time.Minute
 )
 
 // Made by TestMain.
@@ -260,7 +260,7 @@ func queueIsHandled(t *testing.T, url string) {
 		aws(t, "account-b", &waiting, "sqs", "get-queue-attributes", "--endpoint-url", endpoint, "--queue-url", url, "--attribute-names", "All",
 			"--query", "Attributes.[ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible]")
 		return assert.ObjectsAreEqual([]string{"0", "0"}, waiting)
-	}, 20*time.Second, 100*time.Millisecond)
+	}, time.Minute, 100*time.Millisecond)
 }
 
 func TestS15_NoGapOfTheEmulatorHasClosed(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 )
 
 // hostLimit is how long the host's process may take to start polling.
-const hostLimit = 20 * time.Second
+const hostLimit = 60 * time.Second
 
 // background are the processes that Up leaves, in the order Down stops them.
 var background = []string{"host", "moto"}

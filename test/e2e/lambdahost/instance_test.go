@@ -97,7 +97,7 @@ func TestS14_FunctionErrorReachesTheCallerAndKeepsTheProcess(t *testing.T) {
 
 func TestS14_HangingFunctionIsKilledAtItsTimeoutAndReplaced(t *testing.T) {
 	f := testFunction(t, "normally")
-	f.Timeout = 300 * time.Millisecond
+	f.Timeout = 1500 * time.Millisecond
 	i := start(t, f)
 	before := ask(t, i).PID
 

@@ -102,7 +102,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-const soon, step = 20 * time.Second, 5 * time.Millisecond
+const soon, step = 60 * time.Second, 5 * time.Millisecond
 
 func TestS14_OnlyMessagesThatSucceededAreDeleted(t *testing.T) {
 	q := &memoryQueue{}
@@ -123,7 +123,7 @@ func TestS14_BatchThatFailedGoesBackAndTheNextOneIsHandled(t *testing.T) {
 	for _, bad := range []string{"error", "exit", "hang", "name a stranger"} {
 		t.Run(bad, func(t *testing.T) {
 			f := testFunction(t, "normally")
-			f.Timeout = 300 * time.Millisecond
+			f.Timeout = 1500 * time.Millisecond
 			q := &memoryQueue{}
 			q.send("ok", bad)
 			log := host(t, q, f, Mapping{BatchSize: 2, PartialFailures: true})
