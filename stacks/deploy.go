@@ -9,12 +9,12 @@ import (
 )
 
 // NewDeploy defines the stack of account B, "Deploy-<environment>": the
-// artifact bucket and the trigger of deployments. CodeDeploy's applications
-// and groups exist already and are not part of it. root is the folder of the
-// project.
+// artifact bucket, the trigger of deployments, and what tells how they go.
+// CodeDeploy's applications and groups exist already and are not part of it.
+// root is the folder of the project.
 func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	deploy := cfg.Deploy
-	stack := newStack(app, "Deploy", deploy.Account, "Artifact bucket and deployment trigger", cfg)
+	stack := newStack(app, "Deploy", deploy.Account, "Artifact bucket, deployment trigger, states and alarms", cfg)
 
 	// Known only once account A is deployed; "scripts/ops deploy" passes it.
 	sourceVPCEndpoint := awscdk.NewCfnParameter(stack, jsii.String("SourceVpceId"), &awscdk.CfnParameterProps{
@@ -35,6 +35,19 @@ func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		LogRetentionDays:       deploy.LogRetentionDays,
 		LongestDeploymentHours: deploy.LongestDeploymentHours,
 	})
+	status := constructs.NewDeploymentStatus(stack, "Status", constructs.DeploymentStatusProps{
+		Root:             root,
+		BucketName:       deploy.Artifacts.BucketName,
+		Prefix:           deploy.Artifacts.Prefix,
+		DeploymentGroups: deploymentGroups(deploy),
+		LogRetentionDays: deploy.LogRetentionDays,
+	})
+	monitoring := constructs.NewMonitoring(stack, "Monitoring", constructs.MonitoringProps{
+		Trigger:                trigger,
+		Status:                 status,
+		LongestDeploymentHours: deploy.LongestDeploymentHours,
+		Email:                  deploy.AlarmEmail,
+	})
 	artifacts := constructs.NewArtifactBucket(stack, "Artifacts", constructs.ArtifactBucketProps{
 		Name:                deploy.Artifacts.BucketName,
 		Prefix:              deploy.Artifacts.Prefix,
@@ -50,6 +63,9 @@ func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	output(stack, "QueueUrl", trigger.Queue.QueueUrl(), "Queue of uploaded artifacts")
 	output(stack, "DeadLetterQueueUrl", trigger.DeadLetterQueue.QueueUrl(), "Queue of artifacts that could not be deployed")
 	output(stack, "TriggerFunctionName", trigger.Function.FunctionName(), "Function that starts deployments")
+	output(stack, "StatusFunctionName", status.Function.FunctionName(), "Function that writes the state of deployments")
+	output(stack, "StatusDeadLetterQueueUrl", status.DeadLetterQueue.QueueUrl(), "Queue of state changes that could not be written")
+	output(stack, "AlarmTopicArn", monitoring.Topic.TopicArn(), "Topic that alarms are sent to")
 	return stack
 }
 

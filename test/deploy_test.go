@@ -2,6 +2,8 @@ package test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,7 +121,7 @@ func TestS14_theQueueWaitsLongerThanTheFunctionAndEndsInADeadLetterQueue(t *test
 	_, deploy := synthesiseStaging(t)
 	queue := deploy.Resources[at(deploy.Outputs, "QueueUrl", "Value", "Ref").(string)].Properties
 	dead := at(deploy.Outputs, "DeadLetterQueueUrl", "Value", "Ref").(string)
-	_, function := deploy.one(t, "AWS::Lambda::Function")
+	_, function := functionOf(t, deploy, "TriggerFunctionName")
 
 	timeout, visibility := function.Properties["Timeout"].(float64), queue["VisibilityTimeout"].(float64)
 	assert.GreaterOrEqual(t, visibility, 6*timeout)
@@ -135,62 +137,143 @@ func TestS14_theQueueWaitsLongerThanTheFunctionAndEndsInADeadLetterQueue(t *test
 
 func TestS14_theFunctionTakesTheQueueAndReportsEachFailureByItself(t *testing.T) {
 	_, deploy := synthesiseStaging(t)
-	id, function := deploy.one(t, "AWS::Lambda::Function")
+	id, function := functionOf(t, deploy, "TriggerFunctionName")
 	_, mapping := deploy.one(t, "AWS::Lambda::EventSourceMapping")
 	queue := at(deploy.Outputs, "QueueUrl", "Value", "Ref").(string)
 
 	assert.Equal(t, getAtt(queue, "Arn"), mapping.Properties["EventSourceArn"])
 	assert.Equal(t, ref(id), mapping.Properties["FunctionName"])
 	assert.Equal(t, []any{"ReportBatchItemFailures"}, mapping.Properties["FunctionResponseTypes"])
-	assert.Equal(t, ref(id), at(deploy.Outputs, "TriggerFunctionName", "Value"))
-
 	assert.Equal(t, map[string]any{
 		"ARTIFACT_BUCKET": staging(t).Deploy.Artifacts.BucketName,
 		"ARTIFACT_PREFIX": staging(t).Deploy.Artifacts.Prefix,
 		"QUEUE_URL":       ref(queue),
 	}, at(function.Properties, "Environment", "Variables"))
-	log, group := deploy.one(t, "AWS::Logs::LogGroup")
-	assert.Equal(t, ref(log), at(function.Properties, "LoggingConfig", "LogGroup"))
-	assert.EqualValues(t, staging(t).Deploy.LogRetentionDays, group.Properties["RetentionInDays"])
 }
 
-// triggerActions returns the resources of each action that the trigger's role
-// may take.
-func triggerActions(t *testing.T, deploy template) map[string]any {
+func TestS14_eachFunctionHasALogOfItsOwn(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	logs := map[string]bool{}
+	for _, id := range deploy.ofType(t, "AWS::Lambda::Function") {
+		log, _ := at(deploy.Resources[id].Properties, "LoggingConfig", "LogGroup", "Ref").(string)
+		require.Contains(t, deploy.Resources, log, id)
+		assert.EqualValues(t, staging(t).Deploy.LogRetentionDays, deploy.Resources[log].Properties["RetentionInDays"])
+		logs[log] = true
+	}
+	assert.Len(t, logs, 2)
+}
+
+// functionOf returns the function that an output names.
+func functionOf(t *testing.T, tpl template, output string) (string, resource) {
 	t.Helper()
-	actions := map[string]any{}
-	for _, id := range deploy.ofType(t, "AWS::IAM::Policy") {
-		for _, s := range statements(deploy.Resources[id].Properties["PolicyDocument"]) {
+	id, _ := at(tpl.Outputs, output, "Value", "Ref").(string)
+	require.Contains(t, tpl.Resources, id)
+	require.Equal(t, "AWS::Lambda::Function", tpl.Resources[id].Type)
+	return id, tpl.Resources[id]
+}
+
+// actionsOf returns the resources of each action that the role of a function
+// may take.
+func actionsOf(t *testing.T, tpl template, output string) map[string][]any {
+	t.Helper()
+	_, function := functionOf(t, tpl, output)
+	role := ref(at(function.Properties, "Role", "Fn::GetAtt", 0).(string))
+	actions := map[string][]any{}
+	for _, id := range tpl.ofType(t, "AWS::IAM::Policy") {
+		policy := tpl.Resources[id].Properties
+		if text(list(policy["Roles"])) != text([]any{role}) {
+			continue
+		}
+		for _, s := range statements(policy["PolicyDocument"]) {
 			for _, action := range list(s["Action"]) {
-				actions[action.(string)] = s["Resource"]
+				actions[action.(string)] = append(actions[action.(string)], list(s["Resource"])...)
 			}
 		}
 	}
 	return actions
 }
 
-func TestS14_theFunctionMayDoWhatItDoesAndNoMore(t *testing.T) {
+func TestS14_theFunctionsMayDoWhatTheyDoAndNoMore(t *testing.T) {
 	_, deploy := synthesiseStaging(t)
-	actions := triggerActions(t, deploy)
-	var names []string
-	for name := range actions {
-		names = append(names, name)
-	}
-	assert.ElementsMatch(t, []string{
-		"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket",
-		"s3:PutObject",
+	trigger, status := actionsOf(t, deploy, "TriggerFunctionName"), actionsOf(t, deploy, "StatusFunctionName")
+	logs := []string{"logs:CreateLogStream", "logs:PutLogEvents"}
+	assert.ElementsMatch(t, append([]string{
+		"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:ListBucket",
 		"codedeploy:CreateDeployment", "codedeploy:GetDeploymentGroup", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments",
 		"codedeploy:RegisterApplicationRevision", "codedeploy:GetApplicationRevision", "codedeploy:GetDeploymentConfig",
-		"logs:CreateLogStream", "logs:PutLogEvents",
 		"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueUrl", "sqs:GetQueueAttributes",
-	}, names)
+	}, logs...), slices.Collect(maps.Keys(trigger)))
+	assert.ElementsMatch(t, append([]string{
+		"s3:GetObject", "s3:PutObject", "s3:ListBucket", "codedeploy:GetDeployment",
+		"sqs:SendMessage", "sqs:GetQueueUrl", "sqs:GetQueueAttributes",
+	}, logs...), slices.Collect(maps.Keys(status)))
+
 	group := staging(t).Deploy.DeploymentGroups[0]
 	arn := "arn:aws:codedeploy:ap-northeast-1:" + staging(t).Deploy.Account
-	assert.Equal(t, arn+":deploymentgroup:"+group.Application+"/"+group.DeploymentGroup, actions["codedeploy:CreateDeployment"])
-	assert.Equal(t, arn+":application:"+group.Application, actions["codedeploy:RegisterApplicationRevision"])
-	assert.Contains(t, text(actions["s3:GetObjectVersion"]), "/artifacts/*")
-	assert.Contains(t, text(actions["s3:PutObject"]), "/deployments/*")
-	assert.NotContains(t, text(actions["s3:PutObject"]), "/artifacts/*", "the trigger cannot make an artifact")
+	groups := []any{arn + ":deploymentgroup:" + group.Application + "/" + group.DeploymentGroup}
+	assert.Equal(t, groups, trigger["codedeploy:CreateDeployment"])
+	assert.Equal(t, groups, status["codedeploy:GetDeployment"])
+	assert.Equal(t, []any{arn + ":application:" + group.Application}, trigger["codedeploy:RegisterApplicationRevision"])
+	assert.Contains(t, text(trigger["s3:GetObjectVersion"]), "/artifacts/*")
+	for _, put := range [][]any{trigger["s3:PutObject"], status["s3:PutObject"]} {
+		assert.Contains(t, text(put), "/deployments/*")
+		assert.NotContains(t, text(put), "/artifacts/*", "no function can make an artifact")
+	}
+}
+
+func TestS15_stateChangesOfTheListedApplicationsReachTheStatusFunction(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	id, function := functionOf(t, deploy, "StatusFunctionName")
+	_, rule := deploy.one(t, "AWS::Events::Rule")
+	assert.Equal(t, map[string]any{
+		"source":      []any{"aws.codedeploy"},
+		"detail-type": []any{"CodeDeploy Deployment State-change Notification"},
+		"detail":      map[string]any{"application": []any{staging(t).Deploy.DeploymentGroups[0].Application}},
+	}, rule.Properties["EventPattern"])
+	assert.Equal(t, getAtt(id, "Arn"), at(rule.Properties, "Targets", 0, "Arn"))
+
+	dead := getAtt(at(deploy.Outputs, "StatusDeadLetterQueueUrl", "Value", "Ref").(string), "Arn")
+	assert.Equal(t, dead, at(rule.Properties, "Targets", 0, "DeadLetterConfig", "Arn"), "an event that does not reach the function")
+	assert.Equal(t, dead, at(function.Properties, "DeadLetterConfig", "TargetArn"), "an event that the function fails on")
+}
+
+func TestS14_whatIsStuckOrLostRaisesAnAlarm(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	topic := at(deploy.Outputs, "AlarmTopicArn", "Value")
+	queue, dead := ref(at(deploy.Outputs, "QueueUrl", "Value", "Ref").(string)), ref(at(deploy.Outputs, "DeadLetterQueueUrl", "Value", "Ref").(string))
+	watched := map[string]any{}
+	for _, id := range deploy.ofType(t, "AWS::CloudWatch::Alarm") {
+		alarm := deploy.Resources[id].Properties
+		assert.Equal(t, []any{topic}, alarm["AlarmActions"], id)
+		assert.Equal(t, "GreaterThanThreshold", alarm["ComparisonOperator"], id)
+		assert.Equal(t, "notBreaching", alarm["TreatMissingData"], "%s: no upload, no metric", id)
+		dimension := at(alarm, "Dimensions", 0, "Value")
+		if name := at(dimension, "Fn::GetAtt", 0); name != nil {
+			dimension = ref(name.(string))
+		}
+		watched[text(alarm["MetricName"])+" "+text(dimension)] = alarm["Threshold"]
+	}
+	trigger, _ := functionOf(t, deploy, "TriggerFunctionName")
+	status, _ := functionOf(t, deploy, "StatusFunctionName")
+	assert.Equal(t, map[string]any{
+		"ApproximateNumberOfMessagesVisible " + text(dead):                                                                         0.0,
+		"ApproximateNumberOfMessagesVisible " + text(ref(at(deploy.Outputs, "StatusDeadLetterQueueUrl", "Value", "Ref").(string))): 0.0,
+		"ApproximateAgeOfOldestMessage " + text(queue):                                                                             24.0 * 60 * 60,
+		"UploadsRejected " + text(ref(trigger)):                                                                                    0.0,
+		"Errors " + text(ref(trigger)):                                                                                             0.0,
+		"Errors " + text(ref(status)):                                                                                              0.0,
+	}, watched)
+	_, subscription := deploy.one(t, "AWS::SNS::Subscription")
+	assert.Equal(t, staging(t).Deploy.AlarmEmail, subscription.Properties["Endpoint"])
+}
+
+func TestS14_withoutAnAddressNobodyIsSubscribed(t *testing.T) {
+	cfg := staging(t)
+	cfg.Deploy.AlarmEmail = ""
+	_, deploy := synthesise(t, cfg)
+	for id, r := range deploy.Resources {
+		assert.NotEqual(t, "AWS::SNS::Subscription", r.Type, id)
+	}
 }
 
 // TestS14_manyPairsFitTheTemplate: IAM takes 10,240 characters of inline
@@ -205,14 +288,19 @@ func TestS14_manyPairsFitTheTemplate(t *testing.T) {
 				cfg.Deploy.DeploymentGroups = append(cfg.Deploy.DeploymentGroups, config.DeploymentGroup{Application: name, DeploymentGroup: name})
 			}
 			_, deploy := synthesise(t, cfg)
-			size := 0
+			inline := map[string]int{}
 			for _, id := range deploy.ofType(t, "AWS::IAM::Policy") {
-				size += len(text(deploy.Resources[id].Properties["PolicyDocument"]))
+				policy := deploy.Resources[id].Properties
+				inline[text(policy["Roles"])] += len(text(policy["PolicyDocument"]))
 			}
-			assert.Less(t, size, 10240)
+			for role, size := range inline {
+				assert.Less(t, size, 10240, role)
+			}
+			_, rule := deploy.one(t, "AWS::Events::Rule")
+			assert.Less(t, len(text(rule.Properties["EventPattern"])), 2048)
 			assert.Less(t, len(text(deploy.raw)), 1_000_000, "CloudFormation's limit of a template")
 
-			_, function := deploy.one(t, "AWS::Lambda::Function")
+			_, function := functionOf(t, deploy, "TriggerFunctionName")
 			assert.Len(t, function.Metadata["DeploymentGroups"], pairs, "a reviewer sees every pair")
 		})
 	}
