@@ -21,6 +21,10 @@ diff: export PROFILE_B := $(PROFILE_B)
 
 EMULATOR := go run ./test/e2e/cmd/emulator
 
+# Each script test is bounded, so that a hanging one has a name.
+BATS := BATS_TEST_TIMEOUT=120 node_modules/bats/bin/bats --timing
+HOST_TESTS := $(wildcard test/scripts/install-*.bats)
+
 # Sources by kind, tracked or new, each an assignment for a recipe's shell.
 GO_FILES := files=$$(git ls-files -co --exclude-standard '*.go')
 SHELL_FILES := files=$$(git ls-files -co --exclude-standard '*.sh' '*.bats' '*.bash' scripts/ops .ci/run)
@@ -67,14 +71,16 @@ check: setup-tools ## Formatting and linters only.
 		'gofmt=$(MAKE) gofmt' 'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' \
 		-- 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt'
 
-# The first lane holds what compiles the CDK, so that it is compiled once and
-# fills one core; the second has the shell for itself.
+# The first lane holds what compiles the CDK, so that it is compiled once. The
+# script tests mostly wait; two lanes of them share the second core.
 .PHONY: test
 test: setup-test ## Everything: linters, templates, Go tests, script tests, the demo asserted.
 	@scripts/steps.sh \
 		'synth=$(MAKE) synth' 'cfn-lint=$(MAKE) lint-templates' \
 		'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' 'go test=go test ./...' \
-		-- 'gofmt=$(MAKE) gofmt' 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt' 'bats=$(MAKE) bats'
+		-- 'bats of the installations=$(BATS) $(HOST_TESTS)' \
+		-- 'gofmt=$(MAKE) gofmt' 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt' \
+		'bats of the other scripts=$(BATS) $(filter-out $(HOST_TESTS),$(wildcard test/scripts/*.bats))'
 
 .PHONY: gofmt
 gofmt:
@@ -88,11 +94,6 @@ shellcheck:
 .PHONY: shfmt
 shfmt:
 	@$(SHELL_FILES) && go tool shfmt -i 2 -ci -d $$files
-
-# Each test is bounded, so that a hanging one has a name.
-.PHONY: bats
-bats:
-	@BATS_TEST_TIMEOUT=120 node_modules/bats/bin/bats --timing test/scripts
 
 .PHONY: lint-templates
 lint-templates:
