@@ -27,7 +27,7 @@ func setting(t *testing.T, name string, otherwise int) int {
 
 // atOnce is how many worlds run side by side. They wait for the SDK's own
 // pauses between tries most of the time.
-const atOnce = 48
+const atOnce = 64
 
 // playAll plays each schedule and returns the worlds that went wrong, in the
 // order of the schedules.
@@ -56,19 +56,26 @@ func playAll(t *testing.T, schedules []schedule) []*world {
 	return failed
 }
 
-// play plays one schedule. What this machine does wrong counts as a violation.
+// play plays one schedule with new processes. What this machine does wrong
+// counts as a violation.
 func play(s schedule) *world {
-	w, err := newWorld(s)
+	c, err := hire(s.Pollers)
 	if err != nil {
 		return &world{schedule: s, violations: []string{err.Error()}}
 	}
+	defer c.dismiss()
+	return playWith(newWorld(s, c))
+}
+
+func playWith(w *world) *world {
 	if err := w.run(); err != nil {
-		w.violate("%v", err)
+		w.violations = append(w.violations, err.Error())
 	}
 	return w
 }
 
 func TestS14_RandomSchedulesLoseNothingAndDeployNothingTwice(t *testing.T) {
+	t.Parallel()
 	_, _, err := buildPrograms()
 	require.NoError(t, err)
 	seed := setting(t, "FAULTS_SEED", 0)

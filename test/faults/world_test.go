@@ -30,11 +30,9 @@ type world struct {
 	// choose picks one of n possible steps with these weights. Normally random.
 	choose func(weights []int) int
 
-	triggers, statuses []*slot
-	arrivals           chan arrival
-	running            int // processes that have not exited
-	invocations        map[string]int
-	recovered          int // times that AWS became well and the dead letters were sent back
+	*crew
+	invocations map[string]int
+	recovered   int // times that AWS became well and the dead letters were sent back
 
 	uploads  []*placed
 	foreign  foreign // the last one that somebody tried to deploy
@@ -45,7 +43,6 @@ type world struct {
 
 	trace      []string
 	violations []string
-	peak       int64 // KiB, of any trigger process
 	calls      int
 }
 
@@ -56,7 +53,7 @@ type placed struct {
 	version  *cloud.Version
 	replaced bool // a newer version or a marker lies on its key
 	removed  bool // the version itself is gone
-	messages int // sent about it so far
+	messages int  // sent about it so far
 }
 
 func (u *placed) String() string { return fmt.Sprintf("upload %d", u.number) }
@@ -66,6 +63,14 @@ type notification struct {
 	deployment *cloud.Deployment
 	state      string
 	tries      int
+}
+
+// crew is the processes of a world. Another world may take it over.
+type crew struct {
+	triggers, statuses []*slot
+	arrivals           chan arrival
+	running            int   // processes that have not exited
+	peak               int64 // KiB, of any trigger process
 }
 
 // slot is a place for one process at a time.
@@ -119,31 +124,37 @@ const (
 	maxSteps = 60000
 )
 
-func newWorld(s schedule) (*world, error) {
+// hire returns a crew with room for so many trigger processes; none runs yet.
+func hire(pollers int) (*crew, error) {
 	trigger, status, err := buildPrograms()
 	if err != nil {
 		return nil, err
 	}
+	c := &crew{arrivals: make(chan arrival, 256)}
+	for i := range pollers {
+		c.triggers = append(c.triggers, &slot{name: fmt.Sprintf("trigger-%d", i+1), program: trigger})
+	}
+	for i := range 2 {
+		c.statuses = append(c.statuses, &slot{name: fmt.Sprintf("status-%d", i+1), program: status})
+	}
+	return c, nil
+}
+
+func newWorld(s schedule, c *crew) *world {
 	// In the past, so that the processes' own clocks are ahead of everything:
 	// an end of a time range at "now" then cuts nothing off.
 	began := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -30)
 	w := &world{
 		schedule:    s,
+		crew:        c,
 		began:       began,
 		aws:         cloud.New(began, rand.New(rand.NewPCG(s.Seed, 2)), bucketName),
 		random:      rand.New(rand.NewPCG(s.Seed, 3)),
-		arrivals:    make(chan arrival, 256),
 		invocations: map[string]int{},
 		messages:    map[*cloud.Message][]*placed{},
 		history:     map[string][]statusObject{},
 	}
 	w.choose = w.chooseAtRandom
-	for i := range s.Pollers {
-		w.triggers = append(w.triggers, &slot{name: fmt.Sprintf("trigger-%d", i+1), program: trigger})
-	}
-	for i := range 2 {
-		w.statuses = append(w.statuses, &slot{name: fmt.Sprintf("status-%d", i+1), program: status})
-	}
 	w.aws.Queue.MaxReceives = s.Receives
 	w.aws.Queue.Changed = w.delayed
 	w.aws.Bucket.Written = w.written
@@ -158,7 +169,7 @@ func newWorld(s schedule) (*world, error) {
 	}
 	d.AddGroup(&cloud.Group{Pair: inPlaceGroup, InPlace: true})
 	w.book()
-	return w, nil
+	return w
 }
 
 // book puts the schedule on the agenda.
@@ -259,8 +270,7 @@ func (w *world) chooseAtRandom(weights []int) int {
 }
 
 // run plays the schedule until nothing is left to happen.
-func (w *world) run() (err error) {
-	defer w.close()
+func (w *world) run() error {
 	for range maxSteps {
 		if err := w.settle(); err != nil {
 			return err
@@ -417,9 +427,7 @@ func (w *world) arrived(a arrival) error {
 
 // kill is SIGKILL: whatever the process was at ends as if it had crashed.
 func (w *world) kill(s *slot) {
-	s.process.kill()
-	w.peak = max(w.peak, s.process.peak.Load())
-	s.process = nil
+	w.end(s)
 	s.work.pending = nil
 	s.work.end = &result{}
 }
@@ -688,23 +696,28 @@ func (w *world) finishStatus(s *slot, work *invocation) {
 	w.aws.Clock.After(time.Duration(work.event.tries)*time.Minute, func() { w.events = append(w.events, work.event) })
 }
 
-// close ends all processes and waits until none has anything to say.
-func (w *world) close() {
-	for _, s := range slices.Concat(w.triggers, w.statuses) {
-		if s.process != nil {
-			s.process.measure()
-			if s.program.name == "trigger" {
-				w.peak = max(w.peak, s.process.peak.Load())
-			}
-			s.process.kill()
-			s.process = nil
+// dismiss ends all processes and waits until none has anything to say.
+func (c *crew) dismiss() {
+	for _, s := range slices.Concat(c.triggers, c.statuses) {
+		c.end(s)
+	}
+	for c.running > 0 {
+		if a := <-c.arrivals; a.exit {
+			c.running--
 		}
 	}
-	for w.running > 0 {
-		if a := <-w.arrivals; a.exit {
-			w.running--
-		}
+}
+
+// end kills the slot's process, if it has one.
+func (c *crew) end(s *slot) {
+	if s.process == nil {
+		return
 	}
+	if s.process.measure(); s.program.name == "trigger" {
+		c.peak = max(c.peak, s.process.peak.Load())
+	}
+	s.process.kill()
+	s.process = nil
 }
 
 func (w *world) tracef(format string, args ...any) {
