@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// command is a program that runs to its end.
+type command struct {
+	args []string
+	dir  string
+	env  []string // the whole environment
+}
+
+// usage is what a command took, with all the processes that it started.
+type usage struct {
+	wall time.Duration
+	cpu  time.Duration // as the kernel adds it up for processes waited for
+	peak float64       // bytes: see watchMemory
+}
+
+// run returns what the command wrote to stdout.
+func (c command) run(ctx context.Context) (usage, []byte, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(c.args[0], c.args[1:]...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.dir, c.env, &stdout, &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return usage{}, nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	stop, peak := make(chan struct{}), make(chan float64, 1)
+	go func() { peak <- watchMemory(cmd.Process.Pid, stop) }()
+
+	var err error
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		// Politely: the upload script ends its own processes then.
+		killGroup(cmd.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second):
+		}
+		killGroup(cmd.Process.Pid, syscall.SIGKILL)
+		err = ctx.Err()
+	}
+	u := usage{wall: time.Since(began)}
+	close(stop)
+	u.peak = <-peak
+	if err != nil {
+		text := stderr.Bytes()
+		return u, nil, fmt.Errorf("%s: %w\n%s", filepath.Base(c.args[0]), err, text[max(0, len(text)-2000):])
+	}
+	u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return u, stdout.Bytes(), nil
+}
+
+// watchMemory returns the highest sum that it saw of the memory of a process
+// and all below it, until stop is closed. A page that several of them share
+// counts once (proportional set size); files that are cached do not count.
+func watchMemory(root int, stop <-chan struct{}) float64 {
+	var peak float64
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		sum := 0.0
+		for _, pid := range tree(root) {
+			kib, err := procField(pid, "smaps_rollup", "Pss:")
+			if err == nil { // else it has ended
+				sum += kib * 1024
+			}
+		}
+		peak = max(peak, sum)
+		select {
+		case <-stop:
+			return peak
+		case <-ticker.C:
+		}
+	}
+}
+
+// tree lists a process and all its descendants.
+func tree(root int) []int {
+	children := map[int][]int{}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		// After the name, which may hold anything but ends with the last
+		// bracket: state, parent, …
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		pid, err1 := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if len(fields) < 2 || err1 != nil {
+			continue
+		}
+		if parent, err := strconv.Atoi(fields[1]); err == nil {
+			children[parent] = append(children[parent], pid)
+		}
+	}
+	all := []int{root}
+	for i := 0; i < len(all); i++ {
+		all = append(all, children[all[i]]...)
+	}
+	return all
+}

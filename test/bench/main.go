@@ -1,0 +1,148 @@
+// Command bench measures this repository's claims, each against a reference in
+// the same run, and prints one table:
+//
+//	trigger   the function, against the same job in Python 3 with boto3
+//	calls     what it asks of AWS for one deployment
+//	upload    scripts/ci/upload-artifact.sh, against `aws deploy push`
+//
+// Machines differ and are never quiet, so ours and the reference take turns
+// (A B A B …), medians are shown, and a ratio is the median of the pairs' own
+// ratios. A missed target is a word in the table; only what broke is an error.
+// Linux only: memory is read from /proc. Everything stays on this machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Options says how much is measured. The zero value measures nothing.
+type Options struct {
+	Root string // of the repository
+	Work string // an empty folder; holds up to three times FolderMB
+
+	Pairs int // of processes of the trigger
+	Warm  int // invocations of each process after its first
+
+	UploadPairs   int // of uploads
+	FolderMB      int // size of the folder that is uploaded, in 10⁶ bytes
+	SmallFolderMB int // of a smaller one, to see whether memory grows
+
+	GOARCH string // that binaries are measured for
+
+	// Keep holds what the uploads brought, by key, for whoever wants to look
+	// into it. Optional.
+	Keep string
+
+	Progress io.Writer
+}
+
+func main() {
+	options := Options{GOARCH: "arm64", Progress: os.Stderr}
+	flag.IntVar(&options.Pairs, "pairs", 15, "pairs of the trigger's processes")
+	flag.IntVar(&options.Warm, "warm", 100, "invocations of each process after its first")
+	flag.IntVar(&options.UploadPairs, "upload-pairs", 3, "pairs of uploads; 0 uploads nothing")
+	flag.IntVar(&options.FolderMB, "mb", 500, "size of the folder that is uploaded, in 10⁶ bytes")
+	flag.IntVar(&options.SmallFolderMB, "small-mb", 100, "size of the folder that shows whether memory grows")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, options); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: "+err.Error())
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, options Options) error {
+	var err error
+	if options.Root, err = os.Getwd(); err != nil {
+		return err
+	}
+	if options.Work, err = os.MkdirTemp("", "bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(options.Work)
+	report, err := Measure(ctx, options)
+	if err != nil {
+		return err
+	}
+	return report.Print(os.Stdout)
+}
+
+// Measure runs every benchmark.
+func Measure(ctx context.Context, options Options) (Report, error) {
+	report := Report{Machine: machine()}
+	if err := checkMachine(options.Root); err != nil {
+		return report, err
+	}
+	for _, benchmark := range []func(context.Context, Options, *Report) error{
+		benchSizes, benchTrigger, benchUpload,
+	} {
+		if err := benchmark(ctx, options, &report); err != nil {
+			return report, err
+		}
+	}
+	return report, nil
+}
+
+func (o Options) logf(format string, args ...any) {
+	fmt.Fprintf(o.Progress, "%s bench: %s\n", time.Now().UTC().Format(time.RFC3339), fmt.Sprintf(format, args...))
+}
+
+// checkMachine names all that is missing at once.
+func checkMachine(root string) error {
+	if runtime.GOOS != "linux" {
+		return errors.New("memory is read from /proc: run it on Linux")
+	}
+	var missing []string
+	for _, file := range []string{"go.mod", python(root), awsCLI(root)} {
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(root, file)
+		}
+		if _, err := os.Stat(file); err != nil {
+			missing = append(missing, file)
+		}
+	}
+	if _, err := exec.LookPath("pigz"); err != nil {
+		missing = append(missing, "pigz")
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("not there: %s; `make bench` installs it, in the root of the repository", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+func python(root string) string { return filepath.Join(root, ".venv", "bin", "python3") }
+func awsCLI(root string) string { return filepath.Join(root, ".venv", "bin", "aws") }
+
+// machine describes where the figures come from.
+func machine() string {
+	model := "unknown CPU"
+	info, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(info)) {
+		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+			model = strings.TrimSpace(value)
+			break
+		}
+	}
+	load, _, _ := strings.Cut(firstLine("/proc/loadavg"), " ")
+	return fmt.Sprintf("%s, %d × %s, load %s at the start", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), model, load)
+}
+
+func firstLine(file string) string {
+	text, _ := os.ReadFile(file)
+	line, _, _ := strings.Cut(string(text), "\n")
+	return line
+}
