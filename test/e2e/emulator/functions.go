@@ -22,6 +22,7 @@ import (
 // hosted are account B's functions: the output that names each, and its sources.
 var hosted = []struct{ output, source string }{
 	{"TriggerFunctionName", "lambda/trigger"},
+	{"StatusFunctionName", "lambda/status"},
 }
 
 // taskRoot is the folder a function runs in.

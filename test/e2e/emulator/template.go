@@ -128,6 +128,8 @@ func (s *Stack) attribute(id, name string) (any, error) {
 			return fmt.Sprintf("arn:aws:sqs:%s:%s:%s", s.region, s.account.ID, url[strings.LastIndex(url, "/")+1:]), nil
 		case "AWS::Lambda::Function":
 			return fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", s.region, s.account.ID, physical), nil
+		case "AWS::Events::Rule":
+			return fmt.Sprintf("arn:aws:events:%s:%s:rule/%s", s.region, s.account.ID, physical), nil
 		case "AWS::IAM::Role":
 			return fmt.Sprintf("arn:aws:iam::%s:role/%s", s.account.ID, physical), nil
 		}
