@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -41,6 +42,11 @@ func (w *world) written(v *cloud.Version) {
 	if "deployments/"+now.UploadID+".json" != v.Key {
 		w.violate("%s says it is about upload %q", v.Key, now.UploadID)
 	}
+	artifact := now.Key + "?" + now.VersionID
+	if w.states[artifact] == nil {
+		w.states[artifact] = map[string]statusObject{}
+	}
+	w.states[artifact][v.Key] = now
 	history := w.history[v.Key]
 	w.history[v.Key] = append(history, now)
 	if len(history) == 0 {
@@ -181,11 +187,10 @@ func (w *world) delayed(m *cloud.Message, d time.Duration) time.Duration {
 
 // statusesOf returns the present status objects of an upload.
 func (w *world) statusesOf(u *placed) []statusObject {
+	states := w.states[u.Key+"?"+u.version.ID]
 	var found []statusObject
-	for _, v := range w.aws.Bucket.Under(statusPrefix) {
-		if s, err := parseStatus(v.Body); err == nil && s.Key == u.Key && s.VersionID == u.version.ID {
-			found = append(found, s)
-		}
+	for _, key := range slices.Sorted(maps.Keys(states)) {
+		found = append(found, states[key])
 	}
 	return found
 }

@@ -100,17 +100,13 @@ func TestS14_RandomSchedulesLoseNothingAndDeployNothingTwice(t *testing.T) {
 		t.Errorf("seed %d: %s", w.schedule.Seed, w.violations[0])
 	}
 	t.Errorf("%d of %d schedules failed. The one with the shortest trace, made smaller:", len(failed), n)
-	t.Error(shrink(failed[0]).report())
+	t.Error(shrink(failed[0], time.Now().Add(time.Duration(setting(t, "FAULTS_SHRINK", 20))*time.Second)).report())
 	t.Errorf("again: FAULTS_SEED=%d go test ./test/faults -run %s", failed[0].schedule.Seed, t.Name())
 }
 
-// shrinkLimit bounds the search for a smaller schedule.
-const shrinkLimit = 20 * time.Second
-
 // shrink leaves out one upload, fault, … after the other, as long as the
-// schedule still fails.
-func shrink(w *world) *world {
-	deadline := time.Now().Add(shrinkLimit)
+// schedule still fails in the same way.
+func shrink(w *world, deadline time.Time) *world {
 	for smaller := true; smaller; {
 		smaller = false
 		for _, candidate := range reductions(w.schedule) {

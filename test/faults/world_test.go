@@ -39,7 +39,8 @@ type world struct {
 	messages map[*cloud.Message][]*placed
 	events   []*notification // due
 	dead     []*notification
-	history  map[string][]statusObject // by key
+	history  map[string][]statusObject          // by key
+	states   map[string]map[string]statusObject // the present ones, by artifact and key
 
 	trace      []string
 	violations []string
@@ -120,8 +121,6 @@ const (
 	shortDeadline = 1700 * time.Millisecond
 	// longestInvocation bounds simulated time; Lambda's own limit is 30 s.
 	longestInvocation = 20 * time.Second
-	// maxSteps is far more than a run needs that comes to rest.
-	maxSteps = 60000
 )
 
 // hire returns a crew with room for so many trigger processes; none runs yet.
@@ -153,6 +152,7 @@ func newWorld(s schedule, c *crew) *world {
 		invocations: map[string]int{},
 		messages:    map[*cloud.Message][]*placed{},
 		history:     map[string][]statusObject{},
+		states:      map[string]map[string]statusObject{},
 	}
 	w.choose = w.chooseAtRandom
 	w.aws.Queue.MaxReceives = s.Receives
@@ -271,7 +271,8 @@ func (w *world) chooseAtRandom(weights []int) int {
 
 // run plays the schedule until nothing is left to happen.
 func (w *world) run() error {
-	for range maxSteps {
+	// Far more than a run needs that comes to rest.
+	for range 20000 + 500*len(w.schedule.Uploads) {
 		if err := w.settle(); err != nil {
 			return err
 		}
