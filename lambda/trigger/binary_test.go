@@ -140,10 +140,25 @@ func TestS14_TheBinaryAnswersABatchOverTheRuntimeAPI(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(text), &response))
 	assert.Equal(t, `{"batchItemFailures":[]}`, text)
 	assert.Len(t, server.Bodies("CreateDeployment"), 1)
+	assert.Len(t, server.Bodies("ChangeMessageVisibility"), 0, "nothing was given back")
+	assert.Contains(t, server.Object(statusPath), `"state":"Created","deploymentId":"d-WIRE00001"`)
+	assert.Contains(t, log.String(), `{"DeploymentsStarted":1,"FunctionName":"function",`)
 	assert.Contains(t, log.String(), `"message":"deployment created"`)
 	assert.Contains(t, log.String(), `"deploymentId":"d-WIRE00001"`)
 	assert.Contains(t, log.String(), `"requestId":"request-1"`)
 	assert.Equal(t, 2, strings.Count(log.String(), `"message":"rejected"`))
+}
+
+// Lambda loads the binary before the first invocation, so its size is start-up time.
+func TestS14_TheDeployedBinariesAreSmall(t *testing.T) {
+	for _, name := range []string{"trigger", "status"} {
+		binary := filepath.Join(t.TempDir(), "bootstrap")
+		require.NoError(t, gobuild.Build("..", "./"+name, binary, "linux", "arm64"))
+		info, err := os.Stat(binary)
+		require.NoError(t, err)
+		t.Logf("%s: %.1f MB", name, float64(info.Size())/1e6)
+		assert.Less(t, info.Size(), int64(10e6), name)
+	}
 }
 
 func environ(env map[string]string) []string {

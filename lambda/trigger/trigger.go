@@ -160,7 +160,7 @@ func (t *Trigger) start(ctx context.Context, u *Upload, entry *status.Entry, art
 		if verdict != nil && !tried {
 			return verdict
 		}
-		return repeated("the upload is %s already", entry.State)
+		return repeated("the upload's state is %s already", entry.State)
 	}
 	u.ID = entry.ID()
 
@@ -199,7 +199,7 @@ func (t *Trigger) claim(ctx context.Context, u *Upload, entry *status.Entry, ver
 		case !tried && verdict != nil:
 			return u.status(stateOf(verdict), verdictOf(verdict).Reason), nil
 		case !tried:
-			seen = u.status(status.Waiting, "")
+			seen = u.status(status.Waiting, "the deployment is being created")
 		case seen.Settled() || seen.Claim == u.Claim:
 			return seen, nil
 		case t.held(seen, u.Claim):
@@ -333,11 +333,11 @@ func stateOf(verdict error) status.State {
 func (t *Trigger) wait(ctx context.Context, u *Upload, entry *status.Entry, cause error) error {
 	reason := waitingFor(cause)
 	err := entry.Change(ctx, func(seen status.Status) (status.Status, error) {
-		if seen.Settled() || seen.Reason == reason || seen.Claim != (status.Claim{}) && seen.Claim != u.Claim {
+		if seen.Settled() || seen.Reason == reason {
 			return seen, nil
 		}
 		next := u.status(status.Waiting, reason)
-		next.Claim = seen.Claim
+		next.Claim = seen.Claim // whoever has it by now
 		return next, nil
 	})
 	if err != nil {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -190,4 +192,77 @@ func TestS14_OnTheWireAMissingObjectIsRejected(t *testing.T) {
 		require.Error(t, err)
 		assert.Equal(t, rejected, errors.Is(err, ErrRejected), "HTTP %d: %v", status, err)
 	}
+}
+
+const statusPath = "/" + testBucket + "/deployments/job-9.json"
+
+func TestS14_OnTheWireAStatusThatChangedMeanwhileIsMergedWith(t *testing.T) {
+	server := newAWS(t, nil)
+	server.Operations["CreateDeployment"] = func(w http.ResponseWriter, _ string, _ int) {
+		// CodeDeploy's first event is faster than the answer.
+		server.Put(statusPath, nil, `{"uploadId":"job-9","state":"InProgress","deploymentId":"d-WIRE00001","key":"`+testKey+`","versionId":"v1"}`)
+		io.WriteString(w, `{"deploymentId":"d-WIRE00001"}`)
+	}
+	u, err := upload(t, server, Upload{Bucket: testBucket, Key: testKey})
+	require.NoError(t, err)
+	assert.Equal(t, "d-WIRE00001", u.DeploymentID)
+	assert.Equal(t, []string{"PUT " + statusPath, "GET " + statusPath}, server.Requests()[5:], "412, and then there is nothing to add")
+	assert.Contains(t, server.Object(statusPath), `"InProgress"`)
+}
+
+func TestS14_OnTheWireTheGroupsDeploymentsAreReadPageByPage(t *testing.T) {
+	server := newAWS(t, nil)
+	page := func(from, to int) string {
+		var ids []string
+		for i := from; i < to; i++ {
+			ids = append(ids, fmt.Sprintf(`"d-%d"`, i))
+		}
+		return strings.Join(ids, ",")
+	}
+	server.Operations["ListDeployments"] = func(w http.ResponseWriter, body string, try int) {
+		if try == 1 {
+			io.WriteString(w, `{"deployments":[`+page(0, 30)+`],"nextToken":"more"}`)
+			return
+		}
+		assert.Contains(t, body, `"nextToken":"more"`)
+		assert.Contains(t, body, `"createTimeRange":{"start":`)
+		io.WriteString(w, `{"deployments":[`+page(30, 31)+`]}`)
+	}
+	server.Operations["BatchGetDeployments"] = func(w http.ResponseWriter, body string, _ int) {
+		var in struct{ DeploymentIds []string }
+		assert.NoError(t, json.Unmarshal([]byte(body), &in))
+		assert.LessOrEqual(t, len(in.DeploymentIds), 25)
+		var infos []string
+		for _, id := range in.DeploymentIds {
+			version := map[bool]string{true: "v1", false: id}[id == "d-30"]
+			infos = append(infos, `{"deploymentId":"`+id+`","status":"Succeeded","creator":"user","createTime":1795395700.5,
+				"description":"upload-id=x uploaded=2026-11-23T01:00:00Z","revision":{"revisionType":"S3","s3Location":
+				{"bucket":"`+testBucket+`","key":"`+testKey+`","version":"`+version+`","bundleType":"tgz"}}}`)
+		}
+		io.WriteString(w, `{"deploymentsInfo":[`+strings.Join(infos, ",")+`]}`)
+	}
+	u, err := upload(t, server, Upload{Bucket: testBucket, Key: testKey})
+	require.ErrorIs(t, err, ErrRepeated)
+	assert.Equal(t, "d-30", u.DeploymentID)
+	assert.Equal(t, []string{"ListDeployments", "BatchGetDeployments", "BatchGetDeployments", "ListDeployments", "BatchGetDeployments"}, server.Requests()[3:8])
+	assert.Contains(t, server.Object(statusPath), `"state":"Succeeded","deploymentId":"d-30"`)
+}
+
+func TestS14_OnTheWireABusyGroupsMessageIsHidden(t *testing.T) {
+	server := newAWS(t, nil)
+	server.Operations["CreateDeployment"] = func(w http.ResponseWriter, _ string, _ int) {
+		awstest.Refuse(w, 400, "DeploymentLimitExceededException")
+	}
+	env := lambdaEnvironment(t, server)
+	h, err := newHandler(func(name string) string { return env[name] })
+	require.NoError(t, err)
+	h.Patience.Random = func() float64 { return 0.5 }
+	assert.Equal(t, []string{"m1"}, handle(t, t.Context(), h, message("m1", 3)))
+	require.Len(t, server.Bodies("ChangeMessageVisibility"), 1)
+	assert.JSONEq(t, `{"QueueUrl":"`+env["QUEUE_URL"]+`","ReceiptHandle":"r1","VisibilityTimeout":36}`, server.Bodies("ChangeMessageVisibility")[0])
+
+	env["QUEUE_URL"] = ""
+	h, err = newHandler(func(name string) string { return env[name] })
+	require.NoError(t, err)
+	assert.Nil(t, h.Patience, "the address of the queue may be left out")
 }

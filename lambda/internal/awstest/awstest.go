@@ -29,7 +29,8 @@ type Server struct {
 	// has answered. May be nil.
 	S3 func(w http.ResponseWriter, r *http.Request) bool
 
-	mu       sync.Mutex
+	turn     sync.Mutex        // one answer at a time
+	mu       sync.Mutex        // guards what follows
 	objects  map[string]object // by path: /bucket/key
 	requests []string
 	bodies   map[string][]string // by operation
@@ -67,7 +68,8 @@ func (s *Server) Environment(bucket, prefix string) map[string]string {
 	}
 }
 
-// Put sets an object, with headers such as x-amz-meta-….
+// Put sets an object, with headers such as x-amz-meta-…. Like the methods below
+// it may be called while an operation is being answered.
 func (s *Server) Put(path string, header http.Header, body string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +92,7 @@ func (s *Server) Object(path string) string {
 }
 
 // Requests lists what was asked: "HEAD /path?query" or the name of an
-// operation. It waits until no answer is being written.
+// operation.
 func (s *Server) Requests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,31 +112,44 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	target := r.Header.Get("X-Amz-Target")
 	if target == "" {
-		s.requests = append(s.requests, r.Method+" "+strings.TrimSuffix(r.URL.RequestURI(), "?x-id="+r.URL.Query().Get("x-id")))
+		query := r.URL.Query()
+		query.Del("x-id") // The SDK names the operation for people who read logs.
+		s.asked(strings.TrimSuffix(r.Method+" "+r.URL.EscapedPath()+"?"+query.Encode(), "?"))
 		if s.S3 == nil || !s.S3(w, r) {
 			s.object(w, r, body)
 		}
 		return
 	}
 	_, operation, _ := strings.Cut(target, ".")
-	s.requests = append(s.requests, operation)
+	s.asked(operation)
+	s.mu.Lock()
 	s.bodies[operation] = append(s.bodies[operation], string(body))
+	try := len(s.bodies[operation])
+	s.mu.Unlock()
 	w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
 	answer := s.Operations[operation]
 	if answer == nil {
 		Refuse(w, http.StatusNotImplemented, "NotImplemented")
 		return
 	}
-	answer(w, string(body), len(s.bodies[operation]))
+	answer(w, string(body), try)
+}
+
+func (s *Server) asked(request string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = append(s.requests, request)
 }
 
 // object answers HEAD, GET and the conditional PUT.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 func (s *Server) object(w http.ResponseWriter, r *http.Request, body []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	o, found := s.objects[r.URL.Path]
 	ifMatch, ifNoneMatch := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
 	switch {

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestS14_EachEndHasItsMetric(t *testing.T) {
+	started := Upload{ID: "job-9", Pair: testPair, Uploaded: uploadTime, Started: uploadTime.Add(2500 * time.Millisecond)}
+	for name, tt := range map[string]struct {
+		upload Upload
+		err    error
+		want   map[string]float64
+	}{
+		"started":                      {started, nil, map[string]float64{"DeploymentsStarted": 1, "UploadToStartSeconds": 2.5}},
+		"started, status not written":  {started, errors.New("503"), map[string]float64{"DeploymentsStarted": 1, "UploadToStartSeconds": 2.5, "UploadsFailed": 1}},
+		"started by a clock behind":    {Upload{Uploaded: uploadTime, Started: uploadTime.Add(-time.Second)}, nil, map[string]float64{"DeploymentsStarted": 1, "UploadToStartSeconds": 0}},
+		"started, upload time unknown": {Upload{Started: uploadTime}, nil, map[string]float64{"DeploymentsStarted": 1}},
+		"repeated":                     {Upload{}, repeated("x"), nil},
+		"ignored":                      {Upload{}, ignore("x"), nil},
+		"rejected":                     {Upload{}, reject("x"), map[string]float64{"UploadsRejected": 1}},
+		"superseded":                   {Upload{}, supersede("x"), map[string]float64{"UploadsSuperseded": 1}},
+		"waiting":                      {Upload{}, fmt.Errorf("%w: x", ErrWaiting), map[string]float64{"UploadsWaiting": 1}},
+		"failed":                       {Upload{}, errors.New("x"), map[string]float64{"UploadsFailed": 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			m := &Metrics{Out: &out, FunctionName: "trigger", Now: func() time.Time { return uploadTime }}
+			m.Count(tt.upload, tt.err)
+			if tt.want == nil {
+				assert.Empty(t, out.String())
+				return
+			}
+			got := decodeMetrics(t, out.Bytes())
+			assert.Equal(t, tt.want, got)
+		})
+	}
+	(*Metrics)(nil).Count(started, nil)
+}
+
+// decodeMetrics reads one line the way CloudWatch does: what is declared must
+// be there, and the other way round no number is undeclared.
+func decodeMetrics(t *testing.T, line []byte) map[string]float64 {
+	t.Helper()
+	require.Equal(t, 1, bytes.Count(line, []byte("\n")), "%s", line)
+	var root map[string]any
+	require.NoError(t, json.Unmarshal(line, &root))
+	var meta struct {
+		AWS struct {
+			Timestamp         int64
+			CloudWatchMetrics []struct {
+				Namespace  string
+				Dimensions [][]string
+				Metrics    []struct{ Name, Unit string }
+			}
+		} `json:"_aws"`
+	}
+	require.NoError(t, json.Unmarshal(line, &meta))
+	assert.Equal(t, uploadTime.UnixMilli(), meta.AWS.Timestamp)
+	require.Len(t, meta.AWS.CloudWatchMetrics, 1)
+	directive := meta.AWS.CloudWatchMetrics[0]
+	assert.Equal(t, "GitLabCodeDeploy", directive.Namespace)
+	assert.Equal(t, [][]string{{"FunctionName"}}, directive.Dimensions)
+	assert.Equal(t, "trigger", root["FunctionName"])
+	values := map[string]float64{}
+	for _, m := range directive.Metrics {
+		value, ok := root[m.Name].(float64)
+		require.True(t, ok, "%s is declared", m.Name)
+		values[m.Name] = value
+		assert.Equal(t, map[bool]string{true: "Seconds", false: "Count"}[m.Name == "UploadToStartSeconds"], m.Unit)
+	}
+	for name, value := range root {
+		if _, number := value.(float64); number {
+			assert.Contains(t, values, name)
+		}
+	}
+	return values
+}
+
+func TestS14_AMetricLeadsToItsUpload(t *testing.T) {
+	w := &world{now: func() time.Time { return uploadTime }}
+	handle(t, t.Context(), w.handler(), batchOf(body(s3Record(testBucket, testKey, "v1")), "no event"))
+	lines := bytes.SplitAfter(w.metrics.Bytes(), []byte("\n"))
+	require.Len(t, lines, 3)
+	var first map[string]any
+	require.NoError(t, json.Unmarshal(lines[0], &first))
+	assert.Equal(t, "artifact", first["uploadId"])
+	assert.Equal(t, "web", first["application"])
+	assert.Equal(t, "web-blue-green", first["deploymentGroup"])
+	assert.Equal(t, map[string]float64{"UploadsRejected": 1}, decodeMetrics(t, lines[1]))
+}
