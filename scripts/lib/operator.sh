@@ -1,0 +1,174 @@
+# Shared by the commands of scripts/ops that look into the deployment account;
+# source it after common.sh and children.sh, do not run it. Needs bash 3.2.
+#
+# A command sets ENVIRONMENT and PROFILE from its arguments, and calls
+# begin_work, load_environment, check_identity and read_outputs, in that order.
+# shellcheck shell=bash
+
+# The AWS CLI is rather the operator's own, since that is where their profiles
+# are known to work.
+PATH=$ROOT/node_modules/.bin:$PATH:$ROOT/.venv/bin
+
+# No pager (AWS CLI 2 has one), and no waiting for an unreachable endpoint.
+export AWS_PAGER='' AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=3
+AWS_LIMITS=(--cli-connect-timeout 10 --cli-read-timeout 60)
+
+INTERRUPTED= # what goes on in AWS after an interrupt, for its message
+
+# print_help prints the "#/" header of the running command.
+print_help() { sed -n 's/^#\/ \{0,1\}//p' "$0"; }
+
+need_tools() {
+  local tool missing=
+  for tool in aws go node; do
+    command -v "$tool" >/dev/null || missing+=" $tool"
+  done
+  [[ -z $missing ]] || bad_usage "not installed:$missing; make setup installs all but Go"
+}
+
+# Questions go to stderr: stdout is for the result.
+has_terminal() { [[ -t 0 && -t 2 ]]; }
+
+# begin_work makes the folder WORK, which ends with the script, and takes care
+# of the child under way when the script is interrupted.
+begin_work() {
+  WORK=$(mktemp -d "${TMPDIR:-/tmp}/ops.XXXXXX")
+  trap end_work EXIT
+  trap 'interrupted 130' INT
+  trap 'interrupted 143' TERM HUP
+  cd "$ROOT" || exit
+}
+
+end_work() {
+  local status=$?
+  stop_child
+  rm -rf "$WORK"
+  exit "$status"
+}
+
+interrupted() {
+  trap - INT TERM HUP
+  log "interrupted${INTERRUPTED:+; $INTERRUPTED}"
+  exit "$1"
+}
+
+# load_environment takes from config/ENVIRONMENT.yaml where the deployment
+# stack is. The program that reads it is the one that synth believes.
+load_environment() {
+  run_child go run ./internal/config/show "$ENVIRONMENT" >"$WORK/config.json" 2>"$WORK/complaint" || {
+    # "go run" adds a line of its own.
+    sed '/^exit status [0-9]*$/d' "$WORK/complaint" >&2
+    log "error: the configuration of environment '$ENVIRONMENT' cannot be read; the reason stands above"
+    exit 2
+  }
+  local facts
+  facts=$(node -p '
+    const { Region, Deploy } = JSON.parse(require("fs").readFileSync(0));
+    [Region, Deploy.Account].join(" ")' <"$WORK/config.json")
+  read -r REGION ACCOUNT <<<"$facts"
+  STACK=Deploy-$ENVIRONMENT
+  # AWS CLI 1 has an endpoint of its own for SQS, whatever the environment and
+  # the profile say: only an argument moves it.
+  # https://github.com/aws/aws-cli/blob/develop/awscli/customizations/overridesslcommonname.py
+  SQS_ENDPOINT=${AWS_ENDPOINT_URL_SQS:-${AWS_ENDPOINT_URL:-$(aws configure get endpoint_url --profile "$PROFILE" 2>/dev/null || true)}}
+}
+
+# The commands, each put into CMD: --dry-run prints the same ones.
+
+aws_command() {
+  CMD=(aws "$@" --profile "$PROFILE" --region "$REGION" "${AWS_LIMITS[@]}")
+}
+
+sqs_command() {
+  aws_command sqs "$@"
+  [[ -z $SQS_ENDPOINT ]] || CMD+=(--endpoint-url "$SQS_ENDPOINT")
+}
+
+identity_command() {
+  aws_command sts get-caller-identity --query Account --output text
+}
+
+outputs_command() {
+  aws_command cloudformation describe-stacks --stack-name "$STACK" --query 'Stacks[0].Outputs' --output json
+}
+
+# output_command NAME reads one output, as text.
+output_command() {
+  aws_command cloudformation describe-stacks --stack-name "$STACK" \
+    --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue" --output text
+}
+
+# ask runs the AWS call in CMD: ANSWER is what it printed, COMPLAINT its
+# messages in one line.
+ask() {
+  local status=0
+  ask_into "$WORK/answer" || status=$?
+  ANSWER=$(cat "$WORK/answer")
+  return "$status"
+}
+
+# ask_into FILE is ask with the answer in a file.
+ask_into() {
+  local status=0
+  run_child "${CMD[@]}" </dev/null >"$1" 2>"$WORK/complaint" || status=$?
+  COMPLAINT=$(LC_ALL=C tr -s '\000-\037\177' ' ' <"$WORK/complaint" | sed 's/^ //; s/ $//')
+  return "$status"
+}
+
+# check_identity ends the script when the profile is of another account.
+check_identity() {
+  identity_command
+  if ! ask || [[ ! $ANSWER =~ ^[0-9]{12}$ ]]; then
+    log "error: profile $PROFILE gives no credentials for account $ACCOUNT (deploy.account in config/$ENVIRONMENT.yaml)." \
+      "AWS says: ${COMPLAINT:-$ANSWER}. Sign in again (aws sso login --profile $PROFILE) or mend the profile."
+    exit 2
+  fi
+  [[ $ANSWER == "$ACCOUNT" ]] || {
+    log "error: profile $PROFILE is of account $ANSWER," \
+      "but $STACK belongs to account $ACCOUNT (deploy.account in config/$ENVIRONMENT.yaml)"
+    exit 2
+  }
+}
+
+# read_outputs keeps the stack's outputs for output, one a line.
+read_outputs() {
+  outputs_command
+  if ! ask; then
+    [[ $COMPLAINT != *"does not exist"* ]] || {
+      log "error: there is no stack $STACK in account $ACCOUNT, $REGION: scripts/ops deploy --env $ENVIRONMENT makes it"
+      exit 2
+    }
+    die "reading the outputs of $STACK: $COMPLAINT"
+  fi
+  # shellcheck disable=SC2016 # JavaScript
+  OUTPUTS=$(node -p '
+    (JSON.parse(require("fs").readFileSync(0)) ?? []).map(o => `${o.OutputKey} ${o.OutputValue}`).join("\n")' <<<"$ANSWER")
+}
+
+# output NAME prints an output's value, or nothing.
+output() { sed -n "s/^$1 //p" <<<"$OUTPUTS"; }
+
+# need_output NAME PATTERN prints an output's value, which has to match.
+need_output() {
+  local value
+  value=$(output "$1")
+  [[ $value =~ ^($2)$ ]] || die "output $1 of $STACK is '$value', and that is none; deploy it anew with scripts/ops deploy"
+  printf '%s\n' "$value"
+}
+
+# print_command prints CMD for a shell; a word %%name%% becomes "$name" there.
+print_command() {
+  # shellcheck disable=SC2016 # for the reader's shell
+  shell_words "${CMD[@]}" | sed 's/%%\([a-z_]*\)%%/"$\1"/g'
+}
+
+# shell_words quotes each word where a shell needs it.
+shell_words() {
+  local word quoted line=
+  for word in "$@"; do
+    quoted=$word
+    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || quoted="'${word//\'/\'\\\'\'}'"
+    line+=" $quoted"
+  done
+  printf '%s\n' "${line# }"
+}
