@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 
+	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/clip"
 	"gitlab-codedeploy/lambda/internal/status"
 )
@@ -13,8 +14,9 @@ import (
 // https://docs.aws.amazon.com/codedeploy/latest/userguide/monitoring-cloudwatch-events.html
 // https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-codedeploy.html
 type change struct {
+	allowlist.Pair
 	DeploymentID string
-	State        status.State
+	State        status.State // "" when the event's is new to us
 }
 
 const (
@@ -42,6 +44,7 @@ func decodeEvent(raw json.RawMessage) (change, error) {
 		Source     string `json:"source"`
 		DetailType string `json:"detail-type"`
 		Detail     struct {
+			allowlist.Pair
 			DeploymentID string `json:"deploymentId"`
 			State        string `json:"state"`
 		} `json:"detail"`
@@ -56,5 +59,5 @@ func decodeEvent(raw json.RawMessage) (change, error) {
 		return change{}, fmt.Errorf("%q is no deployment id", clip.Line(event.Detail.DeploymentID, 100))
 	}
 	// A state that is new to us still says that something has changed.
-	return change{event.Detail.DeploymentID, eventStates[event.Detail.State]}, nil
+	return change{event.Detail.Pair, event.Detail.DeploymentID, eventStates[event.Detail.State]}, nil
 }

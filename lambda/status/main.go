@@ -3,8 +3,8 @@
 //
 //	CodeDeploy ── state change ──▶ EventBridge ──▶ status ──▶ deployments/<upload-id>.json
 //
-// The events come at least once and in any order, so each one is only the
-// occasion to look at the deployment. What goes wrong is returned as an error:
+// The events come in any order, twice, or not at all (EventBridge calls it best
+// effort), so each one is only the occasion to look at the deployment. What goes wrong is returned as an error:
 // Lambda tries twice more, and then keeps the event in the dead-letter queue.
 //
 // Environment, besides what Lambda itself sets (region, credentials):
@@ -12,6 +12,9 @@
 //	ARTIFACT_BUCKET   the bucket whose uploads are deployed
 //	ARTIFACT_PREFIX   the keys that are artifacts; ends with /
 //	AWS_ENDPOINT_URL  optional: one endpoint for every service (the emulator)
+//
+// When deployment-groups.json lies next to the binary, events of other groups
+// are left aside without a look at the deployment.
 package main
 
 import (
@@ -41,6 +44,7 @@ func main() {
 func newReporter(getenv func(string) string) (*Reporter, error) {
 	env := &environment.Reader{Getenv: getenv}
 	bucket, prefix := env.Artifacts()
+	allowed := env.AllowListIfAny()
 	config := env.AWS()
 	if err := env.Err(); err != nil {
 		return nil, err
@@ -48,6 +52,7 @@ func newReporter(getenv func(string) string) (*Reporter, error) {
 	return &Reporter{
 		Bucket:      bucket,
 		Prefix:      prefix,
+		Allowed:     allowed,
 		Deployments: codedeploy.NewFromConfig(config),
 		Statuses:    &status.Store{Objects: environment.S3(config), Bucket: bucket},
 		Log:         slog.Default(),

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 
+	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/clip"
 	"gitlab-codedeploy/lambda/internal/origin"
 	"gitlab-codedeploy/lambda/internal/status"
@@ -24,8 +25,9 @@ type DeploymentReader interface {
 
 // Reporter writes the state of deployments to the status objects of their uploads.
 type Reporter struct {
-	Bucket      string // the artifact bucket
-	Prefix      string // of artifacts' keys
+	Bucket      string         // the artifact bucket
+	Prefix      string         // of artifacts' keys
+	Allowed     allowlist.List // the groups that artifacts are deployed to; nil is all
 	Deployments DeploymentReader
 	Statuses    *status.Store
 	Log         *slog.Logger
@@ -40,6 +42,13 @@ func (r *Reporter) Handle(ctx context.Context, raw json.RawMessage) error {
 		return nil
 	}
 	log := r.Log.With("deploymentId", event.DeploymentID)
+	if r.Allowed != nil && !r.Allowed[event.Pair] {
+		// The rule's pattern knows applications only, and there may be no right
+		// to read the deployments of their other groups.
+		log.InfoContext(ctx, "ignored", "reason", "no artifacts are deployed to the group",
+			"application", clip.Text(event.Application, 100), "deploymentGroup", clip.Text(event.DeploymentGroup, 100))
+		return nil
+	}
 	out, err := r.Deployments.GetDeployment(ctx, &codedeploy.GetDeploymentInput{DeploymentId: &event.DeploymentID})
 	if err == nil && out.DeploymentInfo == nil {
 		err = errors.New("CodeDeploy answered without one")

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/awstest"
 )
 
@@ -198,6 +199,16 @@ func TestS15_WhatIsNoEventOfADeploymentCostsNoCall(t *testing.T) {
 			assert.Contains(t, f.log.String(), `"msg":"ignored"`)
 			assert.Less(t, f.log.Len(), 1000)
 		})
+	}
+}
+
+func TestS15_EventsOfGroupsThatAreNotListedCostNoCall(t *testing.T) {
+	for group, listed := range map[string]bool{"web-blue-green": true, "other": false} {
+		f := newFixture(t, deployment("Succeeded"))
+		f.reporter.Allowed = allowlist.List{{Application: "web", DeploymentGroup: group}: true}
+		require.NoError(t, f.handle(t, sample("SUCCESS")))
+		assert.Equal(t, listed, len(f.Requests()) > 0)
+		assert.Equal(t, !listed, strings.Contains(f.log.String(), "no artifacts are deployed to the group"))
 	}
 }
 

@@ -112,13 +112,18 @@ func TestS14_AnEventWithoutVersionMeansTheCurrentOne(t *testing.T) {
 }
 
 func TestS14_ABucketWithoutVersionsIsAnOperatorsMistakeAndRetried(t *testing.T) {
-	w := &world{head: func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
-		return &s3.HeadObjectOutput{Metadata: goodMetadata(testKey)}, nil
-	}}
-	_, err := start(t, w, Upload{Bucket: testBucket, Key: testKey})
-	require.ErrorContains(t, err, "turn versioning of the artifact bucket on")
-	assert.NotErrorIs(t, err, ErrRejected)
-	assert.Empty(t, w.creates)
+	for _, version := range []*string{nil, aws.String("null")} { // never, and no longer
+		w := &world{head: func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
+			head := headOf(goodMetadata(testKey))
+			head.VersionId = version
+			return head, nil
+		}}
+		_, err := start(t, w, Upload{Bucket: testBucket, Key: testKey, VersionID: aws.ToString(version)})
+		require.ErrorContains(t, err, "turn versioning of the artifact bucket on")
+		assert.NotErrorIs(t, err, ErrRejected)
+		assert.Empty(t, w.creates)
+		assert.Empty(t, w.objects)
+	}
 }
 
 func TestS14_BundleTypeComesFromTheKeyUnlessTheMetadataNamesIt(t *testing.T) {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -62,6 +64,16 @@ func (r *Reader) AllowList() allowlist.List {
 		r.problem("%s", err)
 	}
 	return list
+}
+
+// AllowListIfAny reads the list if one lies in the function's package; nil
+// means that there is none.
+func (r *Reader) AllowListIfAny() allowlist.List {
+	_, err := os.Stat(filepath.Join(r.Getenv("LAMBDA_TASK_ROOT"), allowlist.File))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return r.AllowList()
 }
 
 // URL reads an optional http(s) address; "" means that it is not set.

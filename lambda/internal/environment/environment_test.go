@@ -2,11 +2,15 @@ package environment
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/lambda/internal/allowlist"
 )
 
 func reader(env map[string]string) *Reader {
@@ -40,4 +44,20 @@ func TestS14_AnIdleConnectionIsNotUsedAgain(t *testing.T) {
 	client, ok := options.HTTPClient.(interface{ GetTransport() *http.Transport })
 	require.True(t, ok)
 	assert.Equal(t, idleConnection, client.GetTransport().IdleConnTimeout)
+}
+
+func TestS15_AnAllowListThatIsThereHasToBeReadable(t *testing.T) {
+	root := t.TempDir()
+	r := reader(map[string]string{"LAMBDA_TASK_ROOT": root})
+	assert.Nil(t, r.AllowListIfAny())
+	require.NoError(t, r.Err())
+
+	file := filepath.Join(root, allowlist.File)
+	require.NoError(t, os.WriteFile(file, []byte(`[{"application":"web","deploymentGroup":"g"}]`), 0o600))
+	assert.Equal(t, allowlist.List{{Application: "web", DeploymentGroup: "g"}: true}, r.AllowListIfAny())
+	require.NoError(t, r.Err())
+
+	require.NoError(t, os.WriteFile(file, []byte(`[`), 0o600))
+	assert.Nil(t, r.AllowListIfAny())
+	require.ErrorContains(t, r.Err(), allowlist.File)
 }
