@@ -30,7 +30,7 @@ import (
 const (
 	// hangs is far above what a demo takes: 20 s, or some minutes on a machine
 	// that is busy with all other tests.
-	hangs     = 6 * time.Minute
+	hangs     = 8 * time.Minute
 	stopTakes = time.Minute
 )
 

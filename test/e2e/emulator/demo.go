@@ -10,7 +10,7 @@ import (
 )
 
 // demoLimit ends a demo that hangs where nothing else is bounded.
-const demoLimit = 8 * time.Minute
+const demoLimit = 10 * time.Minute
 
 // Options say where and how to run an emulator.
 type Options struct {

@@ -12,7 +12,7 @@ import (
 
 // deployLimit bounds the deploy of both stacks. After a failed first deploy the
 // CDK CLI would poll moto for ever.
-const deployLimit = 5 * time.Minute
+const deployLimit = 8 * time.Minute
 
 // deploy runs the operator's own command against both accounts.
 func (e *Emulator) deploy(ctx context.Context) error {
@@ -24,7 +24,7 @@ func (e *Emulator) deploy(ctx context.Context) error {
 			"--profile-a", e.A.Profile, "--profile-b", e.B.Profile,
 			// With a change set, moto's stacks have no outputs.
 			"--method", "direct",
-			"--timeout", "120",
+			"--timeout", "240",
 			"--work", filepath.Join(e.Work, "deploy"),
 			"--yes",
 		},
