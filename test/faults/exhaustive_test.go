@@ -15,7 +15,7 @@ import (
 func one(copies int) schedule {
 	u := simpleUpload(0, "artifacts/alpha/artifact.gz")
 	u.Events = make([]s3Event, copies)
-	return schedule{Seed: 1, Pollers: copies, Batch: 1, Receives: 400, PageSize: 100, Uploads: []upload{u}}
+	return schedule{Seed: 1, Pollers: copies, Batch: 1, Receives: 400, PageSize: 100, Late: time.Hour, Uploads: []upload{u}}
 }
 
 func simpleUpload(number int, key string) upload {
@@ -25,7 +25,7 @@ func simpleUpload(number int, key string) upload {
 			"application-name": goodGroups[0].Application, "deploymentgroup-name": goodGroups[0].Group,
 			"upload-id": fmt.Sprintf("upload-%d", number),
 		},
-		Course: cloud.Course{Lasts: 5 * time.Minute, Outcome: "Succeeded"},
+		Course: cloud.Course{Lasts: shortestDeployment, Outcome: "Succeeded"},
 	}
 }
 
@@ -132,6 +132,52 @@ func playOrder(s schedule, c *crew, choices []int) (w *world, next []int) {
 		}
 	}
 	return w, nil
+}
+
+// While a process waits for its look at the group's deployments, a newer upload
+// of another key is deployed from beginning to end. The look is worth nothing
+// when it comes at last.
+func TestS14_AnOldLookAtTheGroupIsNotTrusted(t *testing.T) {
+	t.Parallel()
+	var schedules []schedule
+	for seed := range 4 {
+		s := one(1)
+		s.Seed, s.Pollers = uint64(seed), 2
+		newer := simpleUpload(1, "artifacts/alpha/other.zip")
+		newer.At = 1500 * time.Millisecond
+		newer.Course.Lasts = 3 * time.Second
+		s.Uploads = append(s.Uploads, newer)
+		s.Faults = []fault{{Function: "trigger", Invocation: 1, Call: 1, Kind: stalled, Times: 1}}
+		schedules = append(schedules, s)
+	}
+	report(t, schedules, playAll(t, schedules))
+	// And that is what happened: only the newer one was deployed.
+	w := play(schedules[0])
+	require.Len(t, w.aws.Deployments.Of(goodGroups[0]), 1, "%s", w.report())
+}
+
+// A deployment whose creator died fails before anybody has heard of it, and
+// CodeDeploy rolls back. Both deployments then look like a part of a rollback,
+// and one of them is the upload's.
+func TestS14_ARollbackDoesNotHideADeployment(t *testing.T) {
+	t.Parallel()
+	var schedules []schedule
+	for call := range 7 {
+		s := one(1)
+		s.RollBack = []bool{true}
+		failing := simpleUpload(1, "artifacts/alpha/other.zip")
+		failing.At = 2 * time.Hour
+		failing.Course.Outcome = "Failed"
+		s.Uploads = append(s.Uploads, failing)
+		s.Faults = []fault{{Function: "trigger", Invocation: 2, Call: 1 + call, Kind: killAfter, Times: 1}}
+		for range 4 {
+			s.Seed++
+			schedules = append(schedules, s)
+		}
+	}
+	report(t, schedules, playAll(t, schedules))
+	w := play(schedules[0])
+	require.Len(t, w.aws.Deployments.Of(goodGroups[0]), 3, "%s", w.report())
 }
 
 func report(t *testing.T, schedules []schedule, failed []*world) {

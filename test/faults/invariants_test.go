@@ -105,6 +105,8 @@ func (w *world) course(d *cloud.Deployment) cloud.Course {
 		w.violate("%s was deployed although it is invalid: %s", u, u.Invalid)
 	case d.Pair != u.Pair:
 		w.violate("%s is for %s and was deployed to %s", u, u.Pair, d.Pair)
+	case w.served.outdated[u]:
+		w.violate("%s was deployed although it was replaced or gone before", u)
 	case d.Object.ETag != strings.Trim(u.version.ETag, `"`):
 		w.violate("%s was deployed with the ETag of another one", u)
 	}

@@ -69,7 +69,8 @@ type schedule struct {
 	PageSize int // of ListDeployments
 	Lag      time.Duration
 	Skew     time.Duration
-	RollBack []bool // by good group
+	Late     time.Duration // of CodeDeploy's events, at most
+	RollBack []bool        // by good group
 	Uploads  []upload
 	Foreign  []foreign
 	Noise    []noise
@@ -140,6 +141,7 @@ const (
 	denied      kind = "access denied"
 	busy        kind = "DeploymentLimitExceededException"      // CreateDeployment only
 	conflict    kind = "409 ConditionalRequestConflict"        // PutObject only
+	stalled     kind = "answered with what is no longer true"  // ListDeployments only
 	undeleted   kind = "messages not deleted after the answer" // between the function and the queue
 )
 
@@ -159,6 +161,7 @@ func generate(seed uint64) schedule {
 		PageSize: pick(r, 1, 2, 100),
 		Lag:      pick(r, 0, 0, time.Duration(r.IntN(8000))*time.Millisecond),
 		Skew:     time.Duration(r.IntN(2000)-1000) * time.Millisecond,
+		Late:     pick(r, time.Minute, time.Hour),
 	}
 	if r.IntN(4) == 0 {
 		s.Receives = 2 + r.IntN(5)

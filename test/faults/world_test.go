@@ -45,6 +45,7 @@ type world struct {
 	trace      []string
 	violations []string
 	calls      int
+	served     *invocation // whose call is being answered
 }
 
 // placed is an upload that has happened.
@@ -92,10 +93,13 @@ type invocation struct {
 	faults   []fault
 	calls    int
 	pending  *call
-	end      *result // nil until it ended; without payload if it crashed
-	injured  bool    // a fault was put into it
+	release  func()    // answers a stalled call
+	stalled  time.Time // simulated; until then
+	end      *result   // nil until it ended; without payload if it crashed
+	injured  bool      // a fault was put into it
 	busy     map[cloud.Pair]bool
-	forget   bool // the answer has no effect on the queue
+	outdated map[*placed]bool // replaced or gone before the invocation began
+	forget   bool             // the answer has no effect on the queue
 }
 
 // statusObject is a deployments/<id>.json, in the form of the design.
@@ -240,7 +244,7 @@ func (w *world) upload(number int, u upload) {
 func (w *world) changed(d *cloud.Deployment, state string) {
 	w.tracef("%s is %s", d.ID, d.Status)
 	for copies := 1; copies > 0; copies-- {
-		w.aws.Clock.After(jitter(w.random, pick(w.random, 2*time.Second, 2*time.Minute)), func() {
+		w.aws.Clock.After(jitter(w.random, pick(w.random, 2*time.Second, w.schedule.Late)), func() {
 			w.events = append(w.events, &notification{deployment: d, state: state})
 		})
 		if w.random.IntN(5) == 0 {
@@ -306,7 +310,7 @@ func (w *world) run() error {
 // steps lists what may happen next, in an order that depends on the schedule only.
 func (w *world) steps() []step {
 	var steps []step
-	oldest := time.Time{}
+	oldest, stalls := time.Time{}, false
 	for _, s := range slices.Concat(w.triggers, w.statuses) {
 		if s.work == nil {
 			continue
@@ -320,12 +324,21 @@ func (w *world) steps() []step {
 		if s.work.pending != nil {
 			steps = append(steps, step{10, func() error { w.serve(s); return nil }})
 		}
+		if s.work.release != nil {
+			stalls = true
+			if !w.aws.Clock.Now().Before(s.work.stalled) {
+				return []step{{1, func() error { s.work.release(); return nil }}}
+			}
+		}
 	}
 	if s := idle(w.triggers); s != nil && w.aws.Queue.Visible() > 0 {
 		steps = append(steps, step{8, func() error { return w.startTrigger(s) }})
 	}
 	if s := idle(w.statuses); s != nil && len(w.events) > 0 {
 		steps = append(steps, step{5, func() error { return w.startStatus(s) }})
+	}
+	if stalls && len(steps) > 0 {
+		return steps // The others get as far as they can.
 	}
 	if due, ok := w.aws.Clock.Due(); ok && (oldest.IsZero() || due.Before(oldest.Add(longestInvocation))) {
 		steps = append(steps, step{2, func() error { w.aws.Clock.Next(); return nil }})
@@ -368,7 +381,7 @@ func (w *world) settle() error {
 	for {
 		var waiting *slot
 		for _, s := range slices.Concat(w.triggers, w.statuses) {
-			if s.work != nil && s.work.pending == nil && s.work.end == nil && (waiting == nil || s.work.deadline.Before(waiting.work.deadline)) {
+			if s.work != nil && s.work.pending == nil && s.work.end == nil && s.work.release == nil && (waiting == nil || s.work.deadline.Before(waiting.work.deadline)) {
 				waiting = s
 			}
 		}
@@ -416,7 +429,8 @@ func (w *world) arrived(a arrival) error {
 			s.work.end = &result{}
 		}
 	case s.work == nil:
-		w.violate("%s did something between two invocations", s.name)
+		// A call that was given up in the moment in which it was made, and is
+		// overtaken by the answer to the invocation.
 	case a.call != nil:
 		s.work.calls++
 		s.work.pending = a.call
@@ -510,7 +524,12 @@ func (w *world) start(s *slot, work *invocation, input any, env map[string]strin
 	w.invocations[s.program.name]++
 	work.number = w.invocations[s.program.name]
 	work.began = w.aws.Clock.Now()
-	work.busy = map[cloud.Pair]bool{}
+	work.busy, work.outdated = map[cloud.Pair]bool{}, map[*placed]bool{}
+	for _, m := range work.messages {
+		for _, u := range w.messages[m] {
+			work.outdated[u] = w.aws.Bucket.Current(u.Key) != u.version
+		}
+	}
 	limit := patience
 	for _, f := range w.schedule.Faults {
 		if w.recovered > 0 || f.Function != s.program.name || f.Invocation != work.number {
@@ -540,6 +559,7 @@ func (w *world) serve(s *slot) {
 	label := fmt.Sprintf("%s call %d.%d %s", s.name, work.number, work.calls, clip(c.request.String()))
 	reply := func(a cloud.Response) { c.answer <- a.Send }
 	effect := func() cloud.Response {
+		w.served = work
 		a := w.aws.Serve(c.request)
 		if c.request.Operation == "GetObject" && a.Status == http.StatusOK {
 			a.Body = w.shift(a.Body, c.request.Key)
@@ -556,6 +576,10 @@ func (w *world) serve(s *slot) {
 	}
 	work.injured = true
 	label += " [" + string(f) + "]"
+	if f == stalled {
+		w.stall(work, effect(), reply)
+		return
+	}
 	switch f {
 	case killAfter, resetAfter, slowAfter, errorAfter:
 		effect()
@@ -571,6 +595,20 @@ func (w *world) serve(s *slot) {
 	case slowBefore, slowAfter: // never
 	default:
 		reply(refusal(f, c.request))
+	}
+}
+
+// stall keeps an answer for longer than a look at a group's deployments is
+// good for, by the process's clock, while the world goes on.
+func (w *world) stall(work *invocation, a cloud.Response, reply func(cloud.Response)) {
+	const simulated, real = 15 * time.Second, 2200 * time.Millisecond
+	work.stalled = w.aws.Clock.Now().Add(simulated)
+	w.aws.Clock.After(simulated, func() {})
+	ready := time.Now().Add(real)
+	work.release = func() {
+		work.release = nil
+		time.Sleep(time.Until(ready))
+		reply(a)
 	}
 }
 
@@ -622,6 +660,7 @@ func (i *invocation) fault(operation string) kind {
 		switch {
 		case f.Kind == undeleted,
 			f.Kind == busy && operation != "CreateDeployment",
+			f.Kind == stalled && operation != "ListDeployments",
 			f.Kind == conflict && operation != "PutObject":
 			continue
 		}

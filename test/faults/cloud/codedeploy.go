@@ -145,7 +145,12 @@ func (c *Deployments) change(d *Deployment, status, event string) {
 func (c *Deployments) rollBack(g *Group, failed *Deployment) {
 	for _, good := range slices.Backward(g.deployments) {
 		if good.Status == "Succeeded" {
-			if rollback := c.Start(g, "codeDeployRollback", good.Description, good.Revision); rollback != nil {
+			// What AWS puts into its description is not documented.
+			description := ""
+			if c.random.IntN(2) == 0 {
+				description = good.Description
+			}
+			if rollback := c.Start(g, "codeDeployRollback", description, good.Revision); rollback != nil {
 				rollback.Triggered, failed.RolledBack = failed.ID, rollback.ID
 			}
 			return
