@@ -420,10 +420,11 @@ print_command() {
 
 # shell_words quotes each word where a shell needs it.
 shell_words() {
-  local word quoted line=
+  # The quotes in variables: bash 3.2 reads them differently in a replacement.
+  local word quoted line='' quote="'" escaped="'\\''"
   for word in "$@"; do
     quoted=$word
-    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || quoted="'${word//\'/\'\\\'\'}'"
+    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || quoted="'${word//$quote/$escaped}'"
     line+=" $quoted"
   done
   printf '%s\n' "${line# }"
