@@ -156,6 +156,36 @@ func TestS14_AnOldLookAtTheGroupIsNotTrusted(t *testing.T) {
 	require.Len(t, w.aws.Deployments.Of(goodGroups[0]), 1, "%s", w.report())
 }
 
+// A process dies at any of its calls, or hears no answer. Before the message
+// comes again, something newer takes the upload's place, or it is deleted. Its
+// state then has to tell which of the two happened first.
+func TestS14_WhatWasDeployedIsNotCalledSuperseded(t *testing.T) {
+	t.Parallel()
+	var schedules []schedule
+	for _, kind := range []kind{killBefore, killAfter, slowBefore, slowAfter} {
+		for call := range 7 {
+			for _, meanwhile := range []string{"new version", "other key", "deleted"} {
+				s := one(1)
+				s.Seed = uint64(len(schedules))
+				s.Faults = []fault{{Function: "trigger", Invocation: 1, Call: 1 + call, Kind: kind, Times: 1}}
+				newer := simpleUpload(1, "artifacts/alpha/artifact.gz")
+				newer.At = 4 * time.Second
+				switch meanwhile {
+				case "other key":
+					newer.Key = "artifacts/alpha/other.zip"
+				case "deleted":
+					s.Uploads[0].Gone, s.Uploads[0].GoneAt = "deleted", newer.At
+				}
+				if meanwhile != "deleted" {
+					s.Uploads = append(s.Uploads, newer)
+				}
+				schedules = append(schedules, s)
+			}
+		}
+	}
+	report(t, schedules, playAll(t, schedules))
+}
+
 // A deployment whose creator died fails before anybody has heard of it, and
 // CodeDeploy rolls back. Both deployments then look like a part of a rollback,
 // and one of them is the upload's.
