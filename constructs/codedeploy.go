@@ -1,6 +1,7 @@
 package constructs
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -35,6 +36,17 @@ func deploymentGroupARNs(scope constructs.Construct, groups []DeploymentGroup) (
 		applicationARNs = append(applicationARNs, codeDeployARN(scope, "application", application))
 	}
 	return groupARNs, applicationARNs
+}
+
+// deploymentGroupsFile is the list of groups as the functions read it. A file,
+// because a thousand pairs do not fit the 4 KB that a function's environment
+// may have.
+func deploymentGroupsFile(groups []DeploymentGroup) map[string][]byte {
+	list, err := json.Marshal(groups)
+	if err != nil {
+		panic(err)
+	}
+	return map[string][]byte{"deployment-groups.json": list}
 }
 
 // applicationNames returns each application once, in the order of groups.

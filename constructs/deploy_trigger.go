@@ -1,8 +1,6 @@
 package constructs
 
 import (
-	"encoding/json"
-
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
@@ -84,16 +82,10 @@ func NewDeployTrigger(scope constructs.Construct, id string, props DeployTrigger
 }
 
 func triggerFunction(scope constructs.Construct, queue awssqs.Queue, props DeployTriggerProps) awslambda.Function {
-	// A file, because a thousand pairs do not fit the 4 KB that a function's
-	// environment may have.
-	allowed, err := json.Marshal(props.DeploymentGroups)
-	if err != nil {
-		panic(err)
-	}
 	function, policy := newFunction(scope, functionProps{
 		root:             props.Root,
 		program:          "lambda/trigger",
-		files:            map[string][]byte{"deployment-groups.json": allowed},
+		files:            deploymentGroupsFile(props.DeploymentGroups),
 		description:      "Starts a CodeDeploy deployment for each artifact in " + props.BucketName,
 		logRetentionDays: props.LogRetentionDays,
 		timeoutSeconds:   triggerTimeoutSeconds,

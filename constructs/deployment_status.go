@@ -47,6 +47,7 @@ func NewDeploymentStatus(scope constructs.Construct, id string, props Deployment
 	function, policy := newFunction(scope, functionProps{
 		root:             props.Root,
 		program:          "lambda/status",
+		files:            deploymentGroupsFile(props.DeploymentGroups),
 		description:      "Writes the state of deployments to " + props.BucketName,
 		logRetentionDays: props.LogRetentionDays,
 		timeoutSeconds:   30,

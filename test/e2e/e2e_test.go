@@ -160,15 +160,21 @@ func TestS15_PushBecomesABlueGreenDeployment(t *testing.T) {
 	}
 	assert.Equal(t, map[string]string{
 		"application": "sample-web", "deploymentGroup": "sample-web-blue-green", "deploymentStyle": "BLUE_GREEN",
-		"bucket": "example-deploy-local", "key": "artifacts/sample-web/artifact.gz", "state": "Created",
+		"bucket": "example-deploy-local", "key": "artifacts/sample-web/artifact.gz", "state": "Succeeded",
 	}, deployment)
 }
 
 func TestS15_DemoShowsEachStepWithItsTime(t *testing.T) {
 	r := both()
 	require.NoError(t, r.demoErr, r.demo.stderr)
-	assert.Regexp(t, `(?m)^\[1/7\] .* … [0-9.]+ s$`, r.demo.stderr)
-	assert.Regexp(t, `(?m)^\[7/7\] .* … [0-9.]+ s$`, r.demo.stderr)
+	assert.Regexp(t, `(?m)^\[1/8\] .* … [0-9.]+ s$`, r.demo.stderr)
+	assert.Regexp(t, `(?m)^\[8/8\] .* … [0-9.]+ s$`, r.demo.stderr)
+}
+
+func TestS15_ARejectedArtifactTurnsTheJobRed(t *testing.T) {
+	r := both()
+	require.NoError(t, r.demoErr, r.demo.stderr)
+	assert.Regexp(t, `(?m)^ +the job is red, Rejected: .*"not-listed" is not on the list`, r.demo.stderr)
 }
 
 func TestS15_DemoLeavesNothingBehind(t *testing.T) {
@@ -218,6 +224,8 @@ func TestS14_EachUploadBecomesOneDeploymentOfItsVersion(t *testing.T) {
 
 	want := map[string]string{} // eTag by version; both uploads have the same eTag
 	for range 2 {
+		// One after the other: of two that wait, only the newer one is deployed.
+		queueIsHandled(t, outputs["Deploy-local"]["QueueUrl"])
 		var put struct{ ETag, VersionId string }
 		aws(t, "account-b", &put, "s3api", "put-object", "--bucket", bucket, "--key", "artifacts/sample-web/artifact.gz", "--body", bundle,
 			"--metadata", "application-name=sample-web,deploymentgroup-name=sample-web-blue-green")
@@ -377,7 +385,7 @@ func readUntil(t *testing.T, r io.Reader, text string) string {
 func TestS15_DownStopsWhatUpStarted(t *testing.T) {
 	up(t)
 	if _, err := os.Stat("/proc/self/cwd"); err == nil {
-		require.Len(t, processesOf(t, ""), 3, "moto, the host and its function")
+		require.Len(t, processesOf(t, ""), 4, "moto, the host and its functions")
 	}
 	first, err := run(t.Context(), "down")
 	require.NoError(t, err, first.stderr)

@@ -60,7 +60,7 @@ func Up(ctx context.Context, o Options) (export string, err error) {
 		return "", err
 	}
 	up = true
-	_, _ = fmt.Fprintf(o.Progress, "up at %s: every upload to the artifact bucket is deployed; make down stops it\n", e.Endpoint)
+	_, _ = fmt.Fprintf(o.Progress, "up at %s: every upload to the artifact bucket is deployed, and every deployment succeeds; make down stops it\n", e.Endpoint)
 	_, _ = fmt.Fprintf(o.Progress, "AWS CLI 1 finds SQS only with --endpoint-url %s\n", e.Endpoint)
 	return e.export(), nil
 }
@@ -163,7 +163,7 @@ func RunHost(ctx context.Context, o Options) error {
 	if err := os.WriteFile(e.readyFile(), nil, 0o644); err != nil {
 		return err
 	}
-	host.Run(ctx)
+	host(ctx)
 	return nil
 }
 

@@ -51,7 +51,7 @@ func Demo(ctx context.Context, o Options) (d Deployment, err error) {
 }
 
 func demo(ctx context.Context, o Options, work string) (d Deployment, err error) {
-	p := &progress{out: o.Progress, total: 7}
+	p := &progress{out: o.Progress, total: 8}
 	began := time.Now()
 
 	var e *Emulator
@@ -88,20 +88,29 @@ func demo(ctx context.Context, o Options, work string) (d Deployment, err error)
 	defer func() { stopHost() }()
 
 	var u upload
-	if err := p.run("run the pipeline of the sample repository", func() (err error) {
+	if err := p.run("push to the sample repository; its job uploads and waits, and CodeDeploy's progress is played", func() (err error) {
 		u, err = e.push(ctx, a, b)
 		return err
 	}); err != nil {
 		return d, err
 	}
-	_, _ = fmt.Fprintf(o.Progress, "      uploaded s3://%s/%s, version %s\n", u.Bucket, u.Key, u.VersionID)
-	if err := p.run("wait for the deployment, compare it with the upload", func() (err error) {
+	_, _ = fmt.Fprintf(o.Progress, "      uploaded s3://%s/%s, version %s: the job is green, %s\n", u.Bucket, u.Key, u.VersionID, u.State)
+	if err := p.run("compare the deployment with the upload", func() (err error) {
 		d, err = e.waitForDeployment(ctx, b, u)
 		return err
 	}); err != nil {
 		return d, err
 	}
 	_, _ = fmt.Fprintf(o.Progress, "      deployment %s of %s to %s (%s)\n", d.DeploymentID, d.Application, d.DeploymentGroup, d.DeploymentStyle)
+
+	var rejected upload
+	if err := p.run("run the pipeline again, for a deployment group that is not listed", func() (err error) {
+		rejected, err = e.pushUnlisted(ctx, a, b)
+		return err
+	}); err != nil {
+		return d, err
+	}
+	_, _ = fmt.Fprintf(o.Progress, "      the job is red, %s: %s\n", rejected.State, rejected.Reason)
 
 	if err := p.run("stop everything", func() error {
 		stopHost()
@@ -144,7 +153,7 @@ func (e *Emulator) host(ctx context.Context, b *Stack) (stop func(), err error) 
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		host.Run(ctx)
+		host(ctx)
 	}()
 	return func() { cancel(); <-stopped }, nil
 }

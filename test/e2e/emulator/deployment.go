@@ -15,7 +15,8 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// Deployment is what came out, as CodeDeploy tells it.
+// Deployment is what came out, as CodeDeploy tells it; State is what the job was
+// told at the end.
 type Deployment struct {
 	DeploymentID    string `json:"deploymentId"`
 	Application     string `json:"application"`
@@ -90,6 +91,7 @@ func (e *Emulator) waitForDeployment(ctx context.Context, b *Stack, u upload) (D
 	if err != nil {
 		return d, err
 	}
+	d.State = u.State
 	return d, e.checkDeployment(ctx, d, u)
 }
 
@@ -117,7 +119,6 @@ func (e *Emulator) readDeployment(ctx context.Context, id string) (Deployment, e
 		Bucket:          aws.ToString(info.Revision.S3Location.Bucket),
 		Key:             aws.ToString(info.Revision.S3Location.Key),
 		VersionID:       aws.ToString(info.Revision.S3Location.Version),
-		State:           string(info.Status),
 	}
 	if style := group.DeploymentGroupInfo.DeploymentStyle; style != nil {
 		d.DeploymentStyle = string(style.DeploymentType)
@@ -139,6 +140,7 @@ func (e *Emulator) checkDeployment(ctx context.Context, d Deployment, u upload) 
 	var wrong []error
 	for _, c := range []struct{ what, got, want string }{
 		{"the group's deployment style", d.DeploymentStyle, string(types.DeploymentTypeBlueGreen)},
+		{"the deployment that the job was told of", u.DeploymentID, d.DeploymentID},
 		{"the deployed bucket", d.Bucket, u.Bucket},
 		{"the deployed key", d.Key, u.Key},
 		{"the deployed version", d.VersionID, aws.ToString(object.VersionId)},

@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -48,12 +50,15 @@ func buildFunctions(root string, taskRoot func(source string) string) error {
 type hosting struct {
 	Functions []lambdahost.Function
 	Mappings  []lambdahost.Mapping
+	Status    string // name of the function that is told of deployments
 }
 
 // prepareHosting reads the deployed functions of account B, and puts beside each
 // program the files that were deployed with it.
-func (e *Emulator) prepareHosting(ctx context.Context, b *Stack) (hosting, error) {
-	var h hosting
+func (e *Emulator) prepareHosting(ctx context.Context, b *Stack) (h hosting, err error) {
+	if h.Status, err = b.output("StatusFunctionName"); err != nil {
+		return h, err
+	}
 	api := lambda.NewFromConfig(e.awsConfig(e.B))
 	for _, source := range hosted {
 		name, err := b.output(source.output)
@@ -110,8 +115,9 @@ func (e *Emulator) unpack(ctx context.Context, b *Stack, f *lambdahost.Function)
 	return errors.New("the deployed template does not have it")
 }
 
-// newHost makes the host of what prepareHosting returned, logging to a file.
-func (e *Emulator) newHost(h hosting) (*lambdahost.Host, error) {
+// newHost makes what runs the functions that prepareHosting returned and plays
+// the deployments that they start, until ctx ends. It logs to a file.
+func (e *Emulator) newHost(h hosting) (run func(ctx context.Context), err error) {
 	file, err := os.OpenFile(e.log("host"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -122,5 +128,20 @@ func (e *Emulator) newHost(h hosting) (*lambdahost.Host, error) {
 			return e.assumeRole(ctx, role, "lambda")
 		})
 	}
-	return lambdahost.New(h.Functions, h.Mappings, sqs.NewFromConfig(e.awsConfig(e.B)), slog.New(slog.NewTextHandler(file, nil)))
+	log := slog.New(slog.NewTextHandler(file, nil))
+	host, err := lambdahost.New(h.Functions, h.Mappings, sqs.NewFromConfig(e.awsConfig(e.B)), log)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	codeDeploy := player{
+		deployments: codedeploy.NewFromConfig(e.awsConfig(e.B)), host: host, function: h.Status,
+		account: e.Config.Deploy.Account, region: e.Config.Region, log: log,
+	}
+	return func(ctx context.Context) {
+		var playing sync.WaitGroup
+		playing.Go(func() { codeDeploy.run(ctx) })
+		host.Run(ctx)
+		playing.Wait()
+		_ = file.Close()
+	}, nil
 }

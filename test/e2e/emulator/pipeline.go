@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,17 +14,57 @@ import (
 // pipelineLimit bounds the sample's pipeline, which takes some seconds.
 const pipelineLimit = 2 * time.Minute
 
-// upload is what the job's script says it has done.
+// upload is what the job's script says it has done, and how that ended.
 type upload struct {
-	Bucket    string `json:"bucket"`
-	Key       string `json:"key"`
-	VersionID string `json:"versionId"`
-	ETag      string `json:"eTag"`
+	Bucket       string `json:"bucket"`
+	Key          string `json:"key"`
+	VersionID    string `json:"versionId"`
+	ETag         string `json:"eTag"`
+	State        string `json:"state"`
+	DeploymentID string `json:"deploymentId"`
+	Reason       string `json:"reason"`
 }
 
-// push makes a repository of the sample application in the work folder, commits
-// it, and runs its pipeline with the rights of account A's runner.
+// push makes a repository of the sample application, commits it, and runs its
+// pipeline, which has to succeed.
 func (e *Emulator) push(ctx context.Context, a, b *Stack) (upload, error) {
+	u, err := e.runPipeline(ctx, a, b, "pipeline")
+	switch {
+	case err != nil:
+		return u, err
+	case u.Key == "" || u.VersionID == "" || u.ETag == "":
+		err = fmt.Errorf("the pipeline's result is not complete: %+v", u)
+	case u.State != "Succeeded" || u.DeploymentID == "":
+		err = fmt.Errorf("the job is green, and its deployment is %q (%s)", u.State, u.Reason)
+	}
+	if err != nil {
+		return u, &stepFailure{err: err, log: e.log("pipeline")}
+	}
+	return u, nil
+}
+
+// pushUnlisted does the same for a deployment group that is not on the list. The
+// job has to fail.
+func (e *Emulator) pushUnlisted(ctx context.Context, a, b *Stack) (upload, error) {
+	const name = "pipeline-unlisted"
+	u, err := e.runPipeline(ctx, a, b, name, "DEPLOYMENT_GROUP_NAME=not-listed")
+	var failed *childprocess.Error
+	switch {
+	case err == nil:
+		err = fmt.Errorf("the job is green, although its artifact is %q", u.State)
+	case !errors.As(err, &failed):
+	case u.State != "Rejected" || u.DeploymentID != "" || u.Reason == "":
+		err = fmt.Errorf("the job failed for another reason: %w: %+v", err, u)
+	default:
+		return u, nil
+	}
+	return u, &stepFailure{err: err, log: e.log(name)}
+}
+
+// runPipeline runs the sample's pipeline in a new repository, with variables as
+// NAME=VALUE and the rights of account A's runner. It returns what the job left,
+// also when the job failed.
+func (e *Emulator) runPipeline(ctx context.Context, a, b *Stack, name string, variables ...string) (upload, error) {
 	ctx, cancel := context.WithTimeout(ctx, pipelineLimit)
 	defer cancel()
 	bucket, err := b.output("ArtifactBucketName")
@@ -38,7 +79,7 @@ func (e *Emulator) push(ctx context.Context, a, b *Stack) (upload, error) {
 	if err != nil {
 		return upload{}, err
 	}
-	repository := filepath.Join(e.Work, "sample")
+	repository := filepath.Join(e.Work, name)
 	if err := e.writeSample(repository); err != nil {
 		return upload{}, err
 	}
@@ -51,6 +92,13 @@ func (e *Emulator) push(ctx context.Context, a, b *Stack) (upload, error) {
 		"AWS_DEFAULT_REGION="+e.Config.Region, "AWS_ENDPOINT_URL="+e.Endpoint,
 		"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull,
 	)
+	pipeline := []string{
+		filepath.Join(e.Root, "node_modules", ".bin", "gitlab-ci-local"), "--force-shell-executor", "--no-color",
+		"--state-dir", ".gitlab-ci-local", "--variable", "ARTIFACT_BUCKET=" + bucket,
+	}
+	for _, v := range variables {
+		pipeline = append(pipeline, "--variable", v)
+	}
 	for _, args := range [][]string{
 		{"git", "init", "--quiet"},
 		{"git", "symbolic-ref", "HEAD", "refs/heads/main"},
@@ -60,23 +108,20 @@ func (e *Emulator) push(ctx context.Context, a, b *Stack) (upload, error) {
 		// What a clone would know about its origin; the CI interpreter asks.
 		{"git", "update-ref", "refs/remotes/origin/main", "HEAD"},
 		{"git", "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main"},
-		{
-			filepath.Join(e.Root, "node_modules", ".bin", "gitlab-ci-local"), "--force-shell-executor", "--no-color",
-			"--state-dir", ".gitlab-ci-local", "--variable", "ARTIFACT_BUCKET=" + bucket,
-		},
+		pipeline,
 	} {
-		if err := childprocess.Run(ctx, childprocess.Command{Args: args, Dir: repository, Env: env, Log: e.log("pipeline")}); err != nil {
-			return upload{}, err
+		if err = childprocess.Run(ctx, childprocess.Command{Args: args, Dir: repository, Env: env, Log: e.log(name)}); err != nil {
+			break
 		}
 	}
 	var u upload
-	if err := readJSON(filepath.Join(repository, "artifact.json"), &u); err != nil {
-		return u, &stepFailure{err: fmt.Errorf("the pipeline left no result: %w", err), log: e.log("pipeline")}
+	if readErr := readJSON(filepath.Join(repository, "artifact.json"), &u); readErr != nil && err == nil {
+		err = &stepFailure{err: fmt.Errorf("the pipeline left no result: %w", readErr), log: e.log(name)}
 	}
-	if u.Bucket != bucket || u.Key == "" || u.VersionID == "" || u.ETag == "" {
-		return u, &stepFailure{err: fmt.Errorf("the pipeline's result is not complete: %+v", u), log: e.log("pipeline")}
+	if err == nil && u.Bucket != bucket {
+		err = &stepFailure{err: fmt.Errorf("the pipeline names bucket %q, want %q", u.Bucket, bucket), log: e.log(name)}
 	}
-	return u, nil
+	return u, err
 }
 
 // writeSample copies the sample application, and beside it the two files that
