@@ -2,6 +2,8 @@ package faults
 
 import (
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,10 +46,10 @@ func TestS14_NoCallIsTheWrongOneToFail(t *testing.T) {
 		s.Faults = []fault{f}
 		schedules = append(schedules, s)
 	}
-	for _, kind := range kinds {
+	for _, kind := range append(slices.Clone(kinds), delayed) {
 		times := []int{1, 4} // 4 is one more than the SDK tries
 		switch kind {
-		case killBefore, killAfter, slowBefore, slowAfter, undeleted:
+		case killBefore, killAfter, slowBefore, slowAfter, delayed, undeleted:
 			times = []int{1}
 		}
 		for _, n := range times {
@@ -69,13 +71,16 @@ func TestS14_NoCallIsTheWrongOneToFail(t *testing.T) {
 }
 
 // Two processes at work on the same key or group, in every order of their
-// calls: the same event twice, two versions of a key, two keys of a group.
+// calls: the same event twice, two versions of a key, two keys of a group, and
+// two uploads that claim the same id.
 func TestS14_NoOrderOfTwoProcessesIsTheWrongOne(t *testing.T) {
 	t.Parallel()
-	second := func(key string) schedule {
+	second := func(key, id string, pair cloud.Pair) schedule {
 		s := one(1)
 		s.Pollers = 2
 		u := simpleUpload(1, key)
+		u.Pair = pair
+		u.Metadata = map[string]string{"application-name": pair.Application, "deploymentgroup-name": pair.Group, "upload-id": id}
 		u.At = 1500 * time.Millisecond
 		// Both events come when both uploads are there.
 		s.Uploads[0].Events[0].Late = 2 * time.Second
@@ -84,54 +89,91 @@ func TestS14_NoOrderOfTwoProcessesIsTheWrongOne(t *testing.T) {
 		return s
 	}
 	for name, s := range map[string]schedule{
-		"the same event twice":  one(2),
-		"two versions of a key": second("artifacts/alpha/artifact.gz"),
-		"two keys of a group":   second("artifacts/alpha/other.zip"),
+		"the same event twice":    one(2),
+		"two versions of a key":   second("artifacts/alpha/artifact.gz", "upload-1", goodGroups[0]),
+		"two keys of a group":     second("artifacts/alpha/other.zip", "upload-1", goodGroups[0]),
+		"two uploads with one id": second("artifacts/beta/artifact.gz", "upload-0", goodGroups[1]),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, err := hire(s.Pollers)
-			require.NoError(t, err)
-			defer c.dismiss()
-			orders := 0
-			for choices := []int{}; choices != nil; orders++ {
-				var w *world
-				if w, choices = playOrder(s, c, choices); len(w.violations) > 0 {
-					t.Fatalf("order %d: %s", orders, w.report())
-				}
-			}
+			orders, failed := playOrders(t, s)
 			t.Logf("%d orders", orders)
+			if failed != nil {
+				t.Error(failed.report())
+			}
 		})
 	}
 }
 
+// crewsAtOnce play the orders of one schedule.
+const crewsAtOnce = 8
+
+// playOrders plays a schedule in every order. It returns their number, and a
+// world that went wrong.
+func playOrders(t *testing.T, s schedule) (orders int, failed *world) {
+	var (
+		mu    sync.Mutex
+		group sync.WaitGroup
+		todo  = make(chan []int, 10000)
+		open  = 1 // orders that are not played to the end
+	)
+	todo <- nil
+	_, _, err := buildPrograms()
+	require.NoError(t, err)
+	for range crewsAtOnce {
+		group.Go(func() {
+			c := &crew{}
+			defer func() { c.dismiss() }()
+			for choices := range todo {
+				if c.triggers == nil {
+					c, _ = hire(s.Pollers) // The programs are built.
+				}
+				w, others := playOrder(s, c, choices)
+				if len(w.violations) > 0 {
+					// Its processes were stopped in the middle of something.
+					c.dismiss()
+					c, others = &crew{}, nil
+				}
+				mu.Lock()
+				orders++
+				if len(w.violations) > 0 && failed == nil {
+					failed = w
+				}
+				for _, other := range others {
+					todo <- other
+				}
+				if open += len(others) - 1; open == 0 {
+					close(todo)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	return orders, failed
+}
+
 // playOrder plays a schedule in the order that choices begin, and on with the
 // first possible one, as long as two trigger processes are at work. It returns
-// the choices of the next order too, nil after the last one.
-func playOrder(s schedule, c *crew, choices []int) (w *world, next []int) {
+// the beginnings of the orders that branch off from there, too.
+func playOrder(s schedule, c *crew, choices []int) (w *world, others [][]int) {
 	w = newWorld(s, c)
 	var made []int
-	var possible []int
 	w.choose = func(weights []int) int {
 		for _, t := range w.triggers {
 			if t.work == nil {
 				return len(weights) - 1 // First let both get their events …
 			}
 		}
-		chosen := 0 // … then one of two calls is answered.
 		if len(made) < len(choices) {
-			chosen = choices[len(made)]
+			made = append(made, choices[len(made)])
+			return made[len(made)-1]
 		}
-		made, possible = append(made, chosen), append(possible, min(2, len(weights)))
-		return chosen
+		others = append(others, append(slices.Clone(made), 1))
+		made = append(made, 0) // … then one of two calls is answered.
+		return 0
 	}
-	playWith(w)
-	for i := len(made) - 1; i >= 0; i-- {
-		if made[i]+1 < possible[i] {
-			return w, append(made[:i:i], made[i]+1)
-		}
-	}
-	return w, nil
+	return playWith(w), others
 }
 
 // While a process waits for its look at the group's deployments, a newer upload

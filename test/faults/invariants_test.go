@@ -66,23 +66,23 @@ func (w *world) written(v *cloud.Version) {
 }
 
 // observe looks at each call that had an effect.
-func (w *world) observe(s *slot, r cloud.Request, a cloud.Response) {
+func (w *world) observe(name string, work *invocation, r cloud.Request, a cloud.Response) {
 	switch r.Operation {
 	case "CreateDeployment":
 		if strings.Contains(string(a.Body), "DeploymentLimitExceededException") {
-			for _, m := range s.work.messages {
+			for _, m := range work.messages {
 				for _, u := range w.messages[m] {
 					if strings.Contains(string(r.Body), u.version.ID) {
-						s.work.busy[u.Pair] = true
+						work.busy[u.Pair] = true
 					}
 				}
 			}
 		}
 	case "DeleteObject":
-		w.violate("%s deletes %s", s.name, r.Key)
+		w.violate("%s deletes %s", name, r.Key)
 	}
 	if a.Status == http.StatusNotImplemented {
-		w.violate("%s made a call that is not simulated: %s", s.name, r)
+		w.violate("%s made a call that is not simulated: %s", name, r)
 	}
 }
 
@@ -174,9 +174,9 @@ func (w *world) retried(work *invocation, m *cloud.Message) {
 	}
 }
 
-// delayed checks a ChangeMessageVisibility, and puts a repeatable jitter in
+// hidden checks a ChangeMessageVisibility, and puts a repeatable jitter in
 // place of the function's own.
-func (w *world) delayed(m *cloud.Message, d time.Duration) time.Duration {
+func (w *world) hidden(m *cloud.Message, d time.Duration) time.Duration {
 	most := 300 * time.Second
 	if m.Receives < 6 {
 		most = min(most, 10*time.Second<<(m.Receives-1))

@@ -139,8 +139,9 @@ const (
 	errorAfter  kind = "500 after the effect"
 	throttled   kind = "throttled"
 	denied      kind = "access denied"
-	busy        kind = "DeploymentLimitExceededException"      // CreateDeployment only
-	conflict    kind = "409 ConditionalRequestConflict"        // PutObject only
+	busy        kind = "DeploymentLimitExceededException" // CreateDeployment only
+	conflict    kind = "409 ConditionalRequestConflict"   // PutObject only
+	delayed     kind = "no answer, the effect comes seconds later"
 	stalled     kind = "answered with what is no longer true"  // ListDeployments only
 	undeleted   kind = "messages not deleted after the answer" // between the function and the queue
 )

@@ -160,7 +160,7 @@ func newWorld(s schedule, c *crew) *world {
 	}
 	w.choose = w.chooseAtRandom
 	w.aws.Queue.MaxReceives = s.Receives
-	w.aws.Queue.Changed = w.delayed
+	w.aws.Queue.Changed = w.hidden
 	w.aws.Bucket.Written = w.written
 	d := w.aws.Deployments
 	d.PageSize, d.Lag, d.Skew = s.PageSize, s.Lag, s.Skew
@@ -537,7 +537,7 @@ func (w *world) start(s *slot, work *invocation, input any, env map[string]strin
 		}
 		work.faults = append(work.faults, f)
 		switch f.Kind {
-		case slowBefore, slowAfter:
+		case slowBefore, slowAfter, delayed:
 			limit = shortDeadline
 			work.injured = true // Too short for more than one message.
 		case undeleted:
@@ -566,7 +566,7 @@ func (w *world) serve(s *slot) {
 			a.Header.Set("Content-Length", strconv.Itoa(len(a.Body)))
 		}
 		w.tracef("%s → %s", label, clip(a.String()))
-		w.observe(s, c.request, a)
+		w.observe(s.name, work, c.request, a)
 		return a
 	}
 	f := work.fault(c.request.Operation)
@@ -593,6 +593,8 @@ func (w *world) serve(s *slot) {
 	case resetBefore, resetAfter:
 		c.answer <- nil
 	case slowBefore, slowAfter: // never
+	case delayed:
+		w.aws.Clock.After(jitter(w.random, 5*time.Second), func() { effect() })
 	default:
 		reply(refusal(f, c.request))
 	}
