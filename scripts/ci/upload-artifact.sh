@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 #/ Usage: upload-artifact.sh --bucket NAME --application NAME --deployment-group NAME
-#/                           [--source DIR] [--key KEY] [--exclude PATTERN]... [--dry-run]
+#/                           [--source DIR] [--key KEY] [--exclude PATTERN]...
+#/                           [--wait [--timeout SECONDS]] [--dry-run]
 #/
 #/ Packs a folder as a CodeDeploy bundle (a gzip-compressed tar with appspec.yml
 #/ at its root) and puts it into the artifact bucket, which starts a blue/green
-#/ deployment. This file is all there is: copy it into any repository.
+#/ deployment; with --wait, tells how that ends. This file is all there is: copy
+#/ it into any repository.
 #/
 #/ OPTIONS, and the variable that each one takes the place of:
 #/   --bucket NAME            ARTIFACT_BUCKET        Artifact bucket.
@@ -14,6 +16,11 @@
 #/   --key KEY                ARTIFACT_KEY           Object key; ends in .gz, .tgz or .tar.gz.
 #/                            Default: artifacts/<application>/artifact.gz
 #/   --exclude PATTERN        What tar leaves out, besides .git. Repeatable.
+#/   --wait                   DEPLOY_WAIT=true       Wait for the deployment's end and tell
+#/                            its states on stderr, with the time since the upload.
+#/   --timeout SECONDS        DEPLOY_TIMEOUT         How long --wait waits. Default: 3600.
+#/                            What the group itself waits for counts too: an earlier
+#/                            deployment, or a person who lets the traffic over.
 #/   --dry-run                Check and pack, send nothing. Needs no AWS CLI.
 #/   -h, --help               Show this message.
 #/
@@ -22,16 +29,28 @@
 #/   ARTIFACT_PART_BYTES  Size of a part, and the largest artifact that is sent
 #/                        whole. Default: 100000000; it grows by itself when more
 #/                        than 10,000 parts would be needed. Only tests change it.
+#/   AWS_REGION, AWS_DEFAULT_REGION
+#/                        Region of the links to the CodeDeploy console.
+#/   DEPLOY_POLL_SECONDS  Pause between --wait's first looks at the state, 0.001 to
+#/                        60; it grows to 7.5 times as much. Default: 2. For tests.
 #/   TMPDIR               Holds the compressed artifact until it is sent.
 #/
 #/ Prints one line of JSON on stdout; progress goes to stderr:
 #/   {"uploadId","bucket","key","versionId","eTag","sha256","size","application","deploymentGroup"}
 #/ sha256 is that of the whole artifact in hex, size is in bytes, versionId is
-#/ null in a bucket without versions. A dry run adds "dryRun":true, with
-#/ versionId and eTag null.
+#/ null in a bucket without versions. --wait adds "state","deploymentId","reason",
+#/ each null while unknown; the line then comes at the end of the wait, whatever
+#/ that end is. A dry run adds "dryRun":true, and knows no versionId and eTag.
 #/
-#/ Exit codes: 0 uploaded. 1 S3 refused, the transfer or the packing failed; what
-#/ was begun is taken back. 2 wrong use or wrong content; nothing was sent.
+#/ States: Waiting (for an earlier deployment), Created, InProgress, Ready; at the
+#/ end Succeeded, Failed, Stopped, Rejected (not deployed: the reason tells what
+#/ to change) or Superseded (not deployed: a newer upload took its place).
+#/
+#/ Exit codes: 0 uploaded; with --wait, Succeeded or Superseded. 1 S3 refused, the
+#/ transfer or the packing failed, and what was begun is taken back; with --wait
+#/ also Failed, Stopped, Rejected, or the state may not be read. 2 wrong use or
+#/ wrong content; nothing was sent. 3 no end within the time-out. Whatever ends
+#/ the wait, a deployment that was started goes on.
 
 set -Eeuo pipefail
 
@@ -44,6 +63,8 @@ export AWS_PAGER=''
 readonly MAX_PARTS=10000 MAX_PART_BYTES=5000000000
 # Each part in flight is a process of the AWS CLI of about 60 MB.
 readonly PARALLEL_PARTS=4
+# Where account B's functions keep the state of each upload; of what size at most.
+readonly STATUS_PREFIX=deployments/ MAX_STATUS_BYTES=16384
 
 main() {
   trap unexpected ERR
@@ -54,11 +75,12 @@ main() {
   check_appspec
 
   work=$(mktemp -d)
-  multipart_id='' packer=''
+  multipart_id='' packer='' reportable=false following=false
+  state='' deployment_id='' reason=''
   trap on_exit EXIT
-  trap 'exit 129' HUP
-  trap 'exit 130' INT
-  trap 'exit 143' TERM
+  trap 'interrupted 129' HUP
+  trap 'interrupted 130' INT
+  trap 'interrupted 143' TERM
 
   pack
   describe
@@ -70,7 +92,11 @@ main() {
   else
     send_parts
   fi
-  print_result
+  # From here on, on_exit prints the result, also when a signal ends the wait.
+  reportable=true
+  if [[ $wait_for_end == true && $dry_run == false ]]; then
+    follow
+  fi
 }
 
 log() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
@@ -106,12 +132,15 @@ parse_arguments() {
   key=${ARTIFACT_KEY:-}
   prefix=${ARTIFACT_PREFIX:-artifacts/}
   part_bytes=${ARTIFACT_PART_BYTES:-100000000}
+  wait_for_end=${DEPLOY_WAIT:-false}
+  timeout=${DEPLOY_TIMEOUT:-3600}
+  poll_seconds=${DEPLOY_POLL_SECONDS:-2}
   dry_run=false
   excludes=(--exclude=.git)
   patterns=0
   while (($#)); do
     case $1 in
-      --bucket | --application | --deployment-group | --source | --key | --exclude)
+      --bucket | --application | --deployment-group | --source | --key | --exclude | --timeout)
         [[ -n ${2:-} ]] || bad_usage "$1 needs a value"
         ;;
     esac
@@ -122,6 +151,12 @@ parse_arguments() {
       --source) source_dir=$2 ;;
       --key) key=$2 ;;
       --exclude) excludes+=("--exclude=$2") patterns=$((patterns + 1)) ;;
+      --timeout) timeout=$2 ;;
+      --wait)
+        wait_for_end=true
+        shift
+        continue
+        ;;
       --dry-run)
         dry_run=true
         shift
@@ -166,12 +201,24 @@ check_arguments() {
 
   [[ $part_bytes =~ ^[1-9][0-9]{0,9}$ && $part_bytes -le $MAX_PART_BYTES ]] ||
     bad_usage "ARTIFACT_PART_BYTES: got '$part_bytes', want 1 to $MAX_PART_BYTES"
+
+  [[ $wait_for_end == true || $wait_for_end == false ]] ||
+    bad_usage "DEPLOY_WAIT: got '$wait_for_end', want true or false"
+  [[ $timeout =~ ^[1-9][0-9]{0,5}$ ]] ||
+    bad_usage "timeout: got '$timeout', want 1 to 999999 seconds"
+  [[ $poll_seconds =~ ^([0-9]{1,2})(\.([0-9]{1,3}))?$ ]] ||
+    bad_usage "DEPLOY_POLL_SECONDS: got '$poll_seconds', want 0.001 to 60 seconds"
+  local fraction=${BASH_REMATCH[3]}000
+  poll_ms=$((10#${BASH_REMATCH[1]} * 1000 + 10#${fraction:0:3}))
+  ((poll_ms >= 1 && poll_ms <= 60000)) ||
+    bad_usage "DEPLOY_POLL_SECONDS: got '$poll_seconds', want 0.001 to 60 seconds"
 }
 
 check_tools() {
   local tool missing=''
   local -a tools=(tar split sha256sum md5sum base64 readlink mktemp du wc)
   [[ $dry_run == true ]] || tools+=(aws)
+  [[ $wait_for_end == false ]] || tools+=(sleep timeout)
   compressor=pigz
   command -v pigz >/dev/null || {
     compressor=gzip
@@ -702,6 +749,7 @@ take_reply() {
   [[ $version_id != None && $version_id != null ]] || version_id=''
   landed "$1" "$2" "$sha" "$etag" ||
     die "S3 did not store s3://$bucket/$key as it was sent: got ETag $etag, SHA-256 $sha in version ${version_id:-none}; want ETag $2, SHA-256 $1. Do not deploy it; upload again"
+  uploaded_at=$SECONDS
   log "uploaded as version ${version_id:-none}, upload id $upload_id"
 }
 
@@ -722,6 +770,259 @@ s3() {
   shift
   aws s3api "$@" --output text >"$reply" 2>"$reply.err" &
   wait $!
+}
+
+# follow looks at the state of this upload until the deployment has ended, or
+# until the time is up.
+follow() {
+  local pause=$poll_ms left
+  following=true
+  status_key=$STATUS_PREFIX$upload_id.json
+  seen_etag='' told='' refused_right='' trouble=''
+  console=$(console_region)
+  log "waiting up to $timeout s for the deployment"
+  while :; do
+    look
+    left=$((timeout - (SECONDS - uploaded_at)))
+    ((left > 0)) || timed_out
+    nap "$pause" "$left"
+    pause=$((pause * 3 / 2))
+    ((pause <= poll_ms * 15 / 2)) || pause=$((poll_ms * 15 / 2))
+  done
+}
+
+# nap PAUSE LEFT sleeps about PAUSE ms and at most LEFT s. Jitter keeps the jobs
+# of many projects from asking in step.
+nap() {
+  local -i ms=$(($1 * (75 + RANDOM % 51) / 100))
+  ((ms <= $2 * 1000)) || ms=$(($2 * 1000))
+  sleep "$(printf '%d.%03d' $((ms / 1000)) $((ms % 1000)))" &
+  wait $!
+}
+
+# look reads the state where it changed. It lists first: of a key that is not
+# there yet, GET says 403 to a role that may not list all of the bucket, and
+# that would look like a refusal.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+look() {
+  local found found_etag bytes
+  if ! ask list-objects-v2 --bucket "$bucket" --prefix "$status_key" --max-keys 1 --no-paginate \
+    --query 'Contents[0].[Key,ETag,Size]'; then
+    unseen "s3:ListBucket with s3:prefix $STATUS_PREFIX*"
+    return
+  fi
+  IFS=$'\t' read -r found found_etag bytes <"$work/reply" || :
+  if [[ $found == "$status_key" && $found_etag != "$seen_etag" ]]; then
+    if [[ $bytes =~ ^[0-9]{1,9}$ ]] && ((bytes <= MAX_STATUS_BYTES)); then
+      if ! ask get-object --bucket "$bucket" --key "$status_key" "$work/status" --query ETag; then
+        unseen "s3:GetObject on $STATUS_PREFIX*"
+        return
+      fi
+      take_status "$work/status"
+    else
+      log "s3://$bucket/$status_key is no state, it has ${bytes:0:20} bytes; waiting on"
+    fi
+    seen_etag=$found_etag
+  fi
+  refused_right='' trouble=''
+}
+
+# ask OPERATION… keeps the reply like s3, but not for longer than the time that
+# is left, so that an S3 that does not answer cannot hold the job.
+ask() {
+  local -i limit=$((timeout - (SECONDS - uploaded_at)))
+  ((limit >= 5)) || limit=5
+  ((limit <= 60)) || limit=60
+  timeout "$limit" aws s3api "$@" --output text >"$work/reply" 2>"$work/reply.err" &
+  wait $!
+}
+
+# unseen RIGHT deals with a look that S3 did not allow. A refusal counts when it
+# comes twice in a row: a right takes seconds to be in force everywhere.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html
+unseen() {
+  local message
+  message=$(printable <"$work/reply.err")
+  message=${message# }
+  message=${message:-no answer in time}
+  if [[ $message != *'(AccessDenied)'* && $message != *'(403)'* ]]; then
+    refused_right=''
+    [[ $message == "$trouble" ]] || log "the state cannot be seen, trying again: $message"
+    trouble=$message
+  elif [[ $refused_right != "$1" ]]; then
+    refused_right=$1
+    log "S3 refuses to tell the state, trying once more: $message"
+  else
+    die "the state may not be read: the role of the runner's host lacks $1, by its own policy or by the bucket's, which wants account A's S3 endpoint; $(what_goes_on) (aws said: $message)"
+  fi
+}
+
+# take_status FILE reads a state, tells it where it is new, and ends the script
+# where it is the last one.
+take_status() {
+  local -A said=([state]='' [deploymentId]='' [key]='' [versionId]='' [reason]='')
+  if ! read_status "$1"; then
+    log "s3://$bucket/$status_key is not in the form of a state; waiting on"
+    return
+  fi
+  # Whoever uploads chooses the upload id. Where ours was taken, the functions
+  # go by the version id.
+  if [[ ${said[key]:-$key} != "$key" || (-n $version_id && ${said[versionId]:-$version_id} != "$version_id") ]]; then
+    log "s3://$bucket/$status_key tells of another upload, version ${said[versionId]:0:100} of ${said[key]:0:200}; ignored"
+    [[ ! $version_id =~ ^[A-Za-z0-9._-]+$ ]] || status_key=$STATUS_PREFIX$version_id.json
+    return
+  fi
+  if [[ ${said[deploymentId]} =~ ^[A-Za-z0-9-]{1,64}$ && ${said[deploymentId]} != "$deployment_id" ]]; then
+    deployment_id=${said[deploymentId]}
+    log "deployment $deployment_id, $(where_to_see)"
+  fi
+  state=${said[state]}
+  reason=${said[reason]:0:1000}
+  [[ $told != "$state $reason" ]] || return 0
+  told="$state $reason"
+  case $state in
+    Waiting | Created | InProgress | Ready) log "$state after $(elapsed)${reason:+: $reason}" ;;
+    Succeeded)
+      log "$state after $(elapsed)${reason:+: $reason}"
+      exit 0
+      ;;
+    Superseded)
+      log "$state after $(elapsed)${reason:+: $reason}; this upload is not deployed, a newer one took its place, and the newer one's pipeline tells how that ends"
+      exit 0
+      ;;
+    Rejected) die "$state after $(elapsed), nothing is deployed: ${reason:-no reason was given}" ;;
+    Failed | Stopped)
+      die "$state after $(elapsed)${deployment_id:+, deployment $deployment_id}: ${reason:-no reason was given}"
+      ;;
+    *) log "$state after $(elapsed)${reason:+: $reason}; a state that this script does not know, waiting on" ;;
+  esac
+}
+
+# read_status FILE sets said, an array of the caller's, to the texts of a flat
+# JSON object. It fails on all that is not one, and where there is no state.
+read_status() {
+  local text token name
+  text=$(printable <"$1")
+  take_token '{' || return 1
+  while :; do
+    take_text || return 1
+    name=$token
+    take_token ':' || return 1
+    take_value || return 1
+    case $name in
+      state | deploymentId | key | versionId | reason) said[$name]=$token ;;
+    esac
+    take_token ',' || break
+  done
+  take_token '}' && [[ -z ${text// /} && ${said[state]} =~ ^[A-Za-z]{1,40}$ ]]
+}
+
+# take_token CHARACTER takes it and the spaces before it from text.
+take_token() {
+  text=${text#"${text%%[! ]*}"}
+  [[ ${text:0:1} == "$1" ]] || return 1
+  text=${text:1}
+}
+
+# take_value sets token to the JSON text at the start of text, to nothing for
+# null, a number, true or false, and fails at an object or an array.
+take_value() {
+  text=${text#"${text%%[! ]*}"}
+  if [[ $text == '"'* ]]; then
+    take_text
+    return
+  fi
+  token=''
+  [[ $text =~ ^(null|true|false|-?[0-9][0-9.eE+-]*) ]] || return 1
+  text=${text:${#BASH_REMATCH[1]}}
+}
+
+# take_text sets token to the JSON text at the start of text. What is no
+# printable ASCII comes out as a space or a question mark.
+# https://www.rfc-editor.org/rfc/rfc8259#section-7
+take_text() {
+  local plain code
+  take_token '"' || return 1
+  token=''
+  while :; do
+    plain=${text%%[\"\\]*}
+    token+=$plain
+    text=${text:${#plain}}
+    case $text in
+      '"'*)
+        text=${text:1}
+        return
+        ;;
+      \\[\"\\/]*) token+=${text:1:1} text=${text:2} ;;
+      \\[bfnrt]*) token+=' ' text=${text:2} ;;
+      \\u[0-9a-fA-F][0-9a-fA-F][0-9a-fA-F][0-9a-fA-F]*)
+        code=$((16#${text:2:4}))
+        text=${text:6}
+        if ((code >= 0x20 && code < 0x7f)); then
+          token+=$(printf '%b' "\\x$(printf '%x' "$code")")
+        elif ((code < 0x80)); then
+          token+=' '
+        else
+          token+='?'
+        fi
+        ;;
+      *) return 1 ;;
+    esac
+  done
+}
+
+# printable turns control characters into spaces, as they could lead a terminal
+# astray, and every character beyond ASCII into one question mark.
+printable() {
+  tr -d '\000\200-\277' | tr '\001-\037\177' ' ' | tr '\300-\377' '?' | tr -s ' '
+}
+
+timed_out() {
+  local advice
+  case $state in
+    '') advice="nothing has taken the upload up: account B's operators see why in the trigger's log and in its queue" ;;
+    Waiting) advice="it is deployed as soon as its group is free" ;;
+    *) advice="see what it is at $(where_to_see)" ;;
+  esac
+  log "error: timed out after $(elapsed) $(standing); $(what_goes_on). $advice. To wait longer, raise --timeout or DEPLOY_TIMEOUT, and the job's timeout. Running the job again uploads and deploys again${trouble:+ (the last look failed: $trouble)}"
+  exit 3
+}
+
+# elapsed, standing, what_goes_on: of the time since the upload, of the last
+# state, and of what no end of this script stops.
+elapsed() {
+  local seconds=$((SECONDS - uploaded_at))
+  printf '%dm%02ds' $((seconds / 60)) $((seconds % 60))
+}
+
+standing() {
+  if [[ -n $state ]]; then
+    printf 'in state %s%s' "$state" "${reason:+ ($reason)}"
+  else
+    printf 'without a state'
+  fi
+}
+
+what_goes_on() {
+  if [[ -n $deployment_id ]]; then
+    printf 'deployment %s goes on' "$deployment_id"
+  else
+    printf 'the upload stays, and may still be deployed'
+  fi
+}
+
+# where_to_see tells the page of the deployment. It belongs to account B: the
+# reader must be signed in there.
+where_to_see() {
+  printf "in account B's CodeDeploy console"
+  [[ -z $console || -z $deployment_id ]] ||
+    printf ': https://%s.console.aws.amazon.com/codesuite/codedeploy/deployments/%s?region=%s' \
+      "$console" "$deployment_id" "$console"
+}
+
+console_region() {
+  local region=${AWS_REGION:-${AWS_DEFAULT_REGION:-}}
+  [[ ! $region =~ ^[a-z]{2}(-[a-z]+)+-[0-9]+$ ]] || printf '%s' "$region"
 }
 
 # refused FILE ends the script with the CLI's words and what they mean here.
@@ -753,6 +1054,13 @@ refused() {
   die "S3 refused s3://$bucket/$key; $hint (aws said: ${message% })"
 }
 
+# interrupted STATUS ends the script at a signal, such as a cancelled job's.
+interrupted() {
+  [[ $following == false ]] ||
+    log "interrupted after $(elapsed) $(standing); $(what_goes_on)"
+  exit "$1"
+}
+
 on_exit() {
   local status=$? running
   trap - EXIT ERR
@@ -772,19 +1080,24 @@ on_exit() {
     fi
   fi
   rm -rf -- "$work"
+  # A result that nobody got is no success.
+  [[ $reportable == false ]] || print_result || status=$((status > 0 ? status : 1))
   exit "$status"
 }
 
 print_result() {
   local extra=''
-  [[ $dry_run == false ]] || extra=',"dryRun":true'
+  [[ $wait_for_end == false ]] ||
+    extra=",\"state\":$(json "$state"),\"deploymentId\":$(json "$deployment_id"),\"reason\":$(json "$reason")"
+  [[ $dry_run == false ]] || extra+=',"dryRun":true'
   printf '{"uploadId":%s,"bucket":%s,"key":%s,"versionId":%s,"eTag":%s,"sha256":%s,"size":%s,"application":%s,"deploymentGroup":%s%s}\n' \
     "$(json "$upload_id")" "$(json "$bucket")" "$(json "$key")" "$(json "$version_id")" "$(json "$etag")" \
     "$(json "$sha256")" "$size" "$(json "$application")" "$(json "$deployment_group")" "$extra"
 }
 
 # json TEXT prints a JSON string, or null for no text. Nothing that comes here
-# has control characters: names are checked, and replies are one line of text.
+# has control characters: names are checked, replies are one line of text, and
+# states are read as printable ASCII.
 json() {
   local text=$1
   if [[ -z $text ]]; then

@@ -1,161 +1,10 @@
 #!/usr/bin/env bats
 # scripts/ci/upload-artifact.sh: with the real AWS CLI against a moto server
 # where the wire matters, with a playing CLI where S3 must misbehave.
-# shellcheck disable=SC2030,SC2031 # each test is a subshell, and that is meant
+# shellcheck disable=SC2030,SC2031,SC2154 # each test is a subshell; the fixture sets variables
 
 load helper
-
-setup_file() {
-  load helper
-  PATH=$ROOT/.venv/bin:$ROOT/node_modules/.bin:$PATH
-  require_tool aws moto_server python3 gitlab-ci-local pigz git rsync
-  # Port 0: the system picks a free one, and the log tells which.
-  MOTO_ACCOUNT_ID=222222222222 moto_server -H 127.0.0.1 -p 0 >"$BATS_FILE_TMPDIR/moto.log" 2>&1 3>&- &
-  echo $! >"$BATS_FILE_TMPDIR/moto.pid"
-  wait_for_line 'Running on' "$BATS_FILE_TMPDIR/moto.log" 60
-  local port
-  port=$(sed -n 's|.*Running on http://127.0.0.1:\([0-9]*\).*|\1|p' "$BATS_FILE_TMPDIR/moto.log")
-  export PATH AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing AWS_DEFAULT_REGION=ap-northeast-1
-  export AWS_ENDPOINT_URL=http://localhost:$port AWS_MAX_ATTEMPTS=2 AWS_EC2_METADATA_DISABLED=true
-  unset AWS_PROFILE AWS_SESSION_TOKEN AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE
-  aws s3api create-bucket --bucket artifacts-test --create-bucket-configuration LocationConstraint=ap-northeast-1 >/dev/null
-  aws s3api put-bucket-versioning --bucket artifacts-test --versioning-configuration Status=Enabled
-}
-
-teardown_file() {
-  kill "$(<"$BATS_FILE_TMPDIR/moto.pid")"
-}
-
-setup() {
-  # Nothing of an outer pipeline or shell may reach the script.
-  local name
-  for name in ARTIFACT_BUCKET APPLICATION_NAME DEPLOYMENT_GROUP_NAME DEPLOY_SOURCE ARTIFACT_KEY ARTIFACT_PREFIX \
-    ARTIFACT_PART_BYTES CI_COMMIT_SHA CI_PIPELINE_ID CI_JOB_ID CI_PIPELINE_URL; do
-    unset "$name"
-  done
-  script=$ROOT/scripts/ci/upload-artifact.sh
-  app=app-$BATS_TEST_NUMBER
-  source=$BATS_TEST_TMPDIR/source
-  TMPDIR=$BATS_TEST_TMPDIR/tmp
-  export TMPDIR
-  mkdir -p "$source/scripts" "$TMPDIR"
-  echo hello >"$source/index.html"
-  printf '#!/bin/sh\n' >"$source/scripts/start.sh"
-  write_appspec "$source/appspec.yml"
-}
-
-teardown() {
-  [[ ! -e $BATS_TEST_TMPDIR/server.pid ]] || kill "$(<"$BATS_TEST_TMPDIR/server.pid")"
-}
-
-write_appspec() {
-  cat >"$1" <<'EOF'
-version: 0.0
-os: linux
-files:
-  - source: /index.html
-    destination: /srv/www
-hooks:
-  ApplicationStart:
-    - location: scripts/start.sh
-      timeout: 60
-EOF
-}
-
-# upload [ARG]… runs the script with all that is required.
-upload() {
-  run --separate-stderr "$script" --bucket artifacts-test --application "$app" --deployment-group blue-green \
-    --source "$source" "$@"
-}
-
-# field NAME prints one field of the result line.
-field() { python3 -c 'import json, sys; print(json.loads(sys.argv[1])[sys.argv[2]])' "$output" "$1"; }
-
-fake_aws() {
-  use_stubs
-  cp "$BATS_TEST_DIRNAME/fixtures/upload-aws.sh" "$STUBS/aws"
-  chmod +x "$STUBS/aws"
-}
-
-# sent tells whether anything was asked of S3 through the playing CLI.
-sent() { grep -q 's3api' "$CALLS"; }
-
-assert_exit() {
-  if ((status != $1)); then
-    printf 'exit %s, want %s\nstdout: %s\nstderr: %s\n' "$status" "$1" "$output" "$stderr"
-    return 1
-  fi
-}
-
-assert_says() {
-  [[ $stderr == *"$1"* ]] || {
-    printf 'not said: %s\nstderr: %s\n' "$1" "$stderr"
-    return 1
-  }
-}
-
-# assert_no_traces: nothing that looks like a result, and no work files.
-assert_no_traces() {
-  [ -z "$output" ]
-  [ -z "$(ls -A "$TMPDIR")" ]
-}
-
-# terminated PID: the script ended by SIGTERM, before anything it had started
-# would have ended by itself, and left nothing behind.
-terminated() {
-  local code=0
-  SECONDS=0
-  kill "$1"
-  wait "$1" || code=$?
-  [ "$code" -eq 143 ]
-  [ "$SECONDS" -lt 30 ]
-  [ -z "$(ls -A "$TMPDIR")" ]
-}
-
-# bare_path COMMAND… makes a folder with only these commands.
-bare_path() {
-  local command
-  mkdir -p "$BATS_TEST_TMPDIR/bare"
-  for command; do
-    ln -s "$(type -P "$command")" "$BATS_TEST_TMPDIR/bare/$command"
-  done
-}
-
-# refusing_s3 CODE starts an S3 that refuses all and sets port.
-refusing_s3() {
-  mkfifo "$BATS_TEST_TMPDIR/port.$1"
-  python3 "$BATS_TEST_DIRNAME/fixtures/upload-refusing-s3.py" "$1" "$BATS_TEST_TMPDIR/requests" \
-    >"$BATS_TEST_TMPDIR/port.$1" 2>/dev/null 3>&- &
-  echo $! >"$BATS_TEST_TMPDIR/server.pid"
-  read -r -t 30 port <"$BATS_TEST_TMPDIR/port.$1"
-}
-
-# wait_for_line PATTERN FILE [SECONDS] polls with a bound.
-wait_for_line() {
-  local try
-  for ((try = 0; try < ${3:-10} * 20; try++)); do
-    ! grep -qs "$1" "$2" || return 0
-    sleep 0.05
-  done
-  echo "no $1 in $2"
-  return 1
-}
-
-# sample_repository makes a repository of the sample, as a user would.
-sample_repository() {
-  local repository=$BATS_TEST_TMPDIR/repository
-  cp -R "$ROOT/test/e2e/sample" "$repository"
-  mkdir -p "$repository/.gitlab/deploy"
-  cp "$ROOT/scripts/ci/upload-artifact.sh" "$ROOT/scripts/ci/deploy.gitlab-ci.yml" "$repository/.gitlab/deploy/"
-  git -C "$repository" init -q -b main
-  git -C "$repository" add -A
-  git -C "$repository" -c user.name=sample -c user.email=sample@example.com commit -q -m Sample
-}
-
-ci_local() {
-  cd "$BATS_TEST_TMPDIR/repository" || return
-  HOME=$BATS_TEST_TMPDIR run --separate-stderr gitlab-ci-local --force-shell-executor --no-color "$@" </dev/null
-}
+load fixtures/upload-job
 
 # --- what reaches S3 -------------------------------------------------------
 
@@ -495,8 +344,10 @@ EOF
 --key artifacts//x.gz|key: got 'artifacts//x.gz'
 --source /no/such/folder|there is no folder '/no/such/folder'
 --source /|/ is not a folder to deploy
---wait|unknown argument: --wait
---timeout 60|unknown argument: --timeout
+--timeout 1h|timeout: got '1h', want 1 to 999999 seconds
+--timeout 0|timeout: got '0'
+--timeout|--timeout needs a value
+--await|unknown argument: --await
 --bucket|--bucket needs a value
 EOF
 }
@@ -667,35 +518,4 @@ EOF
       done
     done
   done
-}
-
-# --- the job ---------------------------------------------------------------
-
-@test "S13: the sample's pipeline, run by a CI interpreter, uploads what it built" {
-  sample_repository
-  ci_local --variable ARTIFACT_BUCKET=artifacts-test
-  assert_exit 0
-  output=$(<"$BATS_TEST_TMPDIR/repository/artifact.json")
-  [ "$(field key)" = artifacts/sample-web/artifact.gz ]
-  aws s3api get-object --bucket artifacts-test --key "$(field key)" --version-id "$(field versionId)" "$BATS_TEST_TMPDIR/got.gz" >/dev/null
-  run tar -xzf "$BATS_TEST_TMPDIR/got.gz" -O ./index.html
-  [[ $output == *"$(git -C "$BATS_TEST_TMPDIR/repository" rev-parse HEAD | cut -c1-8)"* ]]
-}
-
-@test "S13: the job turns red when S3 refuses" {
-  sample_repository
-  refusing_s3 AccessDenied
-  AWS_ENDPOINT_URL=http://localhost:$port ci_local --variable ARTIFACT_BUCKET=artifacts-test
-  assert_exit 1
-  [[ $output$stderr == *"FAIL  deploy"* ]]
-  [ ! -e "$BATS_TEST_TMPDIR/repository/artifact.json" ]
-}
-
-@test "S13: only the default branch deploys" {
-  sample_repository
-  git -C "$BATS_TEST_TMPDIR/repository" switch -q -c feature
-  ci_local --list
-  assert_exit 0
-  [[ $output == *build* ]]
-  [[ $output != *deploy* ]]
 }
