@@ -38,9 +38,6 @@ type artifact struct {
 // when the earlier one, being in parts, was completed last.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 func (a *Artifacts) Find(ctx context.Context, u *Upload) (artifact, error) {
-	if u.VersionID == "null" {
-		u.VersionID = "" // what S3 calls the one version of a bucket without versions
-	}
 	current, err := a.head(ctx, u, "")
 	gone := httpStatus(err) == http.StatusNotFound
 	switch {
@@ -48,9 +45,9 @@ func (a *Artifacts) Find(ctx context.Context, u *Upload) (artifact, error) {
 		return artifact{}, headFault(err)
 	case err == nil && (u.VersionID == "" || u.VersionID == current.version):
 		u.VersionID = current.version
-		if u.VersionID == "" || u.VersionID == "null" {
-			// Without one CodeDeploy would fetch whatever is current by then. The
-			// operator can cure it, so the message waits.
+		if u.VersionID == "" || u.VersionID == "null" { // never had versions, or has no longer
+			// CodeDeploy would fetch whatever is current by then. The operator can
+			// cure it, so the message waits.
 			u.VersionID = ""
 			return artifact{}, errors.New("the object has no version: turn versioning of the artifact bucket on")
 		}

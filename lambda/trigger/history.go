@@ -101,10 +101,9 @@ func (h *History) consider(found *findings, u *Upload, info types.DeploymentInfo
 		}
 		return
 	}
-	// A deployment without a time was made by hand, and is no upload's.
+	// What was deployed by hand tells no time, and counts as older.
 	uploaded := origin.Parse(aws.ToString(info.Description)).Uploaded
 	switch order := compareUploads(uploaded, key, u.Uploaded, u.Key); {
-	case uploaded.IsZero():
 	case order > 0:
 		found.newer = aws.ToString(info.DeploymentId)
 	case order == 0:

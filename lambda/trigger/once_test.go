@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
@@ -150,6 +151,20 @@ func TestS14_AClaimIsRespectedUntilItsOwnerIsGone(t *testing.T) {
 	}
 }
 
+func TestS14_AnInvocationIsToldFromAnother(t *testing.T) {
+	w := &world{}
+	invocation := func(request string) context.Context {
+		return lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: request})
+	}
+	w.create = func(context.Context, *codedeploy.CreateDeploymentInput) (*codedeploy.CreateDeploymentOutput, error) {
+		// The queue hands the message out twice, and counts it once.
+		assert.Equal(t, []string{"m1"}, handle(t, invocation("r2"), w.handler(), message("m1", 1)))
+		return &codedeploy.CreateDeploymentOutput{DeploymentId: aws.String("d-1")}, nil
+	}
+	assert.Empty(t, handle(t, invocation("r1"), w.handler(), message("m1", 1)))
+	assert.Len(t, w.creates, 1)
+}
+
 func TestS14_ADeploymentThatWasMadeBeforeIsFound(t *testing.T) {
 	own := deploymentOf(testKey, "v1", uploadTime)
 	with := func(change func(*types.DeploymentInfo)) types.DeploymentInfo {
@@ -193,6 +208,24 @@ func TestS14_ADeploymentThatWasMadeBeforeIsFound(t *testing.T) {
 			assert.Equal(t, "d-1", got.DeploymentID)
 			assert.Empty(t, w.metrics.String(), "it was counted when it was made")
 		})
+	}
+}
+
+func TestS14_OfTwoDeploymentsOfAnUploadTheFirstIsItsOwn(t *testing.T) {
+	for _, first := range []string{"d-1", "d-2"} { // CodeDeploy promises no order
+		w := &world{}
+		infos := map[string]types.DeploymentInfo{}
+		for _, id := range []string{"d-1", "d-2"} {
+			info := deploymentOf(testKey, "v1", uploadTime)
+			info.CreateTime = aws.Time(uploadTime.Add(time.Minute))
+			if id == first {
+				info.CreateTime = aws.Time(uploadTime)
+			}
+			infos[id] = info
+		}
+		w.deployed(infos)
+		assert.Empty(t, handle(t, t.Context(), w.handler(), message("m1", 1)))
+		assert.Equal(t, first, w.status(t, "artifact").DeploymentID)
 	}
 }
 
@@ -301,16 +334,18 @@ func TestS14_AVersionThatIsNotTheCurrentOneIsNeverDeployed(t *testing.T) {
 }
 
 func TestS14_AVersionDeployedWithinTheSameSecondIsSettledByS3(t *testing.T) {
-	w := &world{}
-	w.versions("v1", "v1", "v2")
-	w.deployed(map[string]types.DeploymentInfo{"d-2": deploymentOf(testKey, "v2", uploadTime)})
-	w.list = func(context.Context, *codedeploy.ListDeploymentsInput) (*codedeploy.ListDeploymentsOutput, error) {
-		w.versions("v2", "v1", "v2") // uploaded and deployed after v1 was found to be current
-		return &codedeploy.ListDeploymentsOutput{Deployments: []string{"d-2"}}, nil
+	for _, current := range []string{"v2", ""} { // overtaken, deleted
+		w := &world{}
+		w.versions("v1", "v1", "v2")
+		w.deployed(map[string]types.DeploymentInfo{"d-2": deploymentOf(testKey, "v2", uploadTime)})
+		w.list = func(context.Context, *codedeploy.ListDeploymentsInput) (*codedeploy.ListDeploymentsOutput, error) {
+			w.versions(current, "v1", "v2") // after v1 was found to be current
+			return &codedeploy.ListDeploymentsOutput{Deployments: []string{"d-2"}}, nil
+		}
+		assert.Empty(t, handle(t, t.Context(), w.handler(), message("m1", 1)))
+		assert.Empty(t, w.creates)
+		assert.Equal(t, status.Superseded, w.status(t, "artifact").State)
 	}
-	assert.Empty(t, handle(t, t.Context(), w.handler(), message("m1", 1)))
-	assert.Empty(t, w.creates)
-	assert.Equal(t, status.Superseded, w.status(t, "artifact").State)
 }
 
 func TestS14_AnUploadThatWasDeployedIsNotSupersededLater(t *testing.T) {

@@ -40,13 +40,12 @@ type Claim struct {
 func (s Status) Settled() bool { return s.DeploymentID != "" || s.State.Final() }
 
 // Merge returns what is true after s when next is heard of: whichever is
-// further on. The first final state stays, and so does the first deployment.
+// further on. The first final state stays, as none comes after it, and so does
+// the first deployment.
 func (s Status) Merge(next Status) Status {
 	switch {
 	case s.State == "":
 		return next
-	case s.State.Final():
-		return s
 	case s.DeploymentID != "" && s.DeploymentID != next.DeploymentID:
 		return s
 	case s.State == Waiting && next.State == Waiting:
