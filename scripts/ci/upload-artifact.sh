@@ -218,7 +218,7 @@ check_tools() {
   local tool missing=''
   local -a tools=(tar split sha256sum md5sum base64 readlink mktemp du wc)
   [[ $dry_run == true ]] || tools+=(aws)
-  [[ $wait_for_end == false ]] || tools+=(sleep timeout)
+  [[ $wait_for_end == false ]] || tools+=(cut sleep timeout tr)
   compressor=pigz
   command -v pigz >/dev/null || {
     compressor=gzip
@@ -778,6 +778,11 @@ follow() {
   local pause=$poll_ms left
   following=true
   status_key=$STATUS_PREFIX$upload_id.json
+  other_ids=''
+  if [[ -n $version_id ]]; then
+    [[ ! $version_id =~ ^[A-Za-z0-9._-]{1,128}$ ]] || other_ids="$version_id "
+    other_ids+="sha256.$(printf '%s\0%s' "$key" "$version_id" | sha256sum | cut -c1-64) "
+  fi
   seen_etag='' told='' refused_right='' trouble=''
   console=$(console_region)
   log "waiting up to $timeout s for the deployment"
@@ -866,10 +871,13 @@ take_status() {
     return
   fi
   # Whoever uploads chooses the upload id. Where ours was taken, the functions
-  # go by the version id.
+  # went on to the version id, and then to a digest that no other upload has.
   if [[ ${said[key]:-$key} != "$key" || (-n $version_id && ${said[versionId]:-$version_id} != "$version_id") ]]; then
     log "s3://$bucket/$status_key tells of another upload, version ${said[versionId]:0:100} of ${said[key]:0:200}; ignored"
-    [[ ! $version_id =~ ^[A-Za-z0-9._-]+$ ]] || status_key=$STATUS_PREFIX$version_id.json
+    if [[ -n $other_ids ]]; then
+      status_key=$STATUS_PREFIX${other_ids%% *}.json
+      other_ids=${other_ids#* }
+    fi
     return
   fi
   if [[ ${said[deploymentId]} =~ ^[A-Za-z0-9-]{1,64}$ && ${said[deploymentId]} != "$deployment_id" ]]; then
@@ -898,8 +906,8 @@ take_status() {
   esac
 }
 
-# read_status FILE sets said, an array of the caller's, to the texts of a flat
-# JSON object. It fails on all that is not one, and where there is no state.
+# read_status FILE sets said, an array of the caller's, to texts of a JSON object.
+# It fails on all that is not one, and where there is no state.
 read_status() {
   local text token name
   text=$(printable <"$1")
@@ -924,17 +932,37 @@ take_token() {
   text=${text:1}
 }
 
-# take_value sets token to the JSON text at the start of text, to nothing for
-# null, a number, true or false, and fails at an object or an array.
+# take_value takes the JSON value at the start of text, and sets token to it where
+# it is a text, else to nothing.
 take_value() {
+  local before depth=0
   text=${text#"${text%%[! ]*}"}
   if [[ $text == '"'* ]]; then
     take_text
     return
+  elif [[ $text =~ ^(null|true|false|-?[0-9][0-9.eE+-]*) ]]; then
+    text=${text:${#BASH_REMATCH[1]}}
+    token=''
+    return
   fi
+  # An object or an array: nothing for us, up to the bracket that closes it.
+  [[ $text == ['[{']* ]] || return 1
+  while :; do
+    before=${text%%[][{\}\"]*}
+    text=${text:${#before}}
+    case $text in
+      '"'*)
+        take_text || return 1
+        continue
+        ;;
+      ['[{']*) depth=$((depth + 1)) ;;
+      []\}]*) depth=$((depth - 1)) ;;
+      *) return 1 ;;
+    esac
+    text=${text:1}
+    ((depth)) || break
+  done
   token=''
-  [[ $text =~ ^(null|true|false|-?[0-9][0-9.eE+-]*) ]] || return 1
-  text=${text:${#BASH_REMATCH[1]}}
 }
 
 # take_text sets token to the JSON text at the start of text. What is no
