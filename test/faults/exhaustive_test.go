@@ -17,7 +17,7 @@ import (
 func one(copies int) schedule {
 	u := simpleUpload(0, "artifacts/alpha/artifact.gz")
 	u.Events = make([]s3Event, copies)
-	return schedule{Seed: 1, Pollers: copies, Batch: 1, Receives: 400, PageSize: 100, Late: time.Hour, Uploads: []upload{u}}
+	return schedule{Seed: 1, Pollers: copies, Batch: 1, Receives: 400, PageSize: 100, Soon: time.Hour, Late: time.Hour, Uploads: []upload{u}}
 }
 
 func simpleUpload(number int, key string) upload {
@@ -199,27 +199,30 @@ func TestS14_AnOldLookAtTheGroupIsNotTrusted(t *testing.T) {
 }
 
 // A process dies at any of its calls, or hears no answer. Before the message
-// comes again, something newer takes the upload's place, or it is deleted. Its
-// state then has to tell which of the two happened first.
+// comes again, something newer takes the upload's place, or it is deleted, or
+// somebody else deploys. Its state then has to tell what happened first.
 func TestS14_WhatWasDeployedIsNotCalledSuperseded(t *testing.T) {
 	t.Parallel()
 	var schedules []schedule
 	for _, kind := range []kind{killBefore, killAfter, slowBefore, slowAfter} {
 		for call := range 7 {
-			for _, meanwhile := range []string{"new version", "other key", "deleted"} {
+			for _, meanwhile := range []string{"new version", "other key", "deleted", "other deployment"} {
 				s := one(1)
 				s.Seed = uint64(len(schedules))
 				s.Faults = []fault{{Function: "trigger", Invocation: 1, Call: 1 + call, Kind: kind, Times: 1}}
 				newer := simpleUpload(1, "artifacts/alpha/artifact.gz")
 				newer.At = 4 * time.Second
 				switch meanwhile {
+				case "new version":
+					s.Uploads = append(s.Uploads, newer)
 				case "other key":
 					newer.Key = "artifacts/alpha/other.zip"
+					s.Uploads = append(s.Uploads, newer)
 				case "deleted":
 					s.Uploads[0].Gone, s.Uploads[0].GoneAt = "deleted", newer.At
-				}
-				if meanwhile != "deleted" {
-					s.Uploads = append(s.Uploads, newer)
+				case "other deployment": // fills the first page of the list
+					s.PageSize = 1
+					s.Foreign = []foreign{{At: time.Minute, Pair: goodGroups[0], Lasts: shortestDeployment}}
 				}
 				schedules = append(schedules, s)
 			}

@@ -16,7 +16,7 @@ import (
 // any order; most uploads meet a busy group.
 func generateLoad(seed uint64, uploads int) schedule {
 	r := rand.New(rand.NewPCG(seed, 4))
-	s := schedule{Seed: seed, Pollers: 2, Batch: 10, Receives: 400, PageSize: 100, Late: time.Minute}
+	s := schedule{Seed: seed, Pollers: 2, Batch: 10, Receives: 400, PageSize: 100, Soon: 2 * time.Second, Late: time.Minute}
 	for i := range uploads {
 		pair := loadGroups[i%len(loadGroups)]
 		u := simpleUpload(i, fmt.Sprintf("%s%s/%d.zip", artifactPrefix, pair.Application, i))

@@ -69,7 +69,8 @@ type schedule struct {
 	PageSize int // of ListDeployments
 	Lag      time.Duration
 	Skew     time.Duration
-	Late     time.Duration // of CodeDeploy's events, at most
+	Soon     time.Duration // until half of CodeDeploy's events come, at most
+	Late     time.Duration // until the others do
 	RollBack []bool        // by good group
 	Uploads  []upload
 	Foreign  []foreign
@@ -162,6 +163,7 @@ func generate(seed uint64) schedule {
 		PageSize: pick(r, 1, 2, 100),
 		Lag:      pick(r, 0, 0, time.Duration(r.IntN(8000))*time.Millisecond),
 		Skew:     time.Duration(r.IntN(2000)-1000) * time.Millisecond,
+		Soon:     2 * time.Second,
 		Late:     pick(r, time.Minute, time.Hour),
 	}
 	if r.IntN(4) == 0 {

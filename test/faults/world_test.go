@@ -244,7 +244,7 @@ func (w *world) upload(number int, u upload) {
 func (w *world) changed(d *cloud.Deployment, state string) {
 	w.tracef("%s is %s", d.ID, d.Status)
 	for copies := 1; copies > 0; copies-- {
-		w.aws.Clock.After(jitter(w.random, pick(w.random, 2*time.Second, w.schedule.Late)), func() {
+		w.aws.Clock.After(jitter(w.random, pick(w.random, w.schedule.Soon, w.schedule.Late)), func() {
 			w.events = append(w.events, &notification{deployment: d, state: state})
 		})
 		if w.random.IntN(5) == 0 {
