@@ -64,6 +64,17 @@ func (a *Artifacts) Find(ctx context.Context, u *Upload) (artifact, error) {
 	return own.artifact, supersede("a newer artifact was uploaded to the same key")
 }
 
+// uploadTime is S3's Last-Modified, by which S3 itself orders versions, but
+// which it tells in whole seconds. The rest of the second comes from the event,
+// as long as that is of the same second.
+func uploadTime(modified, completed time.Time) time.Time {
+	if modified.IsZero() || completed.IsZero() {
+		return modified
+	}
+	rest := completed.Sub(modified).Truncate(time.Millisecond)
+	return modified.Add(min(max(rest, 0), time.Second-time.Millisecond))
+}
+
 // StillCurrent says whether no newer version of u's key has come since Find.
 func (a *Artifacts) StillCurrent(ctx context.Context, u *Upload) (bool, error) {
 	current, err := a.head(ctx, u, "")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"gitlab-codedeploy/lambda/internal/clip"
@@ -25,6 +26,7 @@ const (
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 type record struct {
 	EventName string `json:"eventName"`
+	EventTime string `json:"eventTime"` // when the upload was complete, with milliseconds
 	S3        struct {
 		Bucket struct {
 			Name string `json:"name"`
@@ -70,6 +72,9 @@ func decodeRecord(raw json.RawMessage, bucket, prefix string) (Upload, error) {
 		return Upload{}, reject("the record is no S3 event record: %s", clip.Text(err.Error(), 200))
 	}
 	u := Upload{Bucket: r.S3.Bucket.Name, Key: r.S3.Object.Key, VersionID: r.S3.Object.VersionID}
+	if at, err := time.Parse(time.RFC3339, r.EventTime); err == nil {
+		u.Completed = at.UTC()
+	}
 	if !strings.HasPrefix(r.EventName, "ObjectCreated:") {
 		return u, ignore("event %q creates no object", clip.Text(r.EventName, 100))
 	}

@@ -224,15 +224,19 @@ func goodMetadata(key string) map[string]string {
 	}
 }
 
-// uploadTime is when every object was uploaded, unless a test says otherwise.
-var uploadTime = time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC)
+// testTime is when every object was uploaded, unless a test says otherwise, and
+// eventTime is what the events say of it.
+var (
+	testTime  = time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC)
+	eventTime = testTime.Add(4 * time.Millisecond)
+)
 
 func headOf(metadata map[string]string) *s3.HeadObjectOutput {
 	return &s3.HeadObjectOutput{
 		Metadata:     metadata,
 		VersionId:    aws.String("v1"),
 		ETag:         aws.String(`"9a0364b9e99bb480dd25e1f0284c8555"`),
-		LastModified: aws.Time(uploadTime),
+		LastModified: aws.Time(testTime),
 	}
 }
 
@@ -252,7 +256,7 @@ func s3Record(bucket, key, version string) string {
 		"eventVersion": "2.1",
 		"eventSource":  "aws:s3",
 		"awsRegion":    "ap-northeast-1",
-		"eventTime":    "2026-11-23T01:02:03.004Z",
+		"eventTime":    eventTime.Format(time.RFC3339Nano),
 		"eventName":    "ObjectCreated:Put",
 		"s3": map[string]any{
 			"bucket": map[string]any{"name": bucket, "arn": "arn:aws:s3:::" + bucket},

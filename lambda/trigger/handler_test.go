@@ -27,7 +27,7 @@ func TestS14_OneUploadBecomesOneDeploymentOfItsExactVersion(t *testing.T) {
 	assert.Equal(t, &codedeploy.CreateDeploymentInput{
 		ApplicationName:     aws.String("web"),
 		DeploymentGroupName: aws.String("web-blue-green"),
-		Description:         aws.String("upload-id=artifact uploaded=2026-11-23T01:02:03Z"),
+		Description:         aws.String("upload-id=artifact uploaded=2026-11-23T01:02:03.004Z"),
 		Revision: &types.RevisionLocation{
 			RevisionType: types.RevisionLocationTypeS3,
 			S3Location: &types.S3Location{

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -39,7 +40,7 @@ type findings struct {
 	own   *types.DeploymentInfo // of the upload itself
 	newer string                // id of a deployment of a newer upload
 	// level is the id of a deployment of another version of the same key that
-	// was uploaded within the same second: S3's times do not tell which of the
+	// was uploaded within the same second: the times do not tell which of the
 	// two is newer.
 	level string
 }
@@ -111,13 +112,12 @@ func (h *History) consider(found *findings, u *Upload, info types.DeploymentInfo
 	}
 }
 
-// compareUploads orders uploads to one group: by their time, which S3 tells in
-// whole seconds; within a second by key, which is arbitrary, but the same for
-// everybody. Two versions of one key within a second stay level: there only S3
-// knows which one is current.
+// compareUploads orders uploads to one group: by their time, and by key where
+// that is the same, which is arbitrary, but the same for everybody. Two versions
+// of one key within a second stay level: there only S3 knows which is current.
 func compareUploads(aTime time.Time, aKey string, bTime time.Time, bKey string) int {
-	if order := aTime.Compare(bTime); order != 0 {
-		return order
+	if aKey == bKey {
+		return aTime.Truncate(time.Second).Compare(bTime.Truncate(time.Second))
 	}
-	return strings.Compare(aKey, bKey)
+	return cmp.Or(aTime.Compare(bTime), strings.Compare(aKey, bKey))
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func TestS14_EachEndHasItsMetric(t *testing.T) {
-	started := Upload{ID: "job-9", Pair: testPair, Uploaded: uploadTime, Started: uploadTime.Add(2500 * time.Millisecond)}
+	started := Upload{ID: "job-9", Pair: testPair, Uploaded: testTime, Started: testTime.Add(2500 * time.Millisecond)}
 	for name, tt := range map[string]struct {
 		upload Upload
 		err    error
@@ -21,8 +21,8 @@ func TestS14_EachEndHasItsMetric(t *testing.T) {
 	}{
 		"started":                      {started, nil, map[string]float64{"DeploymentsStarted": 1, "UploadToStartSeconds": 2.5}},
 		"started, status not written":  {started, errors.New("503"), map[string]float64{"DeploymentsStarted": 1, "UploadToStartSeconds": 2.5, "UploadsFailed": 1}},
-		"started by a clock behind":    {Upload{Uploaded: uploadTime, Started: uploadTime.Add(-time.Second)}, nil, map[string]float64{"DeploymentsStarted": 1, "UploadToStartSeconds": 0}},
-		"started, upload time unknown": {Upload{Started: uploadTime}, nil, map[string]float64{"DeploymentsStarted": 1}},
+		"started by a clock behind":    {Upload{Uploaded: testTime, Started: testTime.Add(-time.Second)}, nil, map[string]float64{"DeploymentsStarted": 1, "UploadToStartSeconds": 0}},
+		"started, upload time unknown": {Upload{Started: testTime}, nil, map[string]float64{"DeploymentsStarted": 1}},
 		"repeated":                     {Upload{}, repeated("x"), nil},
 		"ignored":                      {Upload{}, ignore("x"), nil},
 		"rejected":                     {Upload{}, reject("x"), map[string]float64{"UploadsRejected": 1}},
@@ -32,7 +32,7 @@ func TestS14_EachEndHasItsMetric(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			m := &Metrics{Out: &out, FunctionName: "trigger", Now: func() time.Time { return uploadTime }}
+			m := &Metrics{Out: &out, FunctionName: "trigger", Now: func() time.Time { return testTime }}
 			m.Count(tt.upload, tt.err)
 			if tt.want == nil {
 				assert.Empty(t, out.String())
@@ -63,7 +63,7 @@ func decodeMetrics(t *testing.T, line []byte) map[string]float64 {
 		} `json:"_aws"`
 	}
 	require.NoError(t, json.Unmarshal(line, &meta))
-	assert.Equal(t, uploadTime.UnixMilli(), meta.AWS.Timestamp)
+	assert.Equal(t, testTime.UnixMilli(), meta.AWS.Timestamp)
 	require.Len(t, meta.AWS.CloudWatchMetrics, 1)
 	directive := meta.AWS.CloudWatchMetrics[0]
 	assert.Equal(t, "GitLabCodeDeploy", directive.Namespace)
@@ -85,7 +85,7 @@ func decodeMetrics(t *testing.T, line []byte) map[string]float64 {
 }
 
 func TestS14_AMetricLeadsToItsUpload(t *testing.T) {
-	w := &world{now: func() time.Time { return uploadTime }}
+	w := &world{now: func() time.Time { return testTime }}
 	handle(t, t.Context(), w.handler(), batchOf(body(s3Record(testBucket, testKey, "v1")), "no event"))
 	lines := bytes.SplitAfter(w.metrics.Bytes(), []byte("\n"))
 	require.Len(t, lines, 3)

@@ -100,7 +100,7 @@ func TestS14_TheSameEventAgainDeploysNothing(t *testing.T) {
 }
 
 func TestS14_AnotherMessageOfTheSameUploadWaitsForTheFirst(t *testing.T) {
-	now := uploadTime
+	now := testTime
 	w := &world{now: func() time.Time { return now }}
 	w.remember()
 	create := w.create
@@ -131,7 +131,7 @@ func TestS14_AClaimIsRespectedUntilItsOwnerIsGone(t *testing.T) {
 		"another message of the future": {status.Claim{Message: "m2", Receive: 1, Request: "r2"}, -time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			now := uploadTime
+			now := testTime
 			w := &world{now: func() time.Time { return now }}
 			h := w.handler()
 			entry := h.Trigger.Statuses.Entry("artifact", testKey, "v1")
@@ -166,7 +166,7 @@ func TestS14_AnInvocationIsToldFromAnother(t *testing.T) {
 }
 
 func TestS14_ADeploymentThatWasMadeBeforeIsFound(t *testing.T) {
-	own := deploymentOf(testKey, "v1", uploadTime)
+	own := deploymentOf(testKey, "v1", testTime)
 	with := func(change func(*types.DeploymentInfo)) types.DeploymentInfo {
 		info := own
 		change(&info)
@@ -185,8 +185,8 @@ func TestS14_ADeploymentThatWasMadeBeforeIsFound(t *testing.T) {
 		}), status.Failed},
 		"a rollback to it": {with(func(i *types.DeploymentInfo) { i.Creator = types.DeploymentCreatorCodeDeployRollback }), ""},
 		"a new instance":   {with(func(i *types.DeploymentInfo) { i.Creator = types.DeploymentCreatorAutoscaling }), ""},
-		"another version":  {deploymentOf(testKey, "v0", uploadTime.Add(-time.Second)), ""},
-		"another key":      {deploymentOf("artifacts/other.gz", "v1", uploadTime.Add(-time.Second)), ""},
+		"another version":  {deploymentOf(testKey, "v0", testTime.Add(-time.Second)), ""},
+		"another key":      {deploymentOf("artifacts/other.gz", "v1", testTime.Add(-time.Second)), ""},
 		"another bucket": {with(func(i *types.DeploymentInfo) {
 			i.Revision = &types.RevisionLocation{S3Location: &types.S3Location{Bucket: aws.String("b"), Key: aws.String(testKey), Version: aws.String("v1")}}
 		}), ""},
@@ -216,10 +216,10 @@ func TestS14_OfTwoDeploymentsOfAnUploadTheFirstIsItsOwn(t *testing.T) {
 		w := &world{}
 		infos := map[string]types.DeploymentInfo{}
 		for _, id := range []string{"d-1", "d-2"} {
-			info := deploymentOf(testKey, "v1", uploadTime)
-			info.CreateTime = aws.Time(uploadTime.Add(time.Minute))
+			info := deploymentOf(testKey, "v1", testTime)
+			info.CreateTime = aws.Time(testTime.Add(time.Minute))
 			if id == first {
-				info.CreateTime = aws.Time(uploadTime)
+				info.CreateTime = aws.Time(testTime)
 			}
 			infos[id] = info
 		}
@@ -235,26 +235,28 @@ func TestS14_TheNewestUploadOfAGroupWins(t *testing.T) {
 		info       types.DeploymentInfo
 		superseded bool
 	}{
-		"an older one from another key":          {deploymentOf("artifacts/z.gz", "w", uploadTime.Add(-time.Second)), false},
-		"a newer one from another key":           {deploymentOf("artifacts/a.gz", "w", uploadTime.Add(time.Second)), true},
-		"the same second, a key before":          {deploymentOf("artifacts/a.gz", "w", uploadTime), false},
-		"the same second, a key behind":          {deploymentOf("artifacts/z.gz", "w", uploadTime), true},
-		"the same second, the same key":          {deploymentOf(testKey, "v0", uploadTime), false}, // S3 says that v1 is current
-		"an older version":                       {deploymentOf(testKey, "v0", uploadTime.Add(-time.Second)), false},
-		"a version that came since S3 was asked": {deploymentOf(testKey, "v2", uploadTime.Add(time.Second)), true},
-		"a key outside the artifacts":            {deploymentOf("backups/z.gz", "w", uploadTime.Add(time.Second)), false},
+		"an older one from another key":          {deploymentOf("artifacts/z.gz", "w", testTime.Add(-time.Second)), false},
+		"a newer one from another key":           {deploymentOf("artifacts/a.gz", "w", testTime.Add(time.Second)), true},
+		"the same second, before":                {deploymentOf("artifacts/z.gz", "w", testTime.Add(3*time.Millisecond)), false},
+		"the same second, behind":                {deploymentOf("artifacts/a.gz", "w", testTime.Add(5*time.Millisecond)), true},
+		"the same time, a key before":            {deploymentOf("artifacts/a.gz", "w", eventTime), false},
+		"the same time, a key behind":            {deploymentOf("artifacts/z.gz", "w", eventTime), true},
+		"the same second, the same key":          {deploymentOf(testKey, "v0", testTime), false}, // S3 says that v1 is current
+		"an older version":                       {deploymentOf(testKey, "v0", testTime.Add(-time.Second)), false},
+		"a version that came since S3 was asked": {deploymentOf(testKey, "v2", testTime.Add(time.Second)), true},
+		"a key outside the artifacts":            {deploymentOf("backups/z.gz", "w", testTime.Add(time.Second)), false},
 		"a newer one, rolled back to by CodeDeploy": {func() types.DeploymentInfo {
-			i := deploymentOf("artifacts/z.gz", "w", uploadTime.Add(time.Second))
+			i := deploymentOf("artifacts/z.gz", "w", testTime.Add(time.Second))
 			i.Creator = types.DeploymentCreatorCodeDeployRollback
 			return i
 		}(), false},
 		"a newer one that failed": {func() types.DeploymentInfo {
-			i := deploymentOf("artifacts/z.gz", "w", uploadTime.Add(time.Second))
+			i := deploymentOf("artifacts/z.gz", "w", testTime.Add(time.Second))
 			i.Status = types.DeploymentStatusFailed
 			return i
 		}(), true},
 		"somebody's own, without a word about uploads": {func() types.DeploymentInfo {
-			i := deploymentOf("artifacts/z.gz", "w", uploadTime)
+			i := deploymentOf("artifacts/z.gz", "w", testTime)
 			i.Description = aws.String("by hand")
 			return i
 		}(), false},
@@ -337,7 +339,7 @@ func TestS14_AVersionDeployedWithinTheSameSecondIsSettledByS3(t *testing.T) {
 	for _, current := range []string{"v2", ""} { // overtaken, deleted
 		w := &world{}
 		w.versions("v1", "v1", "v2")
-		w.deployed(map[string]types.DeploymentInfo{"d-2": deploymentOf(testKey, "v2", uploadTime)})
+		w.deployed(map[string]types.DeploymentInfo{"d-2": deploymentOf(testKey, "v2", testTime)})
 		w.list = func(context.Context, *codedeploy.ListDeploymentsInput) (*codedeploy.ListDeploymentsOutput, error) {
 			w.versions(current, "v1", "v2") // after v1 was found to be current
 			return &codedeploy.ListDeploymentsOutput{Deployments: []string{"d-2"}}, nil
@@ -377,9 +379,9 @@ func TestS14_TheGroupsDeploymentsAreReadInPagesOf25(t *testing.T) {
 	for i := range 130 {
 		id := fmt.Sprintf("d-%03d", i)
 		ids = append(ids, id)
-		infos[id] = deploymentOf("artifacts/a.gz", id, uploadTime.Add(-time.Second))
+		infos[id] = deploymentOf("artifacts/a.gz", id, testTime.Add(-time.Second))
 	}
-	infos["d-129"] = deploymentOf(testKey, "v1", uploadTime)
+	infos["d-129"] = deploymentOf(testKey, "v1", testTime)
 	w.deployed(infos)
 	w.list = func(_ context.Context, in *codedeploy.ListDeploymentsInput) (*codedeploy.ListDeploymentsOutput, error) {
 		if aws.ToString(in.NextToken) == "" {
@@ -392,7 +394,7 @@ func TestS14_TheGroupsDeploymentsAreReadInPagesOf25(t *testing.T) {
 	assert.Empty(t, w.creates)
 	assert.Equal(t, "d-129", w.status(t, "artifact").DeploymentID)
 	require.Len(t, w.lists, 2)
-	assert.Equal(t, uploadTime.Add(-time.Minute), *w.lists[0].CreateTimeRange.Start)
+	assert.Equal(t, eventTime.Add(-time.Minute), *w.lists[0].CreateTimeRange.Start)
 	var sizes []int
 	for _, b := range w.batches {
 		sizes = append(sizes, len(b.DeploymentIds))

@@ -33,7 +33,8 @@ type Upload struct {
 	Key          string
 	VersionID    string
 	DeploymentID string
-	Uploaded     time.Time // S3's Last-Modified, in whole seconds
+	Completed    time.Time // by the event; zero when it does not say
+	Uploaded     time.Time // see uploadTime
 	Started      time.Time // when this process created the deployment
 
 	// Claim says on whose behalf the upload is worked on.
@@ -122,7 +123,7 @@ func (t *Trigger) Start(ctx context.Context, u *Upload) error {
 		return verdict
 	}
 	request, malformed := parseMetadata(artifact.Metadata)
-	u.Pair, u.Uploaded = request.Pair, artifact.Modified
+	u.Pair, u.Uploaded = request.Pair, uploadTime(artifact.Modified, u.Completed)
 	if u.VersionID == "" {
 		u.ID = request.UploadID
 		return verdict // There is no version whose status could be told.

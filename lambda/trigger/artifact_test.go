@@ -1,0 +1,49 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestS14_TheEventTellsTheRestOfTheSecondOfAnUpload(t *testing.T) {
+	for name, tt := range map[string]struct {
+		completed time.Time
+		rest      time.Duration // of testTime's second
+	}{
+		"not told":              {time.Time{}, 0},
+		"within the second":     {testTime.Add(345678 * time.Microsecond), 345 * time.Millisecond},
+		"in the next second":    {testTime.Add(time.Second), 999 * time.Millisecond},
+		"a long upload":         {testTime.Add(time.Hour), 999 * time.Millisecond},
+		"before it, by a fault": {testTime.Add(-time.Second), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, testTime.Add(tt.rest), uploadTime(testTime, tt.completed))
+		})
+	}
+	assert.True(t, uploadTime(time.Time{}, testTime).IsZero())
+}
+
+func TestS14_UploadsHaveAnOrder(t *testing.T) {
+	ms := time.Millisecond
+	for name, tt := range map[string]struct {
+		aTime time.Time
+		aKey  string
+		bTime time.Time
+		bKey  string
+		want  int
+	}{
+		"another second":            {testTime, "z", testTime.Add(time.Second), "a", -1},
+		"the same second":           {testTime.Add(5 * ms), "z", testTime.Add(6 * ms), "a", -1},
+		"the same time, by key":     {testTime, "a", testTime, "b", -1},
+		"one key, another second":   {testTime, "k", testTime.Add(time.Second), "k", -1},
+		"one key, the same second":  {testTime.Add(5 * ms), "k", testTime.Add(6 * ms), "k", 0},
+		"never, by hand, is before": {time.Time{}, "z", testTime, "a", -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tt.want, compareUploads(tt.aTime, tt.aKey, tt.bTime, tt.bKey))
+			assert.Equal(t, -tt.want, compareUploads(tt.bTime, tt.bKey, tt.aTime, tt.aKey))
+		})
+	}
+}
