@@ -55,7 +55,8 @@ interrupted() {
 # load_environment takes from config/ENVIRONMENT.yaml where the deployment
 # stack is. The program that reads it is the one that synth believes.
 load_environment() {
-  run_child go run ./internal/config/show "$ENVIRONMENT" >"$WORK/config.json" 2>"$WORK/complaint" || {
+  CMD=(go run ./internal/config/show "$ENVIRONMENT")
+  ask_into "$WORK/config.json" || {
     # "go run" adds a line of its own.
     sed '/^exit status [0-9]*$/d' "$WORK/complaint" >&2
     log "error: the configuration of environment '$ENVIRONMENT' cannot be read; the reason stands above"
@@ -67,10 +68,6 @@ load_environment() {
     [Region, Deploy.Account].join(" ")' <"$WORK/config.json")
   read -r REGION ACCOUNT <<<"$facts"
   STACK=Deploy-$ENVIRONMENT
-  # AWS CLI 1 has an endpoint of its own for SQS, whatever the environment and
-  # the profile say: only an argument moves it.
-  # https://github.com/aws/aws-cli/blob/develop/awscli/customizations/overridesslcommonname.py
-  SQS_ENDPOINT=${AWS_ENDPOINT_URL_SQS:-${AWS_ENDPOINT_URL:-$(aws configure get endpoint_url --profile "$PROFILE" 2>/dev/null || true)}}
 }
 
 # The commands, each put into CMD: --dry-run prints the same ones.
@@ -79,6 +76,14 @@ aws_command() {
   CMD=(aws "$@" --profile "$PROFILE" --region "$REGION" "${AWS_LIMITS[@]}")
 }
 
+# AWS CLI 1 has an endpoint of its own for SQS, whatever the environment and the
+# profile say: only an argument moves it.
+# https://github.com/aws/aws-cli/blob/develop/awscli/customizations/overridesslcommonname.py
+find_sqs_endpoint() {
+  SQS_ENDPOINT=${AWS_ENDPOINT_URL_SQS:-${AWS_ENDPOINT_URL:-$(aws configure get endpoint_url --profile "$PROFILE" 2>/dev/null || true)}}
+}
+
+# sqs_command needs find_sqs_endpoint before.
 sqs_command() {
   aws_command sqs "$@"
   [[ -z $SQS_ENDPOINT ]] || CMD+=(--endpoint-url "$SQS_ENDPOINT")
@@ -110,10 +115,14 @@ ask() {
 # ask_into FILE is ask with the answer in a file.
 ask_into() {
   local status=0
-  run_child "${CMD[@]}" </dev/null >"$1" 2>"$WORK/complaint" || status=$?
+  run_child exec_quietly "$1" || status=$?
   COMPLAINT=$(LC_ALL=C tr -s '\000-\037\177' ' ' <"$WORK/complaint" | sed 's/^ //; s/ $//')
   return "$status"
 }
+
+# exec_quietly FILE becomes CMD. The files are the child's only: a trap that
+# runs meanwhile has to reach the terminal.
+exec_quietly() { exec "${CMD[@]}" </dev/null >"$1" 2>"$WORK/complaint"; }
 
 # check_identity ends the script when the profile is of another account.
 check_identity() {

@@ -4,7 +4,8 @@
 
 const { line, word, json } = require('../lib/terminal.js');
 
-const input = () => JSON.parse(require('fs').readFileSync(0, 'utf8') || '{}') ?? {};
+// AWS CLI 1 prints nothing at all for an empty answer.
+const input = () => JSON.parse(require('fs').readFileSync(0, 'utf8').trim() || '{}') ?? {};
 
 // artifacts lists the object versions that a message is about. Keys come
 // form-encoded. https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html

@@ -49,6 +49,7 @@ main() {
     bad_usage "there is no terminal to ask on: pass --yes to move without a question"
   begin_work
   load_environment
+  find_sqs_endpoint
   if [[ -n $DRY_RUN ]]; then
     print_commands
     return
