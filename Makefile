@@ -82,6 +82,10 @@ test: setup-test ## Everything: linters, templates, Go tests, script tests, the 
 		-- 'gofmt=$(MAKE) gofmt' 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt' \
 		'bats of the other scripts=$(BATS) $(filter-out $(HOST_TESTS),$(wildcard test/scripts/*.bats))'
 
+.PHONY: bench
+bench: setup ## Measure the trigger and the upload against references; takes minutes.
+	@go run ./test/bench
+
 .PHONY: gofmt
 gofmt:
 	@$(GO_FILES) && files=$$(gofmt -l $$files) && \

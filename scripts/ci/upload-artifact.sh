@@ -1008,9 +1008,9 @@ printable() {
 timed_out() {
   local advice
   case $state in
-    '') advice="nothing has taken the upload up: account B's operators see why in the trigger's log and in its queue" ;;
-    Waiting) advice="it is deployed as soon as its group is free" ;;
-    *) advice="see what it is at $(where_to_see)" ;;
+    '') advice="Nothing has taken the upload up: account B's operators see why in the trigger's log and in its queue" ;;
+    Waiting) advice="It is deployed as soon as its group is free" ;;
+    *) advice="See where it stands $(where_to_see)" ;;
   esac
   log "error: timed out after $(elapsed) $(standing); $(what_goes_on). $advice. To wait longer, raise --timeout or DEPLOY_TIMEOUT, and the job's timeout. Running the job again uploads and deploys again${trouble:+ (the last look failed: $trouble)}"
   exit 3

@@ -40,6 +40,7 @@ type Options struct {
 	SmallFolderMB int // of a smaller one, to see whether memory grows
 
 	GOARCH string // that binaries are measured for
+	Script string // the upload script, from Root
 
 	// Keep holds what the uploads brought, by key, for whoever wants to look
 	// into it. Optional.
@@ -55,6 +56,7 @@ func main() {
 	flag.IntVar(&options.UploadPairs, "upload-pairs", 3, "pairs of uploads; 0 uploads nothing")
 	flag.IntVar(&options.FolderMB, "mb", 500, "size of the folder that is uploaded, in 10⁶ bytes")
 	flag.IntVar(&options.SmallFolderMB, "small-mb", 100, "size of the folder that shows whether memory grows")
+	flag.StringVar(&options.Script, "script", "scripts/ci/upload-artifact.sh", "the upload script, for trying a change out")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -72,7 +73,10 @@ func benchUpload(ctx context.Context, options Options, report *Report) error {
 	if err != nil {
 		return err
 	}
-	script := filepath.Join(options.Root, "scripts", "ci", "upload-artifact.sh")
+	script := options.Script
+	if !filepath.IsAbs(script) {
+		script = filepath.Join(options.Root, script)
+	}
 	ours := uploader{
 		name: "ours", options: options, store: store, trust: certificates, path: path, key: ourKey,
 		args: func(folder string) []string {
@@ -139,17 +143,15 @@ func pathWithout(program, path, folder string) (string, error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
 	}
-	for _, name := range strings.Fields("aws bash tar gzip split sha256sum md5sum base64 readlink mktemp du wc cat cut date rm sed tr env dirname basename sleep timeout") {
-		if name == program {
-			continue
-		}
-		for dir := range strings.SplitSeq(path, ":") {
-			file := filepath.Join(dir, name)
-			if _, err := exec.LookPath(file); err == nil {
-				if err := os.Symlink(file, filepath.Join(folder, name)); err != nil {
-					return "", err
-				}
-				break
+	for dir := range strings.SplitSeq(path, ":") {
+		entries, _ := os.ReadDir(dir) // It need not be there.
+		for _, entry := range entries {
+			if entry.Name() == program {
+				continue
+			}
+			err := os.Symlink(filepath.Join(dir, entry.Name()), filepath.Join(folder, entry.Name()))
+			if err != nil && !errors.Is(err, fs.ErrExist) { // The first one of a name counts.
+				return "", err
 			}
 		}
 	}

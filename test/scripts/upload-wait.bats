@@ -80,7 +80,7 @@ last_line() { tail -n 1 <<<"$stderr"; }
   upload --wait --timeout 1
   assert_exit 3
   assert_says "waiting up to 1 s"
-  [[ $(last_line) == *"error: timed out after "*" without a state; the upload stays, and may still be deployed. nothing has taken the upload up: account B's operators"* ]]
+  [[ $(last_line) == *"error: timed out after "*" without a state; the upload stays, and may still be deployed. Nothing has taken the upload up: account B's operators"* ]]
   [[ $(last_line) == *"raise --timeout or DEPLOY_TIMEOUT, and the job's timeout. Running the job again uploads and deploys again" ]]
   assert_outcome 'None|None|None'
 }
@@ -89,7 +89,7 @@ last_line() { tail -n 1 <<<"$stderr"; }
   with_state InProgress deploymentId=d-7 reason='2 of 4 instances'
   DEPLOY_TIMEOUT=1 upload --wait
   assert_exit 3
-  [[ $(last_line) == *'in state InProgress (2 of 4 instances); deployment d-7 goes on. see what it is at '*'/deployments/d-7?region='* ]]
+  [[ $(last_line) == *'in state InProgress (2 of 4 instances); deployment d-7 goes on. See where it stands in account B'*'*'/deployments/d-7?region='* ]]
   assert_outcome 'InProgress|d-7|2 of 4 instances'
 }
 
@@ -97,7 +97,7 @@ last_line() { tail -n 1 <<<"$stderr"; }
   with_state Waiting reason='group is busy'
   upload --wait --timeout 1
   assert_exit 3
-  [[ $(last_line) == *'in state Waiting (group is busy); the upload stays, and may still be deployed. it is deployed as soon as its group is free'* ]]
+  [[ $(last_line) == *'in state Waiting (group is busy); the upload stays, and may still be deployed. It is deployed as soon as its group is free'* ]]
   assert_outcome 'Waiting|None|group is busy'
 }
 
