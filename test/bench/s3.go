@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // store is an S3 that takes uploads, whole or in parts, as fast as it can: it
@@ -27,6 +28,7 @@ import (
 // It also takes CodeDeploy's RegisterApplicationRevision, for `aws deploy push`.
 type store struct {
 	server *httptest.Server
+	pace   pace
 	keep   string // folder for the content; "" drops it
 
 	mu      sync.Mutex
@@ -42,8 +44,21 @@ type piece struct {
 	sha256 []byte // nil when the client did not ask for it
 }
 
-func newStore(keep string) *store {
-	s := &store{keep: keep, uploads: map[string]map[int]piece{}, objects: map[string]int64{}}
+// pace is how fast a store is. The zero value waits for nothing.
+type pace struct {
+	latency time.Duration // of each request
+	rate    float64       // bytes a second of each connection
+}
+
+// awsPace is what AWS says of S3 in general: 100 to 200 ms a request, and 85 to
+// 90 MB/s for each connection.
+//
+//	https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
+//	https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-design-patterns.html
+var awsPace = pace{latency: 100 * time.Millisecond, rate: 90e6}
+
+func newStore(pace pace, keep string) *store {
+	s := &store{pace: pace, keep: keep, uploads: map[string]map[int]piece{}, objects: map[string]int64{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /{bucket}/{key...}", s.put)
 	mux.HandleFunc("POST /{bucket}/{key...}", s.post)
@@ -51,7 +66,10 @@ func newStore(keep string) *store {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusNotImplemented, "NotImplemented")
 	})
-	s.server = httptest.NewTLSServer(mux)
+	s.server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(pace.latency)
+		mux.ServeHTTP(w, r)
+	}))
 	return s
 }
 
@@ -215,10 +233,10 @@ func (s *store) receive(r *http.Request, name string) (piece, error) {
 		sinks = append(sinks, file)
 	}
 
-	var body io.Reader = r.Body
+	var body io.Reader = &pacedReader{in: r.Body, rate: s.pace.rate, began: time.Now()}
 	var chunked *chunkReader
 	if strings.HasPrefix(r.Header.Get("X-Amz-Content-Sha256"), "STREAMING-") {
-		chunked = &chunkReader{in: bufio.NewReaderSize(r.Body, 64<<10)}
+		chunked = &chunkReader{in: bufio.NewReaderSize(body, 64<<10)}
 		body = chunked
 	}
 	var err error
@@ -279,6 +297,26 @@ func create(file string) (*os.File, error) {
 		return nil, err
 	}
 	return os.Create(file)
+}
+
+// pacedReader reads no faster than rate.
+type pacedReader struct {
+	in    io.Reader
+	rate  float64 // bytes a second; 0 is any
+	began time.Time
+	read  int64
+}
+
+func (p *pacedReader) Read(b []byte) (int, error) {
+	n, err := p.in.Read(b)
+	p.read += int64(n)
+	if p.rate > 0 {
+		due := p.began.Add(time.Duration(float64(p.read) / p.rate * float64(time.Second)))
+		if early := time.Until(due); early > time.Millisecond {
+			time.Sleep(early)
+		}
+	}
+	return n, err
 }
 
 // chunkReader undoes the aws-chunked encoding, in which a client sends a body

@@ -89,6 +89,7 @@ type invocation struct {
 	messages []*cloud.Message
 	event    *notification
 	began    time.Time // simulated
+	started  time.Time // real
 	deadline time.Time // real
 	faults   []fault
 	calls    int
@@ -544,7 +545,8 @@ func (w *world) start(s *slot, work *invocation, input any, env map[string]strin
 			work.forget = true
 		}
 	}
-	work.deadline = time.Now().Add(limit)
+	work.started = time.Now()
+	work.deadline = work.started.Add(limit)
 	s.work = work
 	s.process.invoke(event{id: fmt.Sprintf("%s-%d", s.program.name, work.number), payload: payload, deadline: work.deadline})
 	return nil

@@ -89,7 +89,7 @@ last_line() { tail -n 1 <<<"$stderr"; }
   with_state InProgress deploymentId=d-7 reason='2 of 4 instances'
   DEPLOY_TIMEOUT=1 upload --wait
   assert_exit 3
-  [[ $(last_line) == *'in state InProgress (2 of 4 instances); deployment d-7 goes on. See where it stands in account B'*'*'/deployments/d-7?region='* ]]
+  [[ $(last_line) == *'in state InProgress (2 of 4 instances); deployment d-7 goes on. See where it stands in account B'*'/deployments/d-7?region='* ]]
   assert_outcome 'InProgress|d-7|2 of 4 instances'
 }
 

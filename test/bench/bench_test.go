@@ -1,0 +1,186 @@
+package main
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"compress/gzip"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// tiny measures as little as possible.
+func tiny(t *testing.T) Options {
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	if err := checkMachine(root); err != nil {
+		if os.Getenv("CI") == "true" {
+			require.NoError(t, err)
+		}
+		t.Skip(err)
+	}
+	return Options{
+		Root: root, Work: t.TempDir(), Keep: t.TempDir(), Script: "scripts/ci/upload-artifact.sh",
+		Pairs: 1, Warm: 2, UploadPairs: 1, FolderMB: 12, SmallFolderMB: 1,
+		GOARCH: runtime.GOARCH, Progress: t.Output(),
+	}
+}
+
+func TestEveryBenchmarkStillMeasures(t *testing.T) {
+	options := tiny(t)
+	report, err := Measure(t.Context(), options)
+	require.NoError(t, err)
+
+	var names []string
+	for _, row := range report.Rows {
+		names = append(names, row.Name)
+		assert.Positive(t, median(row.Series.Ours), row.Name)
+		for _, ratio := range row.Series.ratios() {
+			assert.Positive(t, ratio, row.Name)
+		}
+	}
+	for _, part := range []string{"trigger: program", "status: program", "start to ready", "first invocation", "warm invocation", "peak memory", "calls per deployment",
+		"AWS's pace", "never waits", "without pigz", "12 against 1 MB"} {
+		assert.True(t, slices.ContainsFunc(names, func(name string) bool { return strings.Contains(name, part) }), "no row on %q in %q", part, names)
+	}
+	assert.NotEmpty(t, report.Calls)
+	for _, call := range report.Calls {
+		assert.NotEmpty(t, call.Buys, "say in purposes what %s is good for", call.Operation)
+	}
+	var table strings.Builder
+	require.NoError(t, report.Print(&table))
+	assert.Regexp(t, `≥ 25×: (met|MISSED)`, table.String())
+
+	// A benchmark of what leaves a part out would be none.
+	want := filesUnder(t, filepath.Join(options.Work, "large"))
+	assert.Equal(t, want, tarFiles(t, filepath.Join(options.Keep, ourKey)))
+	assert.Equal(t, want, zipFiles(t, filepath.Join(options.Keep, pushKey)))
+}
+
+func TestS14_ReferenceInPythonAsksForTheSameDeployment(t *testing.T) {
+	options := tiny(t)
+	ours, reference, err := programs(options)
+	require.NoError(t, err)
+	var deployments, statuses [2]map[string]any
+	for i, p := range []program{ours, reference} {
+		account := newAccount()
+		defer account.server.Close()
+		certificates := filepath.Join(options.Work, "certificates.pem")
+		require.NoError(t, trust(account.server, certificates))
+		p.env = environment(account.server.URL, certificates)
+		f, _, err := p.start(t.Context(), filepath.Join(options.Work, "log"))
+		require.NoError(t, err)
+		defer f.stop()
+		_, err = f.invoke(t.Context(), account.upload(7))
+		require.NoError(t, err)
+
+		require.NoError(t, account.check(1))
+		d := account.aws.Deployments.Of(pair)[0]
+		deployments[i] = map[string]any{"revision": d.Object, "description": uploadedTime.ReplaceAllString(d.Description, "uploaded=…")}
+		require.NotEmpty(t, d.Object.Version)
+		require.NoError(t, json.Unmarshal(account.aws.Bucket.Under("deployments/")[0].Body, &statuses[i]))
+		for _, name := range []string{"updatedAt", "deploymentId"} {
+			assert.NotEmpty(t, statuses[i][name])
+			delete(statuses[i], name)
+		}
+	}
+	assert.Equal(t, deployments[0], deployments[1])
+	assert.Equal(t, statuses[0], statuses[1])
+}
+
+var uploadedTime = regexp.MustCompile(`uploaded=\S+`)
+
+func TestRatioIsThatOfThePairsAndNotOfTheMedians(t *testing.T) {
+	var s Series
+	s.add(1, 30)
+	s.add(10, 100) // while the machine was busy with something else
+	s.add(2, 50)
+	assert.Equal(t, []float64{10, 25, 30}, s.ratios())
+	assert.True(t, (&Target{Times: 25}).met(s))
+	assert.False(t, (&Target{Times: 26}).met(s))
+	assert.True(t, (&Target{Most: 2}).met(s))
+	assert.False(t, (&Target{Most: 1.9}).met(s))
+}
+
+func TestMissedTargetIsAWordInTheTable(t *testing.T) {
+	var table strings.Builder
+	report := Report{Rows: []Row{{Name: "memory", Unit: Megabytes, Series: Series{Ours: []float64{21e6}}, Target: &Target{Most: 20e6}}}}
+	require.NoError(t, report.Print(&table))
+	assert.Regexp(t, `memory\s+21\.0 MB\s+-\s+-\s+-\s+1\s+≤ 20 MB: MISSED`, table.String())
+}
+
+func TestSameFolderComesOutEachTime(t *testing.T) {
+	a, b := t.TempDir(), t.TempDir()
+	require.NoError(t, makeFolder(a, 3e6))
+	require.NoError(t, makeFolder(b, 3e6))
+	files := filesUnder(t, a)
+	assert.Equal(t, files, filesUnder(t, b))
+	size := 0
+	for _, content := range files {
+		size += len(content)
+	}
+	assert.InDelta(t, 3e6, size, 1000)
+}
+
+func filesUnder(t *testing.T, root string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	require.NoError(t, fs.WalkDir(os.DirFS(root), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(filepath.Join(root, path))
+		files[path] = string(content)
+		return err
+	}))
+	return files
+}
+
+func tarFiles(t *testing.T, file string) map[string]string {
+	t.Helper()
+	in, err := os.Open(file)
+	require.NoError(t, err)
+	defer in.Close()
+	content, err := gzip.NewReader(in)
+	require.NoError(t, err)
+	files := map[string]string{}
+	for archive := tar.NewReader(content); ; {
+		entry, err := archive.Next()
+		if err == io.EOF {
+			return files
+		}
+		require.NoError(t, err)
+		if entry.Typeflag == tar.TypeReg {
+			text, err := io.ReadAll(archive)
+			require.NoError(t, err)
+			files[strings.TrimPrefix(entry.Name, "./")] = string(text)
+		}
+	}
+}
+
+func zipFiles(t *testing.T, file string) map[string]string {
+	t.Helper()
+	archive, err := zip.OpenReader(file)
+	require.NoError(t, err)
+	defer archive.Close()
+	files := map[string]string{}
+	for _, entry := range archive.File {
+		in, err := entry.Open()
+		require.NoError(t, err)
+		text, err := io.ReadAll(in)
+		in.Close()
+		require.NoError(t, err)
+		files[entry.Name] = string(text)
+	}
+	return files
+}
