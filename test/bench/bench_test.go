@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"compress/gzip"
+	"crypto/md5"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -126,35 +128,43 @@ func TestSameFolderComesOutEachTime(t *testing.T) {
 	files := filesUnder(t, a)
 	assert.Equal(t, files, filesUnder(t, b))
 	size := 0
-	for _, content := range files {
-		size += len(content)
+	for _, f := range files {
+		size += f.size
 	}
 	assert.InDelta(t, 3e6, size, 1000)
 }
 
-func filesUnder(t *testing.T, root string) map[string]string {
+// content stands for a file's, so that a difference can be read.
+type content struct {
+	size int
+	md5  string
+}
+
+func contentOf(text []byte) content { return content{len(text), fmt.Sprintf("%x", md5.Sum(text))} }
+
+func filesUnder(t *testing.T, root string) map[string]content {
 	t.Helper()
-	files := map[string]string{}
+	files := map[string]content{}
 	require.NoError(t, fs.WalkDir(os.DirFS(root), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		content, err := os.ReadFile(filepath.Join(root, path))
-		files[path] = string(content)
+		text, err := os.ReadFile(filepath.Join(root, path))
+		files[path] = contentOf(text)
 		return err
 	}))
 	return files
 }
 
-func tarFiles(t *testing.T, file string) map[string]string {
+func tarFiles(t *testing.T, file string) map[string]content {
 	t.Helper()
 	in, err := os.Open(file)
 	require.NoError(t, err)
 	defer in.Close()
-	content, err := gzip.NewReader(in)
+	unzipped, err := gzip.NewReader(in)
 	require.NoError(t, err)
-	files := map[string]string{}
-	for archive := tar.NewReader(content); ; {
+	files := map[string]content{}
+	for archive := tar.NewReader(unzipped); ; {
 		entry, err := archive.Next()
 		if err == io.EOF {
 			return files
@@ -163,24 +173,24 @@ func tarFiles(t *testing.T, file string) map[string]string {
 		if entry.Typeflag == tar.TypeReg {
 			text, err := io.ReadAll(archive)
 			require.NoError(t, err)
-			files[strings.TrimPrefix(entry.Name, "./")] = string(text)
+			files[strings.TrimPrefix(entry.Name, "./")] = contentOf(text)
 		}
 	}
 }
 
-func zipFiles(t *testing.T, file string) map[string]string {
+func zipFiles(t *testing.T, file string) map[string]content {
 	t.Helper()
 	archive, err := zip.OpenReader(file)
 	require.NoError(t, err)
 	defer archive.Close()
-	files := map[string]string{}
+	files := map[string]content{}
 	for _, entry := range archive.File {
 		in, err := entry.Open()
 		require.NoError(t, err)
 		text, err := io.ReadAll(in)
 		in.Close()
 		require.NoError(t, err)
-		files[entry.Name] = string(text)
+		files[entry.Name] = contentOf(text)
 	}
 	return files
 }
