@@ -25,6 +25,19 @@ func TestS14_TheEventTellsTheRestOfTheSecondOfAnUpload(t *testing.T) {
 	assert.True(t, uploadTime(time.Time{}, testTime).IsZero())
 }
 
+func TestS14_AnEventsTimeIsWorthHavingButNotNeeded(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		"2026-11-23T01:02:03.004Z":   testTime.Add(4 * time.Millisecond),
+		"2026-11-23T01:02:03.004567": testTime.Add(4567 * time.Microsecond),
+		"2026-11-23T01:02:03Z":       testTime,
+		"":                           {},
+		"yesterday":                  {},
+		"2026-11-23T01:02:03+09:00":  {},
+	} {
+		assert.Equal(t, want, decodeTime(text), text)
+	}
+}
+
 func TestS14_UploadsHaveAnOrder(t *testing.T) {
 	ms := time.Millisecond
 	for name, tt := range map[string]struct {

@@ -72,9 +72,7 @@ func decodeRecord(raw json.RawMessage, bucket, prefix string) (Upload, error) {
 		return Upload{}, reject("the record is no S3 event record: %s", clip.Text(err.Error(), 200))
 	}
 	u := Upload{Bucket: r.S3.Bucket.Name, Key: r.S3.Object.Key, VersionID: r.S3.Object.VersionID}
-	if at, err := time.Parse(time.RFC3339, r.EventTime); err == nil {
-		u.Completed = at.UTC()
-	}
+	u.Completed = decodeTime(r.EventTime)
 	if !strings.HasPrefix(r.EventName, "ObjectCreated:") {
 		return u, ignore("event %q creates no object", clip.Text(r.EventName, 100))
 	}
@@ -96,6 +94,16 @@ func decodeRecord(raw json.RawMessage, bucket, prefix string) (Upload, error) {
 		return u, reject("the version id has %d bytes, want at most %d", len(u.VersionID), maxVersion)
 	}
 	return u, nil
+}
+
+// decodeTime reads an event's time, which is UTC; the emulator leaves the Z out.
+// The time is worth having, but nothing fails without it.
+func decodeTime(text string) time.Time {
+	at, err := time.Parse("2006-01-02T15:04:05", strings.TrimSuffix(text, "Z"))
+	if err != nil {
+		return time.Time{}
+	}
+	return at
 }
 
 // decodeKey undoes the form encoding of a key in an event, where a space is +.
