@@ -27,15 +27,21 @@ type usage struct {
 	peak float64       // bytes: see watchMemory
 }
 
-// run returns what the command wrote to stdout.
-func (c command) run(ctx context.Context) (usage, []byte, error) {
-	var stdout, stderr bytes.Buffer
+// commandLimit is far more than any command here needs.
+const commandLimit = 15 * time.Minute
+
+// run waits for the command's end.
+func (c command) run(ctx context.Context) (usage, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, commandLimit, fmt.Errorf("no end after %s", commandLimit))
+	defer cancel()
+	var output bytes.Buffer
 	cmd := exec.Command(c.args[0], c.args[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.dir, c.env, &stdout, &stderr
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.dir, c.env, &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = 5 * time.Second // for what a command leaves behind, and its hold on the output
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
-		return usage{}, nil, err
+		return usage{}, err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -53,17 +59,17 @@ func (c command) run(ctx context.Context) (usage, []byte, error) {
 		case <-time.After(5 * time.Second):
 		}
 		killGroup(cmd.Process.Pid, syscall.SIGKILL)
-		err = ctx.Err()
+		err = context.Cause(ctx)
 	}
 	u := usage{wall: time.Since(began)}
 	close(stop)
 	u.peak = <-peak
 	if err != nil {
-		text := stderr.Bytes()
-		return u, nil, fmt.Errorf("%s: %w\n%s", filepath.Base(c.args[0]), err, text[max(0, len(text)-2000):])
+		text := output.Bytes()
+		return u, fmt.Errorf("%s: %w\n%s", filepath.Base(c.args[0]), err, text[max(0, len(text)-2000):])
 	}
 	u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	return u, stdout.Bytes(), nil
+	return u, nil
 }
 
 // watchMemory returns the highest sum that it saw of the memory of a process

@@ -100,7 +100,10 @@ func (p program) start(ctx context.Context, log string) (*function, time.Duratio
 // invocation falls into the next.
 func (f *function) invoke(ctx context.Context, payload []byte) (time.Duration, error) {
 	began := time.Now()
-	f.next <- payload // The process waits for it.
+	select {
+	case f.next <- payload: // It waits for it.
+	case <-f.exited:
+	}
 	answer, err := await(ctx, f, f.answers)
 	if err != nil {
 		return 0, err

@@ -60,7 +60,7 @@ func (u uploader) upload(ctx context.Context, store *store, folder string) (uplo
 		"AWS_ENDPOINT_URL=" + store.server.URL, "AWS_CA_BUNDLE=" + certificates,
 		"AWS_DEFAULT_REGION=" + region, "AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret",
 	}, u.env...)}
-	used, _, err := c.run(ctx)
+	used, err := c.run(ctx)
 	if err != nil {
 		return uploaded{}, err
 	}

@@ -47,7 +47,7 @@ fields() { node -p 'JSON.parse(require("fs").readFileSync(0)).map(r => '"$1"').j
 # widest prints how many columns the widest line of stdin takes.
 widest() {
   node -p 'Math.max(...require("fs").readFileSync(0, "utf8").split("\n")
-    .map(line => [...line].reduce((sum, c) => sum + (c.codePointAt(0) < 0x2e80 ? 1 : 2), 0)))'
+    .map(line => [...line].reduce((sum, c) => sum + (/\p{M}/u.test(c) ? 0 : c === "\ufffd" || c.codePointAt(0) < 0x2e80 ? 1 : 2), 0)))'
 }
 
 # --- the real AWS CLI -------------------------------------------------------

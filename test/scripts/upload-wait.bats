@@ -186,6 +186,34 @@ last_line() { tail -n 1 <<<"$stderr"; }
   run ! sent
 }
 
+# pauses prints the lengths of all pauses of an upload that looks in vain TIMES.
+pauses() {
+  with_state Succeeded
+  stub sleep
+  AWS_STUB_FAIL=list-objects-v2 AWS_STUB_CODE=SlowDown AWS_STUB_TIMES=$1 upload --wait "${@:2}"
+  assert_exit 0
+  sed -n 's/^sleep //p' "$CALLS"
+}
+
+@test "S15: the pauses between looks grow from 2 s to 15 s, give or take a quarter" {
+  unset DEPLOY_POLL_SECONDS
+  local all
+  all=$(pauses 10)
+  python3 - "$all" <<'EOF'
+import sys
+want = [2, 3, 4.5, 6.75, 10.125, 15, 15, 15, 15, 15]
+factors = [float(pause) / about for pause, about in zip(sys.argv[1].split(), want, strict=True)]
+assert all(0.749 < factor < 1.251 for factor in factors), factors
+assert len(set(factors)) > 3, f"no jitter: {factors}"
+EOF
+}
+
+@test "S15: no pause is longer than the time that is left" {
+  local all
+  all=$(DEPLOY_POLL_SECONDS=60 pauses 3 --timeout 20)
+  [ "$(grep -c -E '^(20\.000|1?[0-9]\.[0-9]{3})$' <<<"$all")" -eq 3 ]
+}
+
 @test "S15: without a known Region there is no link to the console" {
   with_state Succeeded deploymentId=d-7
   AWS_REGION='x"y' upload --wait
