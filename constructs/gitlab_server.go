@@ -85,14 +85,14 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 		Description:    "Install GitLab on a host that has none; a host that has GitLab is left as it is",
 		TimeoutSeconds: installSeconds,
 		Parameters: []ScriptParameter{
-			{"Version", "--version", "Exact GitLab version", `^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`},
-			{"Edition", "--edition", "GitLab edition", `^(ce|ee)$`},
-			{"RepositoryUrl", "--repository-url", "Base URL of the package repositories", `^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$`},
-			{"ExternalUrl", "--external-url", "The address that users see", `^https://[a-z0-9.-]+$`},
-			{"DataVolume", "--data-volume", "EBS volume to mount at /var/opt/gitlab", `^vol-[0-9a-f]{8,17}$`},
-			{"RootPasswordSecret", "--root-password-secret", "ARN of the secret that holds the first root password", `^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+$`},
-			{"Region", "--region", "AWS region", `^[a-z]{2}(-[a-z]+)+-[0-9]$`},
-			{"SignalUrl", "--signal-url", "Wait condition that is told the outcome", signalURLPattern},
+			{Name: "Version", Flag: "--version", Description: "Exact GitLab version", Pattern: `^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`},
+			{Name: "Edition", Flag: "--edition", Description: "GitLab edition", Pattern: `^(ce|ee)$`},
+			{Name: "RepositoryUrl", Flag: "--repository-url", Description: "Base URL of the package repositories", Pattern: `^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$`},
+			{Name: "ExternalUrl", Flag: "--external-url", Description: "The address that users see", Pattern: `^https://[a-z0-9.-]+$`},
+			{Name: "DataVolume", Flag: "--data-volume", Description: "EBS volume to mount at /var/opt/gitlab", Pattern: `^vol-[0-9a-f]{8,17}$`},
+			{Name: "RootPasswordSecret", Flag: "--root-password-secret", Description: "ARN of the secret that holds the first root password", Pattern: `^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+$`},
+			{Name: "Region", Flag: "--region", Description: "AWS region", Pattern: `^[a-z]{2}(-[a-z]+)+-[0-9]$`},
+			{Name: "SignalUrl", Flag: "--signal-url", Description: "Wait condition that is told the outcome", Pattern: signalURLPattern},
 		},
 	})
 	NewInstallation(scope, "Installation", InstallationProps{

@@ -84,9 +84,9 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 		Description:    "Install Docker and GitLab Runner; what is installed is left as it is",
 		TimeoutSeconds: installSeconds,
 		Parameters: []ScriptParameter{
-			{"Version", "--version", "Exact GitLab Runner version", `^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`},
-			{"RepositoryUrl", "--repository-url", "Base URL of the package repositories", `^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$`},
-			{"SignalUrl", "--signal-url", "Wait condition that is told the outcome", signalURLPattern},
+			{Name: "Version", Flag: "--version", Description: "Exact GitLab Runner version", Pattern: `^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`},
+			{Name: "RepositoryUrl", Flag: "--repository-url", Description: "Base URL of the package repositories", Pattern: `^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$`},
+			{Name: "SignalUrl", Flag: "--signal-url", Description: "Wait condition that is told the outcome", Pattern: signalURLPattern},
 		},
 	})
 	NewInstallation(scope, "Installation", InstallationProps{

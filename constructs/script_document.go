@@ -1,6 +1,7 @@
 package constructs
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -18,6 +19,11 @@ type ScriptDocumentProps struct {
 	// Root is the folder of the project, under which Script is found. Required.
 	Root string
 
+	// Name is the document's name. Optional: CloudFormation makes one. A fixed
+	// name is for documents that an operator's IAM policy names; it is safe,
+	// since no change but that of the name replaces the document.
+	Name string
+
 	// Script is the path of the script from Root, such as
 	// "scripts/server/install-gitlab.sh". Required.
 	Script string
@@ -30,6 +36,11 @@ type ScriptDocumentProps struct {
 
 	// TimeoutSeconds ends a run that takes longer. Required.
 	TimeoutSeconds int
+
+	// Detached gives the document a parameter RunId and the script a variable
+	// RUN_ID of that value: the script goes on as a systemd unit of its own and
+	// the document ends at once (scripts/lib/operation.sh). Optional.
+	Detached bool
 }
 
 // ScriptParameter is one parameter of a document and the script's argument
@@ -48,7 +59,15 @@ type ScriptParameter struct {
 	// Required: a parameter is text in a shell script, so the pattern is what
 	// stands between its sender and a root shell.
 	Pattern string
+
+	// Optional lets the sender leave the parameter out: it is Default then,
+	// which Pattern has to let through.
+	Optional bool
+	Default  string
 }
+
+// runIDPattern is the form of a run's id: see scripts/lib/operation.sh.
+const runIDPattern = `[0-9]{8}T[0-9]{6}-[0-9a-f]{8}`
 
 // ScriptDocument is an SSM Command document that runs one of the project's
 // scripts as root. The script's text is part of the document, so "cdk diff"
@@ -56,7 +75,7 @@ type ScriptParameter struct {
 // long as its stack; a change makes a new version of it.
 type ScriptDocument struct {
 	Document awsssm.CfnDocument
-	// Name is the document's name; CloudFormation makes it.
+	// Name is the document's name.
 	Name *string
 }
 
@@ -66,7 +85,12 @@ func NewScriptDocument(scope constructs.Construct, id string, props ScriptDocume
 	if err != nil {
 		panic("ScriptDocument " + id + ": " + err.Error())
 	}
+	var name *string
+	if props.Name != "" {
+		name = &props.Name
+	}
 	document := awsssm.NewCfnDocument(scope, &id, &awsssm.CfnDocumentProps{
+		Name:           name,
 		DocumentType:   jsii.String("Command"),
 		DocumentFormat: jsii.String("JSON"),
 		TargetType:     jsii.String("/AWS::EC2::Instance"),
@@ -90,19 +114,22 @@ func scriptDocumentContent(props ScriptDocumentProps) (map[string]any, error) {
 		return nil, err
 	}
 	parameters := map[string]any{}
-	arguments := make([]string, 0, len(props.Parameters))
-	for _, p := range props.Parameters {
-		if !strings.HasPrefix(p.Pattern, "^") || !strings.HasSuffix(p.Pattern, "$") {
-			return nil, fmt.Errorf("parameter %s: pattern %q is not anchored at both ends", p.Name, p.Pattern)
+	lines := []string{"#!/usr/bin/env bash"}
+	if props.Detached {
+		run := ScriptParameter{Name: "RunId", Description: "Id that the sender gives the run; the same one starts nothing twice", Pattern: "^(" + runIDPattern + "|nightly)$"}
+		if parameters[run.Name], err = run.definition(); err != nil {
+			return nil, err
 		}
-		parameters[p.Name] = map[string]any{
-			"type":           "String",
-			"description":    p.Description,
-			"allowedPattern": p.Pattern,
+		lines = append(lines, "export RUN_ID='{{ RunId }}'")
+	}
+	arguments := []string{"set --"}
+	for _, p := range props.Parameters {
+		if parameters[p.Name], err = p.definition(); err != nil {
+			return nil, err
 		}
 		arguments = append(arguments, fmt.Sprintf("%s '{{ %s }}'", p.Flag, p.Name))
 	}
-	lines := append([]string{"#!/usr/bin/env bash", "set -- " + strings.Join(arguments, " ")}, script...)
+	lines = append(append(lines, strings.Join(arguments, " ")), script...)
 	content := map[string]any{
 		"schemaVersion": "2.2",
 		"description":   props.Description,
@@ -116,14 +143,37 @@ func scriptDocumentContent(props ScriptDocumentProps) (map[string]any, error) {
 			},
 		}},
 	}
-	body, err := json.Marshal(content)
-	if err != nil {
+	// As it is sent: without Go's escapes for <, > and &, of which scripts are full.
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(content); err != nil {
 		return nil, err
 	}
-	if len(body) > maxDocumentBytes {
-		return nil, fmt.Errorf("%s makes a document of %d bytes, and Systems Manager takes %d", props.Script, len(body), maxDocumentBytes)
+	if body.Len() > maxDocumentBytes {
+		return nil, fmt.Errorf("%s makes a document of %d bytes, and Systems Manager takes %d", props.Script, body.Len(), maxDocumentBytes)
 	}
 	return content, nil
+}
+
+// definition returns the parameter as the document declares it.
+func (p ScriptParameter) definition() (map[string]any, error) {
+	if !strings.HasPrefix(p.Pattern, "^") || !strings.HasSuffix(p.Pattern, "$") {
+		return nil, fmt.Errorf("parameter %s: pattern %q is not anchored at both ends", p.Name, p.Pattern)
+	}
+	definition := map[string]any{
+		"type":           "String",
+		"description":    p.Description,
+		"allowedPattern": p.Pattern,
+	}
+	if p.Optional {
+		pattern, err := regexp.Compile(p.Pattern)
+		if err != nil || !pattern.MatchString(p.Default) {
+			return nil, fmt.Errorf("parameter %s: pattern %q does not let the default %q through", p.Name, p.Pattern, p.Default)
+		}
+		definition["default"] = p.Default
+	}
+	return definition, nil
 }
 
 // sourcedFile is the directive that tells shellcheck which file the next line

@@ -30,7 +30,7 @@ func TestS5_aDocumentHoldsTheScriptAndWhatItSources(t *testing.T) {
 	})
 	content, err := scriptDocumentContent(ScriptDocumentProps{
 		Root: root, Script: "scripts/a.sh", TimeoutSeconds: 60,
-		Parameters: []ScriptParameter{{"Version", "--version", "Exact version", `^[0-9.]+$`}},
+		Parameters: []ScriptParameter{{Name: "Version", Flag: "--version", Description: "Exact version", Pattern: `^[0-9.]+$`}},
 	})
 	require.NoError(t, err)
 	inputs := content["mainSteps"].([]any)[0].(map[string]any)["inputs"].(map[string]any)
@@ -65,7 +65,7 @@ func TestS5_aDocumentThatSystemsManagerWouldMisreadIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := scriptDocumentContent(ScriptDocumentProps{
 				Root: root, Script: tt.script,
-				Parameters: []ScriptParameter{{"Name", "--name", "", tt.pattern}},
+				Parameters: []ScriptParameter{{Name: "Name", Flag: "--name", Description: "", Pattern: tt.pattern}},
 			})
 			assert.ErrorContains(t, err, tt.want)
 		})

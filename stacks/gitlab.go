@@ -57,6 +57,10 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		ArtifactPrefix:     cfg.Deploy.Artifacts.Prefix,
 		Protect:            cfg.TerminationProtection,
 	})
+	constructs.NewOperations(stack, "Operations", constructs.OperationsProps{
+		Root:        root,
+		Environment: cfg.Environment,
+	})
 
 	output(stack, "VpcId", network.VPC.VpcId(), "VPC of GitLab")
 	output(stack, "S3EndpointId", network.S3Endpoint.VpcEndpointId(), "S3 endpoint that uploads come through; account B's stack needs it")

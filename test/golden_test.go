@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/pmezard/go-difflib/difflib"
@@ -56,8 +57,9 @@ func golden(t *testing.T, name string, tpl template) {
 }
 
 // maskScripts returns a copy of a template in which the documents' scripts
-// are left out, but for the line that hands them their arguments. The scripts
-// stand in scripts/ already, and are reviewed there.
+// are left out, but for the lines that hand them their arguments. The scripts
+// stand in scripts/ already, and are reviewed there; that each document holds
+// its own is TestS8_everyDocumentHoldsATestedScript's matter.
 func maskScripts(t *testing.T, raw map[string]any) map[string]any {
 	encoded, err := json.Marshal(raw)
 	require.NoError(t, err)
@@ -67,7 +69,8 @@ func maskScripts(t *testing.T, raw map[string]any) map[string]any {
 	for _, r := range resources {
 		inputs, ok := at(r, "Properties", "Content", "mainSteps", 0, "inputs").(map[string]any)
 		if ok {
-			inputs["runCommand"] = append(list(inputs["runCommand"])[:2], "<script>")
+			header, _ := cutScript(list(inputs["runCommand"]))
+			inputs["runCommand"] = append(slices.Clone(header), "<script>")
 		}
 	}
 	return masked

@@ -234,13 +234,19 @@ func TestS14_theCDKAddsNoFunctionOfItsOwn(t *testing.T) {
 	})
 }
 
-// TestS9_onlyTheArtifactBucketHasAName: a fixed name stands in the way of a
-// replacement. The bucket's name is needed in both accounts.
-func TestS9_onlyTheArtifactBucketHasAName(t *testing.T) {
+// TestS9_onlyTheArtifactBucketAndTheOperationsHaveNames: a fixed name stands in
+// the way of a replacement. The bucket's name is needed in both accounts; those
+// of the operations' documents in policies, and nothing replaces a document.
+func TestS9_onlyTheArtifactBucketAndTheOperationsHaveNames(t *testing.T) {
 	gitlab, deploy := synthesiseStaging(t)
 	var named []string
 	for _, tpl := range []template{gitlab, deploy} {
 		for id, r := range tpl.Resources {
+			if r.Type == "AWS::SSM::Document" && r.Properties["Name"] != nil {
+				assert.Regexp(t, `^gitlab-codedeploy-staging-[a-z-]+$`, r.Properties["Name"])
+				assert.Equal(t, "NewVersion", r.Properties["UpdateMethod"], id)
+				continue
+			}
 			for _, key := range []string{"BucketName", "FunctionName", "QueueName", "RoleName", "PolicyName", "LogGroupName", "Name", "GroupName", "LoadBalancerName"} {
 				if name, ok := r.Properties[key].(string); ok && !(key == "PolicyName" && r.Type == "AWS::IAM::Policy") {
 					named = append(named, id+"."+key+"="+name)

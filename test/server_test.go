@@ -119,32 +119,6 @@ func TestS5_S11_theInstallScriptsRunWhenTheHostCanDownload(t *testing.T) {
 	}
 }
 
-func TestS5_S11_documentsRunTheScriptsWithCheckedParameters(t *testing.T) {
-	gitlab, _ := synthesiseStaging(t)
-	for _, id := range gitlab.ofType(t, "AWS::SSM::Document") {
-		t.Run(id, func(t *testing.T) {
-			document := gitlab.Resources[id].Properties
-			assert.Equal(t, "NewVersion", document["UpdateMethod"], "Replace would rename the document with each change")
-			assert.Equal(t, "JSON", document["DocumentFormat"])
-
-			parameters := at(document, "Content", "parameters").(map[string]any)
-			assert.NotEmpty(t, parameters)
-			lines := list(at(document, "Content", "mainSteps", 0, "inputs", "runCommand"))
-			assert.Equal(t, "#!/usr/bin/env bash", lines[0])
-			for name, p := range parameters {
-				pattern := at(p, "allowedPattern").(string)
-				assert.Regexp(t, `^\^.*\$$`, pattern, name)
-				assert.NotContains(t, pattern, `'`, "%s could leave its quotes", name)
-				assert.NotContains(t, pattern, ` `, name)
-				assert.Contains(t, lines[1], "'{{ "+name+" }}'")
-			}
-			for _, line := range lines[2:] {
-				assert.NotContains(t, line, "{{", "Systems Manager would replace it")
-			}
-		})
-	}
-}
-
 func TestS5_noParameterOfAnAssociationHoldsASecret(t *testing.T) {
 	gitlab, _ := synthesiseStaging(t)
 	for _, id := range gitlab.ofType(t, "AWS::SSM::Association") {

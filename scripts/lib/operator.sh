@@ -1,16 +1,20 @@
-# Shared by the commands of scripts/ops that look into the deployment account;
-# source it after common.sh and children.sh, do not run it. Needs bash 3.2.
+# Shared by the commands of scripts/ops that look into one account; source it
+# after common.sh and children.sh, do not run it. Needs bash 3.2.
 #
 # A command sets ENVIRONMENT and PROFILE from its arguments, and calls
 # begin_work, load_environment, check_identity and read_outputs, in that order.
+# The account is the deployment account, or GitLab's after SIDE=GitLab; without
+# a PROFILE the AWS CLI's own rules find the credentials.
 # shellcheck shell=bash
+
+SIDE=Deploy # the account's part of the configuration, and its stack's name
 
 # The AWS CLI is rather the operator's own, since that is where their profiles
 # are known to work.
 PATH=$ROOT/node_modules/.bin:$PATH:$ROOT/.venv/bin
 
 # No pager (AWS CLI 2 has one), and no waiting for an unreachable endpoint.
-export AWS_PAGER='' AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=3
+export AWS_PAGER='' AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=${AWS_MAX_ATTEMPTS:-3}
 AWS_LIMITS=(--cli-connect-timeout 10 --cli-read-timeout 60)
 
 INTERRUPTED= # what goes on in AWS after an interrupt, for its message
@@ -52,8 +56,8 @@ interrupted() {
   exit "$1"
 }
 
-# load_environment takes from config/ENVIRONMENT.yaml where the deployment
-# stack is. The program that reads it is the one that synth believes.
+# load_environment takes from config/ENVIRONMENT.yaml where the stack is. The
+# program that reads it is the one that synth believes.
 load_environment() {
   CMD=(go run ./internal/config/show "$ENVIRONMENT")
   ask_into "$WORK/config.json" || {
@@ -64,16 +68,19 @@ load_environment() {
   }
   local facts
   facts=$(node -p '
-    const { Region, Deploy } = JSON.parse(require("fs").readFileSync(0));
-    [Region, Deploy.Account].join(" ")' <"$WORK/config.json")
+    const { Region, [process.argv[1]]: side } = JSON.parse(require("fs").readFileSync(0));
+    [Region, side.Account].join(" ")' "$SIDE" <"$WORK/config.json")
   read -r REGION ACCOUNT <<<"$facts"
-  STACK=Deploy-$ENVIRONMENT
+  STACK=$SIDE-$ENVIRONMENT
+  ACCOUNT_KEY="$(tr '[:upper:]' '[:lower:]' <<<"$SIDE").account in config/$ENVIRONMENT.yaml"
 }
 
 # The commands, each put into CMD: --dry-run prints the same ones.
 
 aws_command() {
-  CMD=(aws "$@" --profile "$PROFILE" --region "$REGION" "${AWS_LIMITS[@]}")
+  CMD=(aws "$@")
+  [[ -z $PROFILE ]] || CMD+=(--profile "$PROFILE")
+  CMD+=(--region "$REGION" "${AWS_LIMITS[@]}")
 }
 
 # AWS CLI 1 has an endpoint of its own for SQS, whatever the environment and the
@@ -128,13 +135,13 @@ exec_quietly() { exec "${CMD[@]}" </dev/null >"$1" 2>"$WORK/complaint"; }
 check_identity() {
   identity_command
   if ! ask || [[ ! $ANSWER =~ ^[0-9]{12}$ ]]; then
-    log "error: profile $PROFILE gives no credentials for account $ACCOUNT (deploy.account in config/$ENVIRONMENT.yaml)." \
-      "AWS says: ${COMPLAINT:-$ANSWER}. Sign in again (aws sso login --profile $PROFILE) or mend the profile."
+    log "error: ${PROFILE:+profile $PROFILE gives }no credentials for account $ACCOUNT ($ACCOUNT_KEY)." \
+      "AWS says: ${COMPLAINT:-$ANSWER}. Sign in again (aws sso login${PROFILE:+ --profile $PROFILE}) or mend the profile."
     exit 2
   fi
   [[ $ANSWER == "$ACCOUNT" ]] || {
-    log "error: profile $PROFILE is of account $ANSWER," \
-      "but $STACK belongs to account $ACCOUNT (deploy.account in config/$ENVIRONMENT.yaml)"
+    log "error: ${PROFILE:+profile }${PROFILE:-the caller} is of account $ANSWER," \
+      "but $STACK belongs to account $ACCOUNT ($ACCOUNT_KEY)"
     exit 2
   }
 }
@@ -160,15 +167,21 @@ output() { sed -n "s/^$1 //p" <<<"$OUTPUTS"; }
 # need_output NAME PATTERN prints an output's value, which has to match.
 need_output() {
   local value
+  # Nothing was read: see print_command.
+  if [[ -n ${DRY_RUN-} ]]; then
+    echo "%%output:$1%%"
+    return
+  fi
   value=$(output "$1")
   [[ $value =~ ^($2)$ ]] || die "output $1 of $STACK is '$value', and that is none; deploy it anew with scripts/ops deploy"
   printf '%s\n' "$value"
 }
 
-# print_command prints CMD for a shell; a word %%name%% becomes "$name" there.
+# print_command prints CMD for a shell; a word %%name%% becomes "$name" there,
+# and %%output:Name%% "$(output Name)".
 print_command() {
   # shellcheck disable=SC2016 # for the reader's shell
-  shell_words "${CMD[@]}" | sed 's/%%\([a-z_]*\)%%/"$\1"/g'
+  shell_words "${CMD[@]}" | sed 's/%%\([a-z_]*\)%%/"$\1"/g; s/%%output:\([A-Za-z]*\)%%/"$(output \1)"/g'
 }
 
 # shell_words quotes each word where a shell needs it.

@@ -12,6 +12,9 @@ const wide = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f
 // line makes one printable line of a text.
 const line = text => text.replace(/\s+/gu, ' ').trim().replace(unprintable, '\ufffd');
 
+// text makes a text of several lines printable; its tabs and blanks stay.
+const text = lines => lines.replace(/[^\P{C}\n\t]|[\p{Zl}\p{Zp}]/gu, '\ufffd');
+
 // word makes a name of a text: what none can have becomes "?".
 const word = (text, length = 128) => {
   const name = text.slice(0, length + 1).replace(/[^\w.+=,@/-]/g, '?');
@@ -35,10 +38,10 @@ const cut = (text, width) => {
 };
 
 // json is JSON.stringify with everything escaped that is not printable.
-const json = value => JSON.stringify(value, null, 2).replace(/[^\n\P{C}]|[\p{Zl}\p{Zp}]/gu, text =>
-  [...Array(text.length).keys()].map(i => '\\u' + text.charCodeAt(i).toString(16).padStart(4, '0')).join(''));
+const json = value => JSON.stringify(value, null, 2).replace(/[^\n\P{C}]|[\p{Zl}\p{Zp}]/gu, found =>
+  [...Array(found.length).keys()].map(i => '\\u' + found.charCodeAt(i).toString(16).padStart(4, '0')).join(''));
 
 // note is the log of common.sh.
 const note = text => console.error(`${new Date().toISOString().replace(/\.\d+/, '')} ${text}`);
 
-module.exports = { line, word, cut, json, note };
+module.exports = { line, text, word, cut, json, note };

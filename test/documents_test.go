@@ -1,0 +1,278 @@
+package test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"regexp/syntax"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// eachDocument runs check on every SSM document of both stacks. name is what
+// its fixed name ends with, or "" without one.
+func eachDocument(t *testing.T, check func(t *testing.T, name string, content map[string]any)) {
+	t.Helper()
+	each(t, "AWS::SSM::Document", func(t *testing.T, _ template, _ string, r resource) {
+		name, _ := r.Properties["Name"].(string)
+		check(t, strings.TrimPrefix(name, "gitlab-codedeploy-staging-"), r.Properties["Content"].(map[string]any))
+	})
+}
+
+func runCommand(content map[string]any) []any {
+	return list(at(content, "mainSteps", 0, "inputs", "runCommand"))
+}
+
+// cutScript divides a document's lines into those that hand over the
+// parameters, the last of which is "set --", and the script.
+func cutScript(lines []any) (header, script []any) {
+	for i, line := range lines {
+		if strings.HasPrefix(line.(string), "set --") {
+			return lines[:i+1], lines[i+1:]
+		}
+	}
+	return nil, lines
+}
+
+func parametersOf(content map[string]any) map[string]any {
+	parameters, _ := content["parameters"].(map[string]any)
+	return parameters
+}
+
+// https://docs.aws.amazon.com/systems-manager/latest/userguide/documents-schemas-features.html
+func TestS8_everyDocumentIsOneThatSystemsManagerTakes(t *testing.T) {
+	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
+		var body bytes.Buffer
+		encoder := json.NewEncoder(&body)
+		encoder.SetEscapeHTML(false)
+		require.NoError(t, encoder.Encode(content))
+		assert.LessOrEqual(t, body.Len(), 64*1024, "Systems Manager's limit of a document")
+
+		for key := range content {
+			assert.Contains(t, []string{"schemaVersion", "description", "parameters", "mainSteps"}, key)
+		}
+		assert.Equal(t, "2.2", content["schemaVersion"])
+		assert.NotEmpty(t, content["description"])
+		steps := list(content["mainSteps"])
+		require.Len(t, steps, 1, "get-command-invocation answers for one step")
+		step := steps[0].(map[string]any)
+		assert.Equal(t, "aws:runShellScript", step["action"])
+		assert.Regexp(t, `^[A-Za-z0-9_-]+$`, step["name"])
+		assert.Regexp(t, `^[1-9][0-9]*$`, at(step, "inputs", "timeoutSeconds"))
+		for parameter, p := range parametersOf(content) {
+			assert.Regexp(t, `^[A-Za-z]+$`, parameter)
+			assert.Equal(t, "String", at(p, "type"), parameter)
+			assert.NotEmpty(t, at(p, "description"), parameter)
+			if preset := at(p, "default"); preset != nil {
+				assert.Regexp(t, at(p, "allowedPattern"), preset, parameter)
+			}
+		}
+	})
+}
+
+// TestS8_theTemplateFitsIntoCloudFormation: all scripts are in it.
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
+func TestS8_theTemplateFitsIntoCloudFormation(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", " ") // as the CDK writes it
+	require.NoError(t, encoder.Encode(gitlab.raw))
+	assert.Less(t, body.Len(), 1_000_000, "CloudFormation takes 1 MB")
+}
+
+// TestS8_everyParameterStandsInQuotes: Systems Manager puts values into the
+// script's text, and nothing else of it may look like a placeholder.
+func TestS8_everyParameterStandsInQuotes(t *testing.T) {
+	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
+		header, script := cutScript(runCommand(content))
+		require.NotEmpty(t, header)
+		assert.Equal(t, "#!/usr/bin/env bash", header[0])
+		handed := fmt.Sprint(header...)
+		var used []string
+		for _, match := range regexp.MustCompile(`'\{\{ (\w+) \}\}'`).FindAllStringSubmatch(handed, -1) {
+			used = append(used, match[1])
+		}
+		var declared []string
+		for parameter := range parametersOf(content) {
+			declared = append(declared, parameter)
+		}
+		assert.ElementsMatch(t, declared, used, "each is handed over once")
+		assert.Equal(t, len(used), strings.Count(handed, "{{"), "none without quotes")
+		for _, line := range script {
+			assert.NotContains(t, line, "{{", "Systems Manager would replace it")
+		}
+		if name != "" && name != "follow" {
+			assert.Contains(t, header, "export RUN_ID='{{ RunId }}'", "an operation runs on by itself")
+		}
+	})
+}
+
+// TestS8_everyDocumentHoldsATestedScript: what the bats files test is what the
+// hosts run, with its libraries in the place of their source lines.
+func TestS8_everyDocumentHoldsATestedScript(t *testing.T) {
+	scripts := map[string]string{}
+	for _, pattern := range []string{"../scripts/server/*.sh", "../scripts/runner/*.sh"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, file := range files {
+			_, text, _ := strings.Cut(inlined(t, strings.TrimPrefix(file, "../")), "\n")
+			scripts[text] = file
+		}
+	}
+	operation := regexp.MustCompile(`(?m)^operate ([a-z-]+) main "\$@"$`)
+	seen := map[string]bool{}
+	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
+		header, script := cutScript(runCommand(content))
+		var lines []string
+		for _, line := range append(header, script...) {
+			lines = append(lines, line.(string))
+		}
+		file := scripts[strings.Join(lines[len(header):], "\n")+"\n"]
+		require.NotEmpty(t, file, "no script of the project is this document's, byte by byte")
+		assert.False(t, seen[file], "%s has two documents", file)
+		seen[file] = true
+
+		check := exec.Command("bash", "-n")
+		check.Stdin = strings.NewReader(strings.Join(lines, "\n"))
+		out, err := check.CombinedOutput()
+		assert.NoError(t, err, "%s", out)
+
+		operates := operation.FindStringSubmatch(strings.Join(lines, "\n"))
+		if name == "" || name == "follow" {
+			assert.Nil(t, operates)
+			return
+		}
+		require.NotNil(t, operates, "%s has to end with: operate %s main \"$@\"", file, name)
+		assert.Equal(t, name, operates[1], "scripts/ops follows an operation by its document's name")
+	})
+}
+
+// inlined returns a script in one piece. It is not the code that the documents
+// are made by, on purpose.
+func inlined(t *testing.T, path string) string {
+	var out strings.Builder
+	lines := strings.SplitAfter(read(t, path), "\n")
+	for i := 0; i < len(lines); i++ {
+		if source, found := strings.CutPrefix(lines[i], "# shellcheck source="); found {
+			i++
+			require.Regexp(t, `^source `, lines[i])
+			out.WriteString(inlined(t, strings.TrimSpace(source)))
+			continue
+		}
+		if data, found := strings.CutPrefix(lines[i], "# inlined data="); found {
+			i++
+			name, _, _ := strings.Cut(lines[i], "=")
+			out.WriteString(name + "=$(cat <<'END_OF_DATA'\n" + strings.TrimSuffix(read(t, strings.TrimSpace(data)), "\n") + "\nEND_OF_DATA\n)\n")
+			continue
+		}
+		out.WriteString(lines[i])
+	}
+	return out.String()
+}
+
+// forbidden are the characters that no parameter may hold, whatever it is for:
+// with them a value could leave its quotes, or become one of Systems Manager's
+// placeholders, or more than one line of a log.
+const forbidden = "'\"$`\\;{}<>|()!*# \t\n\r\x00\x1b\x7f"
+
+func TestS8_noParameterLetsAShellThrough(t *testing.T) {
+	hostile := []string{
+		"", "'", "';id;'", "' '", `"`, "$(id)", "${IFS}", "`id`", "a;id", "a\nid", "a\r\nid", "\x00", "{{ RunId }}", "{{RunId}}", "{{ssm:/a}}",
+		"a b", "a\tb", "a|id", "a&id\n", ">/etc/passwd", "<x", "\\", "\\'", "*", "~\n", "../../etc/passwd\n", "#", "!x", "\u2028", "’", "-\n",
+		"--yes", "-o", "a\x1b[2J",
+	}
+	eachDocument(t, func(t *testing.T, _ string, content map[string]any) {
+		for name, p := range parametersOf(content) {
+			text := at(p, "allowedPattern").(string)
+			assert.Regexp(t, `^\^.*\$$`, text, name)
+			pattern, err := regexp.Compile(text)
+			require.NoError(t, err, name)
+			for _, value := range hostile {
+				if value == "" && at(p, "default") == "" {
+					continue
+				}
+				assert.False(t, pattern.MatchString(value), "%s lets %q through: %s", name, value, text)
+			}
+			// And whatever else it lets through, none of these is in it.
+			assert.Empty(t, allowedOf(t, text), "%s: %s", name, text)
+		}
+	})
+}
+
+// TestS8_anOpenPatternIsFound keeps the test above honest.
+func TestS8_anOpenPatternIsFound(t *testing.T) {
+	for pattern, want := range map[string]string{
+		`^[a-z]+$`: "", `^(ce|ee)$`: "", `^https://[A-Za-z0-9.-]+(:[0-9]+)?$`: "", `^[^a]$`: "any of many", `^.$`: "any of many", `^a.*$`: "any of many",
+		`^[a-z ]$`: " ", `^a'b$`: "'", `^[ -~]+$`: "any of many", `^\s$`: "\t\n\r ", `^\w+$`: "", `^\S+$`: "any of many", `^a|b$`: "an end that is open",
+		`^a$|^b`: "an end that is open", `^(a|)$`: "", `^a$\n?`: "an end that is open", `^[#-&]$`: "$#",
+	} {
+		assert.ElementsMatch(t, []rune(want), []rune(allowedOf(t, pattern)), pattern)
+	}
+}
+
+// allowedOf returns the forbidden characters that a value which matches the
+// pattern can hold. It reads the pattern, and so proves it for every value.
+func allowedOf(t *testing.T, pattern string) string {
+	parsed, err := syntax.Parse(pattern, syntax.Perl)
+	require.NoError(t, err)
+	// "^a|b$" is anchored at one end only, whatever its text begins and ends with.
+	if parsed.Op != syntax.OpConcat || parsed.Sub[0].Op != syntax.OpBeginText || parsed.Sub[len(parsed.Sub)-1].Op != syntax.OpEndText {
+		return "an end that is open"
+	}
+	found := ""
+	var walk func(re *syntax.Regexp)
+	walk = func(re *syntax.Regexp) {
+		switch re.Op {
+		case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+			found = "any of many"
+		case syntax.OpLiteral, syntax.OpCharClass:
+			for _, c := range forbidden {
+				if holds(re, c) && !strings.ContainsRune(found, c) {
+					found += string(c)
+				}
+			}
+			// A class that was written as what it is not.
+			if holds(re, '\u2028') || len(found) > 6 {
+				found = "any of many"
+			}
+		}
+		for _, sub := range re.Sub {
+			walk(sub)
+		}
+	}
+	walk(parsed)
+	return found
+}
+
+func holds(re *syntax.Regexp, c rune) bool {
+	if re.Op == syntax.OpLiteral {
+		return strings.ContainsRune(string(re.Rune), c)
+	}
+	for i := 0; i+1 < len(re.Rune); i += 2 {
+		if re.Rune[i] <= c && c <= re.Rune[i+1] {
+			return true
+		}
+	}
+	return false
+}
+
+// TestS8_aTrailingLineEndIsHarmless: some engines let $ match before one. Even
+// then the value stays between its quotes, and the scripts refuse it.
+func TestS8_aTrailingLineEndIsHarmless(t *testing.T) {
+	folder := t.TempDir()
+	script := filepath.Join(folder, "_script.sh")
+	text := "#!/usr/bin/env bash\nexport RUN_ID='20261124T185436-0a1b2c3d\n'\nset -- --version '13.10.2\n'\n" + inlined(t, "scripts/runner/install-runner.sh")
+	require.NoError(t, os.WriteFile(script, []byte(text), 0o700))
+	out, err := exec.Command("bash", script).CombinedOutput()
+	assert.ErrorContains(t, err, "exit status 2")
+	assert.Contains(t, string(out), "--version: got '13.10.2\n', want an exact version")
+}
