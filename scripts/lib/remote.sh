@@ -111,9 +111,9 @@ open_account() {
     echo "# has to print $ACCOUNT"
     identity_command
     print_command
-    aws_command cloudformation describe-stacks --stack-name "$STACK" --output text --query
+    aws_command cloudformation describe-stacks --stack-name "$STACK" --output text
     # shellcheck disable=SC2016 # for the reader's shell
-    printf 'output() { %s "Stacks[0].Outputs[?OutputKey=='\''$1'\''].OutputValue"; }\n' "$(print_command)"
+    printf 'output() { %s --query "Stacks[0].Outputs[?OutputKey=='\''$1'\''].OutputValue"; }\n' "$(print_command)"
     return
   fi
   check_identity
@@ -221,7 +221,7 @@ follow_hint() { echo "scripts/ops $(basename "$0" .sh) --env $ENVIRONMENT${PROFI
 # is none, with the reason in COMPLAINT and, in SENT, "unknown" when an answer
 # was lost, "no" when it is not run.
 send() {
-  local id deadline
+  local id deadline failures=0
   SENT=no CODE=
   send_command "$1" "$2" "file://$3"
   ask || {
@@ -244,7 +244,8 @@ send() {
     elif [[ $COMPLAINT != *InvocationDoesNotExist* ]]; then
       # That one is normal for a moment.
       SENT=unknown
-      is_refusal && return 1
+      failures=$((failures + 1))
+      if is_refusal || ((failures >= 3)); then return 1; fi
     fi
     ((SECONDS < deadline)) || {
       SENT=unknown
@@ -297,7 +298,7 @@ explain_refusal() {
 # follow_run HOST OPERATION INSTANCE prints the log of RUN, or of the newest run
 # of the operation, until that ends, and returns its exit status.
 follow_run() {
-  local host=$1 operation=$2 instance=$3 state code more said=''
+  local host=$1 operation=$2 instance=$3 said=''
   local deadline=$((SECONDS + TIMEOUT)) heard=$SECONDS
   LOG_FROM=0 RESULT_FROM=0
   while :; do

@@ -47,7 +47,7 @@ row() { grep -E "^$1 +$2 " <<<"$output" | tr -s ' '; }
 @test "S7: all is well: exit 0, and every row says what was found" {
   ops check
   [ "$status" -eq 0 ]
-  [ "$(awk '{ print NF > 3 }' <<<"$output" | sort -u)" = 1 ]
+  [ "$(awk '{ print (NF > 3) }' <<<"$output" | sort -u)" = 1 ]
   [ "$(wc -l <<<"$output")" -eq 11 ]
   if grep -E 'wrong|unknown' <<<"$output"; then return 1; fi
   [[ $stderr == *"Session Manager reaches the server"*"Session Manager reaches the runner"* ]]

@@ -265,11 +265,11 @@ run_id() { sed -n 's/.* run \([0-9]\{8\}T[0-9]\{6\}-[0-9a-f]\{8\}\)$/\1/p' <<<"$
 }
 
 @test "S8: more output than Systems Manager keeps arrives whole" {
-  operation 'for ((i = 1; i <= 2000; i++)); do echo "line $i of the log, which is long enough" >&2; done; printf "%050000d\n" 7'
+  operation 'for ((i = 1; i <= 1000; i++)); do echo "line $i of the log, which is long enough" >&2; done; printf "%030000d\n" 7'
   ops test --yes
   [ "$status" -eq 0 ]
-  [ "${#output}" -eq 50000 ]
-  [ "$(grep -c 'of the log, which is long enough$' <<<"$stderr")" -eq 2000 ]
+  [ "${#output}" -eq 30000 ]
+  [ "$(grep -c 'of the log, which is long enough$' <<<"$stderr")" -eq 1000 ]
 }
 
 @test "S8: without --yes and without a terminal nothing is started; a no starts nothing; --dry-run asks and calls nothing" {

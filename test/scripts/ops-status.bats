@@ -103,7 +103,11 @@ part() { grep -P "^$1\t" <<<"$output"; }
   echo 1 >"$run/status"
   echo 'backup (run 20261124T190000-00000001), since 2026-11-24T19:00:00Z,' >"$STATE/lock"
   flock "$STATE/lock" sleep 30 3>&- &
-  local holder=$!
+  local holder=$! tries=0
+  while flock --nonblock "$STATE/lock" true; do
+    ((tries++ < 500))
+    sleep 0.01
+  done
   server_status
   [[ $(part operation) == *"under way: backup (run 20261124T190000-00000001), since 2026-11-24T19:00:00Z"* ]]
   [[ $(part operation) == *"upgrade ended with 1, started 2026-11-24T18:54:36Z (run 20261124T185436-0a1b2c3d)"* ]]
