@@ -45,6 +45,34 @@ func TestS5_aDocumentHoldsTheScriptAndWhatItSources(t *testing.T) {
 	assert.Equal(t, "60", inputs["timeoutSeconds"])
 }
 
+func TestS8_aDetachedDocumentTellsItsRunBeforeTheScript(t *testing.T) {
+	root := project(t, map[string]string{"a.sh": "#!/usr/bin/env bash\noperate test main \"$@\"\n"})
+	content, err := scriptDocumentContent(ScriptDocumentProps{
+		Root: root, Script: "a.sh", TimeoutSeconds: 60, Detached: true,
+		Parameters: []ScriptParameter{{Name: "Word", Flag: "--word", Pattern: "^[a-z]*$", Optional: true}},
+	})
+	require.NoError(t, err)
+	inputs := content["mainSteps"].([]any)[0].(map[string]any)["inputs"].(map[string]any)
+	assert.Equal(t, []string{
+		"#!/usr/bin/env bash",
+		"export RUN_ID='{{ RunId }}'",
+		"set -- --word '{{ Word }}'",
+		`operate test main "$@"`,
+	}, inputs["runCommand"])
+	parameters := content["parameters"].(map[string]any)
+	assert.NotContains(t, parameters["RunId"], "default", "who starts a run names it")
+	assert.Equal(t, "", parameters["Word"].(map[string]any)["default"])
+}
+
+func TestS8_aDefaultThatThePatternRefusesIsRefused(t *testing.T) {
+	root := project(t, map[string]string{"a.sh": "true\n"})
+	_, err := scriptDocumentContent(ScriptDocumentProps{
+		Root: root, Script: "a.sh",
+		Parameters: []ScriptParameter{{Name: "Word", Flag: "--word", Pattern: "^[a-z]+$", Optional: true}},
+	})
+	assert.ErrorContains(t, err, `pattern "^[a-z]+$" does not let the default "" through`)
+}
+
 func TestS5_aDocumentThatSystemsManagerWouldMisreadIsRefused(t *testing.T) {
 	root := project(t, map[string]string{
 		"braces.sh": "docker ps --format '{{.ID}}'\n",
