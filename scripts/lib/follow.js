@@ -3,7 +3,8 @@
 //
 //   follow.js parameters Name=value …   the parameters of a document
 //   follow.js invocation FOLDER         FOLDER/invocation.json: what became of a command
-//   follow.js news FOLDER               FOLDER/stdout: what came of a run's log and result
+//   follow.js news FOLDER RUN           FOLDER/stdout: what came of a run's log and result;
+//                                       RUN is empty until its id is known
 //   follow.js text                      stdin, harmless on a terminal
 'use strict';
 
@@ -33,14 +34,15 @@ const steps = {
     console.log(ran ? `ended ${code}` : `failed - ${terminal.word(details || status)}`);
   },
 
-  // Prints "STATE EXIT MORE LOG RESULT RUN STARTED", "-" for what there is not.
-  news: folder => {
+  // Prints "STATE EXIT MORE LOG RESULT RUN", "-" for what there is not.
+  news: (folder, known) => {
     const [first, ...lines] = fs.readFileSync(path.join(folder, 'stdout'), 'utf8').split('\n');
     const { run, operation, started, state, exit, log, result, more } = JSON.parse(first);
     const sound = ['running', 'ended', 'lost', 'none'].includes(state) && typeof more === 'boolean' &&
       [log, result].every(Number.isSafeInteger) && [run, operation, started].every(text => /^[\w:-]*$/.test(text)) &&
       (state === 'ended' ? Number.isInteger(exit) && exit >= 0 && exit <= 255 : exit === null);
     if (!sound) throw new Error('not what follow-operation.sh prints');
+    if (!known && run) terminal.note(`following run ${run}, started at ${started}`);
     if (lines.at(-1) === '') lines.pop();
     for (const line of lines) {
       const text = line.slice(2) + (line[1] === '+' ? '' : '\n');
@@ -48,7 +50,7 @@ const steps = {
       else if (line[0] === '>') fs.appendFileSync(path.join(folder, 'result'), text);
       else throw new Error(`a line without a mark: ${line}`);
     }
-    console.log(state, exit ?? '-', more, log, result, run || '-', started || '-');
+    console.log(state, exit ?? '-', more, log, result, run || '-');
   },
 
   text: () => process.stdout.write(terminal.text(fs.readFileSync(0, 'utf8'))),

@@ -38,6 +38,7 @@
 #   "$(output Name)" in what is printed.
 # shellcheck shell=bash
 
+# shellcheck disable=SC2034 # for operator.sh
 SIDE=GitLab
 
 # Seconds between two questions about a command that was sent.
@@ -228,6 +229,7 @@ send() {
     explain_refusal "$1"
     return 1
   }
+  # shellcheck disable=SC2153 # of ask
   id=$ANSWER
   [[ $id =~ ^[0-9a-f-]{36}$ ]] || {
     COMPLAINT="Systems Manager answered '$id'"
@@ -308,7 +310,7 @@ follow_run() {
       heard=$SECONDS
       if [[ -n $said ]]; then log "$host answers again"; fi
       said=
-      case $STATE in
+      case $RUN_STATE in
         none) no_such_run "$host" "$operation" ;;
         lost)
           [[ $MORE == true ]] || {
@@ -356,18 +358,15 @@ going_on() {
 }
 
 # read_news prints what came of the log, appends what came of the result to
-# $WORK/result, and sets STATE, EXIT, MORE, RUN and the places to go on.
+# $WORK/result, and sets RUN_STATE, EXIT, MORE, RUN and the places to go on.
 read_news() {
   local words run
-  words=$(node "$ROOT/scripts/lib/follow.js" news "$WORK") || {
+  words=$(node "$ROOT/scripts/lib/follow.js" news "$WORK" "$RUN") || {
     COMPLAINT="its answer makes no sense"
     return 1
   }
-  read -r STATE EXIT MORE LOG_FROM RESULT_FROM run STARTED <<<"$words"
-  [[ $STATE == none ]] && return
-  if [[ -z $RUN ]]; then
-    log "following run $run, started at $STARTED"
-  fi
+  read -r RUN_STATE EXIT MORE LOG_FROM RESULT_FROM run <<<"$words"
+  [[ $RUN_STATE == none ]] && return
   RUN=$run
   INTERRUPTED="run $RUN goes on, to follow it: $(follow_hint)"
 }

@@ -47,7 +47,7 @@ take_option() {
 main() {
   local instance
   parse_options "$@"
-  [[ $PORT =~ ^[1-9][0-9]{3,4}$ ]] && ((PORT >= 1024 && PORT <= 65535)) ||
+  [[ $PORT =~ ^[1-9][0-9]{3,4}$ && $PORT -ge 1024 && $PORT -le 65535 ]] ||
     bad_usage "--port: want 1024 to 65535, got '$PORT'"
   need_plugin
   open_account

@@ -52,7 +52,7 @@ main() {
   BODY=$(mktemp)
   trap 'rm -f "$BODY"' EXIT
   read_pieces
-  print_state "$STATE" "$(<"$FOLDER/operation")" "$(<"$FOLDER/started")" "$EXIT" "$MORE"
+  print_state "$RUN_STATE" "$(<"$FOLDER/operation")" "$(<"$FOLDER/started")" "$EXIT" "$MORE"
   cat "$BODY"
 }
 
@@ -99,22 +99,22 @@ find_run() {
 wait_for_news() {
   while :; do
     read_state
-    if [[ $STATE != running ]] || has_news || ((SECONDS >= DEADLINE)); then
+    if [[ $RUN_STATE != running ]] || has_news || ((SECONDS >= DEADLINE)); then
       return
     fi
     sleep "$FOLLOW_POLL"
   done
 }
 
-# read_state sets STATE and EXIT.
+# read_state sets RUN_STATE and EXIT.
 read_state() {
-  STATE=running EXIT=null
+  RUN_STATE=running EXIT=null
   [[ -e $FOLDER/status ]] || ! is_under_way || return 0
   # Looked for again, since it may have been written before the unit went.
   if [[ -e $FOLDER/status ]]; then
-    STATE=ended EXIT=$(<"$FOLDER/status")
+    RUN_STATE=ended EXIT=$(<"$FOLDER/status")
   else
-    STATE=lost
+    RUN_STATE=lost
   fi
 }
 
@@ -136,7 +136,7 @@ has_news() {
 # RESULT_FROM on, and sets MORE.
 read_pieces() {
   local final='' log_size result_size
-  [[ $STATE == running ]] || final=1
+  [[ $RUN_STATE == running ]] || final=1
   # Before they are read: what is written meanwhile is for the next time.
   log_size=$(size_of "$FOLDER/log") result_size=$(size_of "$FOLDER/result")
   LEFT=$FOLLOW_BYTES MORE=false
@@ -146,7 +146,7 @@ read_pieces() {
   # A lost run has no result, whatever it began to print.
   if ((LOG_FROM < log_size)); then
     MORE=true
-  elif [[ $STATE == ended ]]; then
+  elif [[ $RUN_STATE == ended ]]; then
     read_piece "$FOLDER/result" "$RESULT_FROM" '>' 1
     RESULT_FROM=$NEXT
     ((RESULT_FROM >= result_size)) || MORE=true
@@ -202,7 +202,7 @@ rest() {
 
 size_of() { stat -c %s "$1"; }
 
-# print_state STATE OPERATION STARTED EXIT MORE prints the first line.
+# print_state RUN_STATE OPERATION STARTED EXIT MORE prints the first line.
 print_state() {
   printf '{"run":"%s","operation":"%s","started":"%s","state":"%s","exit":%s,"log":%d,"result":%d,"more":%s}\n' \
     "$RUN" "$2" "$3" "$1" "$4" "$LOG_FROM" "$RESULT_FROM" "$5"

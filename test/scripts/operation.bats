@@ -229,8 +229,9 @@ wait_until() {
   script 'echo "$OPERATION_RUN"'
   start nightly
   [[ $output =~ ^'run '([0-9]{8}T[0-9]{6}-[0-9a-f]{8})' of test is started'$ ]]
-  ended "${BASH_REMATCH[1]}"
-  [ "$(body)" = "> ${BASH_REMATCH[1]}" ]
+  local run=${BASH_REMATCH[1]}
+  ended "$run"
+  [ "$(body)" = "> $run" ]
 }
 
 @test "S8: the newest 50 runs are kept, and those under way" {
@@ -244,20 +245,20 @@ wait_until() {
   done
   # The oldest one goes on.
   rm "$OPERATION_RUNS/20260101T000000-00000001/status"
-  systemd-run --unit live sleep 100
-  echo live >"$OPERATION_RUNS/20260101T000000-00000001/unit"
+  systemd-run --unit gitlab-codedeploy-live sleep 100
+  echo gitlab-codedeploy-live >"$OPERATION_RUNS/20260101T000000-00000001/unit"
   mkdir "$OPERATION_RUNS/notes"
   script true
   start "$RUN"
   [ "$status" -eq 0 ]
-  [ "$(ls "$OPERATION_RUNS" | wc -l)" -eq 52 ]
+  [ "$(find "$OPERATION_RUNS" -mindepth 1 -maxdepth 1 | wc -l)" -eq 52 ]
   [ -e "$OPERATION_RUNS/20260101T000000-00000001" ]
   [ ! -e "$OPERATION_RUNS/20260101T000000-0000000b" ]
   [ -e "$OPERATION_RUNS/20260101T000000-0000000c" ]
 }
 
 @test "S8: what is followed is the whole log and result, byte by byte, whatever its lines are, in pieces that Systems Manager keeps" {
-  local folder=$OPERATION_RUNS/$RUN pieces=0 state log=0 result=0 bytes
+  local folder=$OPERATION_RUNS/$RUN pieces=0 log=0 result=0 bytes
   mkdir -p "$folder"
   echo test >"$folder/operation"
   date -u +%FT%TZ >"$folder/started"
@@ -276,7 +277,10 @@ PY
   : >"$BATS_TEST_TMPDIR/all"
   while :; do
     follow "$RUN" --log-from "$log" --result-from "$result"
-    bytes=$(LC_ALL=C; echo ${#output})
+    bytes=$(
+      LC_ALL=C
+      echo ${#output}
+    )
     [ "$bytes" -le 20000 ]
     log=$(field log) result=$(field result) pieces=$((pieces + 1))
     body >>"$BATS_TEST_TMPDIR/all"

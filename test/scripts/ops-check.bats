@@ -134,7 +134,8 @@ row() { grep -E "^$1 +$2 " <<<"$output" | tr -s ' '; }
   local endpoint
   endpoint=http://localhost:$(sed -n 's|.*Running on http://127.0.0.1:\([0-9]*\).*|\1|p' "$BATS_TEST_TMPDIR/moto.log")
   local made
-  made=$("$ROOT/.venv/bin/python" - "$endpoint" <<'PY'
+  made=$(
+    "$ROOT/.venv/bin/python" - "$endpoint" <<'PY'
 import boto3, sys
 def client(name):
     return boto3.client(name, region_name="ap-northeast-1", endpoint_url=sys.argv[1], aws_access_key_id="a", aws_secret_access_key="b")
@@ -152,7 +153,7 @@ for _ in range(2):
     print(ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, SubnetId=subnet, IamInstanceProfile={"Name": "host"})["Instances"][0]["InstanceId"])
 print(vpc)
 PY
-)
+  )
   local ids
   mapfile -t ids <<<"$made"
   # Identity, outputs and agents are played: moto knows no agent.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# shellcheck disable=SC2016 # text for other shells
+# shellcheck disable=SC1003,SC2016,SC2030,SC2031 # text for other shells; each test is a subshell
 # How scripts/ops starts an operation and follows it (scripts/lib/remote.sh):
 # the real AWS CLI against a played Systems Manager, an operation "test" that
 # does what a test wants, and the real follow document.

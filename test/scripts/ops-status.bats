@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# shellcheck disable=SC2016 # the stubs expand it
+# shellcheck disable=SC2016,SC2030,SC2031 # the stubs expand it; each test is a subshell
 # scripts/ops status: the server's script with commands of GitLab's that play
 # their part, run through the played Systems Manager, next to a load balancer
 # and a bucket on moto.
@@ -127,7 +127,8 @@ start_moto() {
     sleep 0.1
   done
   MOTO_URL=http://localhost:$(sed -n 's|.*Running on http://127.0.0.1:\([0-9]*\).*|\1|p' "$BATS_TEST_TMPDIR/moto.log")
-  NAME=$("$ROOT/.venv/bin/python" - "$MOTO_URL" "$1" <<'PY'
+  NAME=$(
+    "$ROOT/.venv/bin/python" - "$MOTO_URL" "$1" <<'PY'
 import boto3, sys
 def client(name):
     return boto3.client(name, region_name="ap-northeast-1", endpoint_url=sys.argv[1], aws_access_key_id="anybody", aws_secret_access_key="anything")
