@@ -42,6 +42,8 @@ TEST_PROGRAMS=(
   # A stand-in host that packages are really installed on.
   dnf=dnf rpm=rpm rpmsign=rpm createrepo_c=createrepo-c gpg=gnupg
   mkfs.xfs=xfsprogs losetup=mount unshare=util-linux ip=iproute2 pgrep=procps
+  # A real PostgreSQL for the SQL.
+  pg_ctlcluster=postgresql psql=postgresql-client
 )
 
 main() {
