@@ -23,6 +23,12 @@ check_argument() {
   [[ $2 =~ ^($3)$ ]] || bad_usage "$1: got '$2', want $4"
 }
 
+# yes_or_no FLAG VALUE prints "yes", or nothing for "no".
+yes_or_no() {
+  check_argument "$1" "$2" 'yes|no' 'yes or no'
+  [[ $2 == no ]] || echo yes
+}
+
 # check_repository_url VALUE takes https, and plain http from this very host.
 check_repository_url() {
   check_argument --repository-url "$1" \

@@ -39,12 +39,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/signal.sh"
 # shellcheck source=scripts/lib/host.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/host.sh"
+# shellcheck source=scripts/lib/settings.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib/settings.sh"
 
 INSTALL_VOLUME_TIMEOUT=${INSTALL_VOLUME_TIMEOUT:-300}
 INSTALL_READY_TIMEOUT=${INSTALL_READY_TIMEOUT:-900}
 
 DATA_DIR=/var/opt/gitlab
-SETTINGS=/etc/gitlab/gitlab-codedeploy.rb
 REPOSITORY=gitlab-codedeploy
 # Exists from the first change to the host until GitLab has answered.
 UNFINISHED=/var/lib/gitlab-codedeploy/installing
@@ -104,8 +105,7 @@ parse_arguments() {
   check_argument --version "$version" '[0-9]+\.[0-9]+\.[0-9]+' 'an exact version such as 13.10.2'
   check_argument --edition "$EDITION" 'ce|ee' 'ce or ee'
   check_repository_url "$repository_url"
-  check_argument --external-url "$EXTERNAL_URL" 'https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?' \
-    'https:// and a host name, without port or path'
+  check_external_url "$EXTERNAL_URL"
   check_argument --data-volume "$DATA_VOLUME" 'vol-[0-9a-f]{8,17}' 'the id of an EBS volume such as vol-0123456789abcdef0'
   check_argument --root-password-secret "$SECRET" \
     'arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+' 'the ARN of a secret'
@@ -318,47 +318,23 @@ END
 }
 
 # write_settings comes before the package, whose first reconfigure reads them.
-# Ours are a file of their own: a gitlab.rb that came from another server is
-# then never edited, it only has to include that file.
 write_settings() {
-  local main=/etc/gitlab/gitlab.rb header='# Written by gitlab-codedeploy (install-gitlab.sh).'
-  write_file "$SETTINGS" 600 <<END
-$header
-# Included at the end of gitlab.rb, so that these settings win.
-
-external_url '$EXTERNAL_URL'
-
-# TLS ends at the load balancer, which talks to port 80. For an https
-# external_url GitLab itself sets X-Forwarded-Proto and X-Forwarded-Ssl.
-# https://docs.gitlab.com/omnibus/settings/ssl/#configure-a-reverse-proxy-or-load-balancer-ssl-termination
-nginx['listen_port'] = 80
-nginx['listen_https'] = false
-letsencrypt['enable'] = false
-
-# The client is the last address in X-Forwarded-For, which the load balancer
-# adds; what stands before it is the client's own word. Only the load balancer
-# can reach port 80, so its subnets need not be known here.
-# https://docs.gitlab.com/omnibus/settings/nginx/#configure-gitlab-trusted-proxies-and-nginx-real_ip-module
-nginx['real_ip_trusted_addresses'] = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10']
-nginx['real_ip_header'] = 'X-Forwarded-For'
-nginx['real_ip_recursive'] = 'off'
-END
-
-  if [[ -e $main ]] && ! grep -Fxq "$header" "$main"; then
-    grep -Eq "^[[:space:]]*from_file[ (]+['\"]${SETTINGS}['\"]" "$main" ||
-      die "$main is not ours and does not include our settings: add the line from_file '$SETTINGS' at its end"
-    log "$main is kept; it includes $SETTINGS"
+  settings_text "$EXTERNAL_URL" | write_file "$SETTINGS" 600
+  if [[ -e $MAIN_SETTINGS ]] && ! grep -Fxq "$SETTINGS_HEADER" "$MAIN_SETTINGS"; then
+    includes_settings "$MAIN_SETTINGS" ||
+      die "$MAIN_SETTINGS is not ours and does not include our settings: add the line $INCLUDE_LINE at its end"
+    log "$MAIN_SETTINGS is kept; it includes $SETTINGS"
     return
   fi
-  write_file "$main" 600 <<END
-$header
+  write_file "$MAIN_SETTINGS" 600 <<END
+$SETTINGS_HEADER
 # Add settings above the last line.
 
 # The package looks for this line here, and skips its first reconfigure
 # without it. What counts is the one in the included file.
 external_url '$EXTERNAL_URL'
 
-from_file '$SETTINGS'
+$INCLUDE_LINE
 END
 }
 
@@ -393,19 +369,11 @@ with_root_password() {
 
 wait_until_ready() {
   log "waiting for the sign-in page"
-  wait_for "$INSTALL_READY_TIMEOUT" answers_sign_in && return
+  wait_for "$INSTALL_READY_TIMEOUT" answers_sign_in "$EXTERNAL_URL" && return
   case $ANSWER in
     30?) die "/users/sign_in redirects (HTTP $ANSWER), as it does while root has no password" ;;
     *) die "/users/sign_in does not answer with 200; the last answer was HTTP $ANSWER" ;;
   esac
-}
-
-# answers_sign_in asks as the load balancer does. 000 means no answer.
-answers_sign_in() {
-  ANSWER=$(curl --silent --output /dev/null --max-time 30 --write-out '%{http_code}' \
-    --header "Host: ${EXTERNAL_URL#https://}" --header 'X-Forwarded-Proto: https' --header 'X-Forwarded-Port: 443' \
-    http://localhost/users/sign_in) || true
-  [[ $ANSWER == 200 ]]
 }
 
 main "$@"
