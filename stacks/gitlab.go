@@ -61,12 +61,19 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		Root:        root,
 		Environment: cfg.Environment,
 	})
+	token := constructs.NewRunnerToken(stack, "RunnerToken", constructs.RunnerTokenProps{
+		Environment: cfg.Environment,
+		Region:      cfg.Region,
+		Server:      server.Role,
+		Runner:      runner.Role,
+	})
 
 	output(stack, "VpcId", network.VPC.VpcId(), "VPC of GitLab")
 	output(stack, "S3EndpointId", network.S3Endpoint.VpcEndpointId(), "S3 endpoint that uploads come through; account B's stack needs it")
 	output(stack, "ServerInstanceId", server.InstanceID, "GitLab server, for Session Manager")
 	output(stack, "RunnerInstanceId", runner.InstanceID, "Runner host, for Session Manager")
 	output(stack, "RunnerRoleArn", runner.Role.RoleArn(), "Role that jobs upload with")
+	output(stack, "RunnerTokenKeyArn", token.Key.KeyArn(), "Key of the token that a runner registers with")
 	output(stack, "RootPasswordSecretArn", server.RootPassword.SecretArn(), "Secret with the first password of GitLab's root user")
 	output(stack, "LoadBalancerDnsName", balancer.DNSName, "What the domain name has to point at")
 	output(stack, "Url", jsii.String("https://"+gitlab.LoadBalancer.DomainName), "GitLab's address")

@@ -154,7 +154,8 @@ func TestS9_theRunnerMayPutArtifactsAndReadStates(t *testing.T) {
 			}
 		}
 	}
-	assert.Len(t, granted, 3)
+	assert.Len(t, granted, 4)
+	assert.Contains(t, granted, `["ssm:DeleteParameter","ssm:GetParameter"]`, "the rest is about the token it registers with: runner_token_test.go")
 	bucket := ":s3:::" + artifacts.BucketName
 	assert.Contains(t, text(granted[`["s3:AbortMultipartUpload","s3:PutObject"]`]["Resource"]), bucket+"/"+artifacts.Prefix+"*")
 	assert.Contains(t, text(granted["s3:GetObject"]["Resource"]), bucket+"/deployments/*", "what was put cannot be read")

@@ -117,6 +117,12 @@ type Runner struct {
 	RootVolumeGiB int `yaml:"rootVolumeGiB" default:"100"`
 	// PackageRepositoryURL is the https base URL below which the repository gitlab-runner lies.
 	PackageRepositoryURL string `yaml:"packageRepositoryUrl" default:"https://packages.gitlab.com/runner"`
+	// ConcurrentJobs is how many jobs the host runs at a time.
+	ConcurrentJobs int `yaml:"concurrentJobs" default:"2"`
+	// JobImage is the Docker image of jobs that name none.
+	JobImage string `yaml:"jobImage" default:"alpine:3.20"`
+	// Tags are those of the jobs that the runner takes; without any, it takes jobs that have none.
+	Tags []string `yaml:"tags,omitempty"`
 }
 
 // Deploy configures account B: the artifact bucket and what starts deployments from it.

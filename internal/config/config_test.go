@@ -55,6 +55,7 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 			Runner: Runner{
 				Version: "13.10.0", ImageID: "ami-0123456789abcdef1", InstanceType: "t3.large",
 				RootVolumeGiB: 101, PackageRepositoryURL: "https://mirror.example.com:8443/runner",
+				ConcurrentJobs: 2, JobImage: "alpine:3.20",
 			},
 			LogRetentionDays: 30,
 		},
@@ -68,7 +69,7 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 }
 
 func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
-	optional := regexp.MustCompile(`(?m)^ *(terminationProtection|edition|rootVolumeGiB|dataVolumeGiB|packageRepositoryUrl|logRetentionDays|prefix|replacedVersionDays|longestDeploymentHours|statusRetentionDays|alarmEmail):.*\n`)
+	optional := regexp.MustCompile(`(?m)^ *(terminationProtection|edition|rootVolumeGiB|dataVolumeGiB|packageRepositoryUrl|concurrentJobs|jobImage|tags|logRetentionDays|prefix|replacedVersionDays|longestDeploymentHours|statusRetentionDays|alarmEmail):.*\n`)
 	got, err := load("config/staging.yaml", "staging", []byte(optional.ReplaceAllString(base, "")))
 	require.NoError(t, err)
 	assert.True(t, got.TerminationProtection)
@@ -78,6 +79,9 @@ func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
 	assert.Equal(t, "https://packages.gitlab.com/gitlab", got.GitLab.Server.PackageRepositoryURL)
 	assert.Equal(t, 100, got.GitLab.Runner.RootVolumeGiB)
 	assert.Equal(t, "https://packages.gitlab.com/runner", got.GitLab.Runner.PackageRepositoryURL)
+	assert.Equal(t, 2, got.GitLab.Runner.ConcurrentJobs)
+	assert.Equal(t, "alpine:3.20", got.GitLab.Runner.JobImage)
+	assert.Empty(t, got.GitLab.Runner.Tags)
 	assert.Equal(t, 365, got.GitLab.LogRetentionDays)
 	assert.Equal(t, 365, got.Deploy.LogRetentionDays)
 	assert.Equal(t, "artifacts/", got.Deploy.Artifacts.Prefix)
@@ -183,7 +187,7 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 		}
 	}
 	explained("", configType, 0, 0)
-	assert.Equal(t, 45, checked, "keys of the configuration")
+	assert.Equal(t, 48, checked, "keys of the configuration")
 }
 
 func TestConfigTreeHasALineForEveryKey(t *testing.T) {

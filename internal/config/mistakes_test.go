@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// base has every key but hostedZone, and no value that is a default. Its line numbers stand in the messages below.
+// base has every key but hostedZone and what a runner is registered with, and no value that is a default. Its line numbers stand in the messages below.
 const base = `environment: staging
 region: eu-west-1
 terminationProtection: false
@@ -359,6 +359,27 @@ func TestConfigHostMistakes(t *testing.T) {
 		value("flow logs kept for a time that CloudWatch does not offer", "logRetentionDays: 30", "logRetentionDays: 31",
 			"33: gitlab.logRetentionDays: got 31, want one of "+retentions),
 	})
+}
+
+func TestConfigS13MistakesInWhatARunnerIsRegisteredWithAreNamed(t *testing.T) {
+	const before = "    packageRepositoryUrl: https://mirror.example.com:8443/runner\n"
+	line := 1 + strings.Count(base[:strings.Index(base, before)], "\n") + 1
+	for text, want := range map[string]string{
+		"concurrentJobs: 0":       "concurrentJobs: got 0, want 1 to 999 jobs",
+		"concurrentJobs: 1000":    "concurrentJobs: got 1000, want 1 to 999 jobs",
+		"jobImage: $(id)":         `jobImage: got "$(id)", want a Docker image such as alpine:3.20`,
+		"jobImage: --privileged":  `jobImage: got "--privileged", want a Docker image such as alpine:3.20`,
+		"tags: [deploy, \"a b\"]": `tags[1]: got "a b", want 1 to 64 letters, digits and . _ -`,
+	} {
+		_, err := load("config/staging.yaml", "staging", []byte(strings.Replace(base, before, before+"    "+text+"\n", 1)))
+		assert.EqualError(t, err, fmt.Sprintf("config/staging.yaml:%d: gitlab.runner.%s", line, want))
+	}
+	got, err := load("config/staging.yaml", "staging", []byte(strings.Replace(base, before,
+		before+"    concurrentJobs: 3\n    jobImage: public.ecr.aws/docker/library/debian:12-slim\n    tags: [deploy, linux.x86]\n", 1)))
+	require.NoError(t, err)
+	assert.Equal(t, 3, got.GitLab.Runner.ConcurrentJobs)
+	assert.Equal(t, "public.ecr.aws/docker/library/debian:12-slim", got.GitLab.Runner.JobImage)
+	assert.Equal(t, []string{"deploy", "linux.x86"}, got.GitLab.Runner.Tags)
 }
 
 // A version that anybody can take over (CVE-2021-22205) and a load balancer that anybody can reach, together.

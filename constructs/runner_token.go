@@ -1,0 +1,96 @@
+package constructs
+
+import (
+	"fmt"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// RunnerTokenProps configures [NewRunnerToken].
+type RunnerTokenProps struct {
+	// Environment is part of the parameter's name. Required.
+	Environment string
+
+	// Region is the AWS region of the stack. Required.
+	Region string
+
+	// Server may write the token, Runner may read and remove it. Required.
+	Server, Runner awsiam.Role
+}
+
+// RunnerToken is the way of a runner's token from the server to the runner: an
+// SSM parameter that exists for the seconds of a registration, and the key that
+// it is encrypted with. The parameter is made and removed by the scripts.
+//
+//	server ── Encrypt, PutParameter ──▶ parameter ── GetParameter, Decrypt, DeleteParameter ──▶ runner
+//
+// The key is what keeps everybody else out: AmazonSSMManagedInstanceCore lets
+// both hosts, and many policies let people, read any parameter. Its policy has
+// no decryption for the account, so that no IAM policy can give it. It goes
+// with its stack, since nothing that lasts is encrypted with it.
+type RunnerToken struct {
+	Key awskms.Key
+	// ParameterName is the name of the parameter.
+	ParameterName string
+}
+
+// runnerTokenParameter is the name of the parameter; scripts/ops has it, too.
+func runnerTokenParameter(environment string) string {
+	return "/gitlab-codedeploy/" + environment + "/runner-token"
+}
+
+// NewRunnerToken defines a RunnerToken under scope.
+func NewRunnerToken(scope constructs.Construct, id string, props RunnerTokenProps) *RunnerToken {
+	scope = constructs.NewConstruct(scope, &id)
+	name := runnerTokenParameter(props.Environment)
+	parameter := fmt.Sprintf("arn:%s:ssm:%s:%s:parameter%s", *awscdk.Aws_PARTITION(), props.Region, *awscdk.Aws_ACCOUNT_ID(), name)
+
+	key := awskms.NewKey(scope, jsii.String("Key"), &awskms.KeyProps{
+		Description:       jsii.String("Token that a GitLab runner registers with, on its way from the server to the runner"),
+		EnableKeyRotation: jsii.Bool(true),
+		PendingWindow:     awscdk.Duration_Days(jsii.Number(7)),
+		RemovalPolicy:     awscdk.RemovalPolicy_DESTROY,
+		Policy: awsiam.NewPolicyDocument(&awsiam.PolicyDocumentProps{Statements: &[]awsiam.PolicyStatement{
+			administration(),
+			throughParameter("ServerEncrypts", props.Server, parameter, props.Region, "kms:Encrypt"),
+			throughParameter("RunnerDecrypts", props.Runner, parameter, props.Region, "kms:Decrypt"),
+		}}),
+	})
+	resource := []*string{&parameter}
+	grant(scope, "ServerWrites", props.Server, allow("PutRunnerToken", resource, "ssm:PutParameter"))
+	grant(scope, "RunnerReads", props.Runner, allow("TakeRunnerToken", resource, "ssm:GetParameter", "ssm:DeleteParameter"))
+	return &RunnerToken{Key: key, ParameterName: name}
+}
+
+// administration keeps the key manageable without letting anybody use it. It
+// is AWS's list for administrators of a key, without kms:CreateGrant, which
+// would be a way to decryption. Whoever may change the policy can still add one.
+// https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html#key-policy-default-allow-administrators
+func administration() awsiam.PolicyStatement {
+	statement := allow("AdministerButNotUse", []*string{jsii.String("*")},
+		"kms:CreateAlias", "kms:Describe*", "kms:Enable*", "kms:List*", "kms:Put*", "kms:Update*", "kms:Revoke*", "kms:Disable*",
+		"kms:Get*", "kms:Delete*", "kms:TagResource", "kms:UntagResource", "kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion")
+	statement.AddPrincipals(awsiam.NewAccountRootPrincipal())
+	return statement
+}
+
+// throughParameter lets a role use the key through Systems Manager and for
+// that one parameter only.
+// https://docs.aws.amazon.com/systems-manager/latest/userguide/secure-string-parameter-kms-encryption.html
+func throughParameter(sid string, role awsiam.Role, parameter, region, action string) awsiam.PolicyStatement {
+	statement := allow(sid, []*string{jsii.String("*")}, action)
+	statement.AddPrincipals(awsiam.NewArnPrincipal(role.RoleArn()))
+	statement.AddCondition(jsii.String("StringEquals"), map[string]any{
+		"kms:ViaService":                      "ssm." + region + ".amazonaws.com",
+		"kms:EncryptionContext:PARAMETER_ARN": parameter,
+	})
+	return statement
+}
+
+func grant(scope constructs.Construct, id string, role awsiam.Role, statements ...awsiam.PolicyStatement) {
+	awsiam.NewPolicy(scope, &id, &awsiam.PolicyProps{Roles: &[]awsiam.IRole{role}, Statements: &statements})
+}
