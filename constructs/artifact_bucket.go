@@ -31,6 +31,10 @@ type ArtifactBucketProps struct {
 	// to come through. Required.
 	SourceVPCEndpoint *string
 
+	// ReaderRoleARNs are roles of the bucket's own account that may read
+	// artifacts. Optional; each must exist.
+	ReaderRoleARNs []string
+
 	// Notify is told of each object created under Prefix. Required.
 	Notify awssqs.Queue
 
@@ -69,6 +73,7 @@ func NewArtifactBucket(scope constructs.Construct, id string, props ArtifactBuck
 	})
 	allowUploads(bucket, props)
 	allowStates(bucket, props)
+	allowReaders(bucket, props)
 	notify(bucket, props)
 	return &ArtifactBucket{Bucket: bucket}
 }
@@ -95,6 +100,26 @@ func allowStates(bucket awss3.Bucket, props ArtifactBucketProps) {
 	allowThroughEndpoint(bucket, props, "ReadStates", bucket.ArnForObjects(jsii.String(statusPrefix+"*")), nil, "s3:GetObject")
 	allowThroughEndpoint(bucket, props, "ListStates", bucket.BucketArn(),
 		map[string]any{"StringLike": map[string]any{"s3:prefix": statusPrefix + "*"}}, "s3:ListBucket")
+}
+
+// allowReaders lets CodeDeploy's agents fetch the version that a deployment
+// names. They run on instances of the bucket's own account, so this needs no
+// policy of theirs, and no endpoint.
+// https://docs.aws.amazon.com/codedeploy/latest/userguide/getting-started-create-iam-instance-profile.html
+func allowReaders(bucket awss3.Bucket, props ArtifactBucketProps) {
+	if len(props.ReaderRoleARNs) == 0 {
+		return
+	}
+	var readers []awsiam.IPrincipal
+	for _, arn := range props.ReaderRoleARNs {
+		readers = append(readers, awsiam.NewArnPrincipal(&arn))
+	}
+	bucket.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid:        jsii.String("AgentsReadArtifacts"),
+		Principals: &readers,
+		Actions:    jsii.Strings("s3:GetObject", "s3:GetObjectVersion"),
+		Resources:  &[]*string{bucket.ArnForObjects(jsii.String(props.Prefix + "*"))},
+	}))
 }
 
 // allowThroughEndpoint allows account A's roles actions on a resource, on the

@@ -107,7 +107,10 @@ func triggerFunction(scope constructs.Construct, queue awssqs.Queue, props Deplo
 				namedPairsOnly + ", and the function refuses what is not on its list.",
 		},
 	})
-	queue.GrantConsumeMessages(policy)
+	// What the mapping needs, and ChangeMessageVisibility of the function itself.
+	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+	policy.AddStatements(allow("TakeMessages", []*string{queue.QueueArn()},
+		"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"))
 
 	// The pairs go to Lambda inside the code's archive, where a reviewer would
 	// only see a hash change. Here "cdk diff" shows them.

@@ -63,7 +63,7 @@ func NewDeploymentStatus(scope constructs.Construct, id string, props Deployment
 				namedPairsOnly + ", and the function reports deployments of the artifact bucket only.",
 		},
 	})
-	deadLetters.GrantSendMessages(policy)
+	policy.AddStatements(allow("KeepWhatFails", []*string{deadLetters.QueueArn()}, "sqs:SendMessage"))
 	// Lambda tries an event three times; what is left then is for a person.
 	// https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 	function.ConfigureAsyncInvoke(&awslambda.EventInvokeConfigOptions{

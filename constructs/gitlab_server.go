@@ -77,7 +77,7 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 	})
 	volume, attachment := dataVolume(scope, props, instance)
 	password := rootPassword(scope)
-	password.GrantRead(role, nil)
+	role.AddToPolicy(allow("ReadRootPassword", []*string{password.SecretArn()}, "secretsmanager:GetSecretValue"))
 
 	document := NewScriptDocument(scope, "InstallDocument", ScriptDocumentProps{
 		Root:           props.Root,

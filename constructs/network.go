@@ -3,6 +3,7 @@ package constructs
 import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 )
@@ -23,6 +24,16 @@ type NetworkProps struct {
 
 	// GitLabSubnetCIDR is the range of the private subnet. Required.
 	GitLabSubnetCIDR string
+
+	// ArtifactBucket is what jobs upload to, in another account. Required.
+	ArtifactBucket BucketOfOthers
+
+	// BackupBucket is the bucket of GitLab's backups. Required.
+	BackupBucket awss3.IBucket
+
+	// ReadableBuckets are the names of other buckets that may be read through
+	// the S3 endpoint. Optional.
+	ReadableBuckets []string
 
 	// LogRetentionDays is how long flow log records are kept, in days.
 	// Required; one of the values that CloudWatch Logs knows.
@@ -176,6 +187,9 @@ func (n *Network) endpoints(scope constructs.Construct, props NetworkProps) {
 		Service: awsec2.GatewayVpcEndpointAwsService_S3(),
 		Subnets: &[]*awsec2.SubnetSelection{inGitLab},
 	})
+	for _, statement := range s3EndpointStatements(scope, props) {
+		n.S3Endpoint.AddToPolicy(statement)
+	}
 	n.Egress = append(n.Egress, n.S3Endpoint)
 }
 

@@ -55,6 +55,7 @@ func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		StatusDays:          deploy.StatusRetentionDays,
 		UploaderAccount:     cfg.GitLab.Account,
 		SourceVPCEndpoint:   sourceVPCEndpoint.ValueAsString(),
+		ReaderRoleARNs:      deploy.ReaderRoleARNs(cfg.Region),
 		Notify:              trigger.Queue,
 		AccessLogs:          logs.Bucket,
 	})

@@ -27,7 +27,12 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		Zones:             gitlab.Network.Zones,
 		PublicSubnetCIDRs: gitlab.Network.PublicSubnets,
 		GitLabSubnetCIDR:  gitlab.Network.GitLabSubnet,
-		LogRetentionDays:  gitlab.LogRetentionDays,
+		ArtifactBucket: constructs.BucketOfOthers{
+			Name: cfg.Deploy.Artifacts.BucketName, Account: cfg.Deploy.Account, Prefix: cfg.Deploy.Artifacts.Prefix,
+		},
+		BackupBucket:     backups.Bucket,
+		ReadableBuckets:  gitlab.Network.ReadableBuckets,
+		LogRetentionDays: gitlab.LogRetentionDays,
 	})
 	server := constructs.NewGitLabServer(stack, "Server", constructs.GitLabServerProps{
 		Network:       network,

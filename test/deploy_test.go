@@ -201,11 +201,11 @@ func TestS14_theFunctionsMayDoWhatTheyDoAndNoMore(t *testing.T) {
 		"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:ListBucket",
 		"codedeploy:CreateDeployment", "codedeploy:GetDeploymentGroup", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments",
 		"codedeploy:RegisterApplicationRevision", "codedeploy:GetApplicationRevision", "codedeploy:GetDeploymentConfig",
-		"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueUrl", "sqs:GetQueueAttributes",
+		"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes",
 	}, logs...), slices.Collect(maps.Keys(trigger)))
 	assert.ElementsMatch(t, append([]string{
 		"s3:GetObject", "s3:PutObject", "s3:ListBucket", "codedeploy:GetDeployment",
-		"sqs:SendMessage", "sqs:GetQueueUrl", "sqs:GetQueueAttributes",
+		"sqs:SendMessage",
 	}, logs...), slices.Collect(maps.Keys(status)))
 
 	group := staging(t).Deploy.DeploymentGroups[0]

@@ -64,6 +64,8 @@ type Network struct {
 	PublicSubnets []string `yaml:"publicSubnets"`
 	// GitLabSubnet is the private subnet, in the first zone, of server, runner and interface endpoints; /28 or larger.
 	GitLabSubnet string `yaml:"gitlabSubnet"`
+	// ReadableBuckets are other buckets of the region that jobs may read through the S3 endpoint.
+	ReadableBuckets []string `yaml:"readableBuckets,omitempty"`
 }
 
 // LoadBalancer is the public way in to GitLab.
@@ -151,6 +153,25 @@ type Artifacts struct {
 	Prefix string `yaml:"prefix" default:"artifacts/"`
 	// ReplacedVersionDays is how many days the earlier versions of an object are kept.
 	ReplacedVersionDays int `yaml:"replacedVersionDays" default:"90"`
+	// ReaderRoles are roles of account B, by name or ARN, that may read artifacts: those of the instances that
+	// CodeDeploy deploys to.
+	ReaderRoles []string `yaml:"readerRoles,omitempty"`
+}
+
+// ReaderRoleARNs are the reader roles by their ARNs.
+func (d Deploy) ReaderRoleARNs(region string) []string {
+	var arns []string
+	for _, role := range d.Artifacts.ReaderRoles {
+		arns = append(arns, d.roleARN(region, role))
+	}
+	return arns
+}
+
+func (d Deploy) roleARN(region, role string) string {
+	if strings.HasPrefix(role, "arn:") {
+		return role
+	}
+	return fmt.Sprintf("arn:%s:iam::%s:role/%s", partitionOf(region), d.Account, role)
 }
 
 // DeploymentGroup names one existing blue/green deployment group of CodeDeploy in account B.

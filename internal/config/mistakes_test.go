@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// base has every key but hostedZone and what a runner is registered with, and no value that is a default. Its line numbers stand in the messages below.
+// base has every key but hostedZone, readableBuckets, readerRoles and what a runner is registered with, and no value that
+// is a default. Its line numbers stand in the messages below.
 const base = `environment: staging
 region: eu-west-1
 terminationProtection: false
@@ -125,7 +126,7 @@ func TestConfigKeyMistakes(t *testing.T) {
 		value("list missing", "    zones: [eu-west-1a, eu-west-1b]\n", "",
 			`6: gitlab.network.zones: missing, want a list of strings`),
 		value("mapping missing", "  artifacts:\n    bucketName: example-deploy\n    prefix: releases/\n    replacedVersionDays: 91\n", "",
-			`34: deploy.artifacts: missing, want a mapping with the keys bucketName, prefix, replacedVersionDays`),
+			`34: deploy.artifacts: missing, want a mapping with the keys bucketName, prefix, replacedVersionDays, readerRoles`),
 		value("list of mappings missing", base[strings.Index(base, "  deploymentGroups:"):], "",
 			`34: deploy.deploymentGroups: missing, want a list of mappings with the keys application, deploymentGroup`),
 		value("wrong indentation", "  network:\n    vpcCidr: 10.20.0.0/16\n", "  network:\n  vpcCidr: 10.20.0.0/16\n",
@@ -460,6 +461,52 @@ func TestConfigS9BucketMistakes(t *testing.T) {
 		value("no day for replaced versions", "replacedVersionDays: 91", "replacedVersionDays: 0",
 			`39: deploy.artifacts.replacedVersionDays: got 0, want 1 to 3650 days`),
 	})
+}
+
+// S9: who may read artifacts, and what else is read through the endpoint.
+func TestConfigS9ReaderMistakes(t *testing.T) {
+	roles := func(name, list, want string) mistake {
+		return value(name, "    replacedVersionDays: 91\n", "    replacedVersionDays: 91\n    readerRoles: "+list+"\n", "40: deploy.artifacts.readerRoles"+want)
+	}
+	buckets := func(name, list, want string) mistake {
+		return value(name, "    gitlabSubnet: 10.20.16.0/24\n", "    gitlabSubnet: 10.20.16.0/24\n    readableBuckets: "+list+"\n", "13: gitlab.network.readableBuckets"+want)
+	}
+	const (
+		wantRole   = "the name of a role in deploy.account, or its ARN: arn:…:iam::222222222222:role/<name>"
+		wantBucket = "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens"
+	)
+	many := func(n int) string {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprintf("name-%d", i))
+		}
+		return "[" + strings.Join(names, ", ") + "]"
+	}
+	run(t, []mistake{
+		roles("everybody", `["*"]`, `[0]: got "*", want `+wantRole),
+		roles("a group of names", `["web-*"]`, `[0]: got "web-*", want `+wantRole),
+		roles("a user", `["arn:aws:iam::222222222222:user/web"]`, `[0]: got "arn:aws:iam::222222222222:user/web", want `+wantRole),
+		roles("a role of account A", `["arn:aws:iam::012345678901:role/web"]`, `[0]: got "arn:aws:iam::012345678901:role/web", want `+wantRole),
+		roles("a role of another partition", `["arn:aws-cn:iam::222222222222:role/web"]`, `[0]: got "arn:aws-cn:iam::222222222222:role/web", want `+wantRole),
+		roles("a session instead of a role", `["arn:aws:sts::222222222222:assumed-role/web/i-1"]`, `[0]: got "arn:aws:sts::222222222222:assumed-role/web/i-1", want `+wantRole),
+		roles("a role twice", `[web, "arn:aws:iam::222222222222:role/web"]`,
+			`[1]: got "arn:aws:iam::222222222222:role/web" again, want each role once (also deploy.artifacts.readerRoles[0])`),
+		roles("more roles than a policy takes", many(21),
+			`: got a list of 21, want at most 20 roles: the bucket's policy names each; give the others s3:GetObject and s3:GetObjectVersion yourself`),
+
+		buckets("every bucket", `["*"]`, `[0]: got "*", want `+wantBucket),
+		buckets("a folder", `[example/data]`, `[0]: got "example/data", want `+wantBucket),
+		buckets("an ARN", `["arn:aws:s3:::example"]`, `[0]: got "arn:aws:s3:::example", want `+wantBucket),
+		buckets("a bucket twice", `[example-data, example-data]`, `[1]: got "example-data" again, want each bucket once (also gitlab.network.readableBuckets[0])`),
+		buckets("more buckets than a policy takes", many(51), `: got a list of 51, want at most 50 buckets: the endpoint's policy names each`),
+	})
+}
+
+func TestConfigS9ReaderRolesByNameOrARN(t *testing.T) {
+	got, err := load("config/staging.yaml", "staging", []byte(strings.Replace(base, "    replacedVersionDays: 91\n",
+		"    replacedVersionDays: 91\n    readerRoles: [web, \"arn:aws:iam::222222222222:role/teams/shop/web\"]\n", 1)))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"arn:aws:iam::222222222222:role/web", "arn:aws:iam::222222222222:role/teams/shop/web"}, got.Deploy.ReaderRoleARNs(got.Region))
 }
 
 // S14: pairs that CodeDeploy could not have.

@@ -89,6 +89,7 @@ func within(inner, outer netip.Prefix) bool {
 
 func (d *document) validateNetwork(n *Network) {
 	d.validateZones(n)
+	d.validateReadableBuckets(n)
 	check(d, &n.VPCCIDR, vpcRange)
 	checkEach(d, n.PublicSubnets, publicSubnet)
 	check(d, &n.GitLabSubnet, privateSubnet)
@@ -103,6 +104,30 @@ func (d *document) validateNetwork(n *Network) {
 	subnets = append(subnets, &n.GitLabSubnet)
 	for i, subnet := range subnets {
 		d.placeSubnet(subnet, &n.VPCCIDR, subnets[:i])
+	}
+}
+
+// maxReadableBuckets keeps the endpoint's policy under the 20,480 characters that it may have.
+// https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html
+const maxReadableBuckets = 50
+
+func (d *document) validateReadableBuckets(n *Network) {
+	buckets := n.ReadableBuckets
+	if d.sound(&n.ReadableBuckets) && len(buckets) > maxReadableBuckets {
+		d.refuse(&n.ReadableBuckets, fmt.Sprintf("a list of %d", len(buckets)), fmt.Sprintf("at most %d buckets: the endpoint's policy names each", maxReadableBuckets))
+	}
+	// Somebody else's name may have dots in it. A wildcard would be everybody's bucket.
+	checkEach(d, buckets, matches(`[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]`, "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens"))
+	first := map[string]*string{}
+	for i := range buckets {
+		if !d.sound(&buckets[i]) {
+			continue
+		}
+		if before := first[buckets[i]]; before != nil {
+			d.refuse(&buckets[i], quote(buckets[i])+" again", fmt.Sprintf("each bucket once (also %s)", d.places[before].path))
+			continue
+		}
+		first[buckets[i]] = &buckets[i]
 	}
 }
 

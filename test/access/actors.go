@@ -1,0 +1,173 @@
+package access
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"gitlab-codedeploy/test/cfn"
+)
+
+// actor is who makes a request.
+type actor struct {
+	principal any // an ARN, a service, or the simulator's word for nobody
+	policies  []policy
+	context   map[string]string
+}
+
+// actor returns the actor of a name.
+func (w *World) actor(name string) actor {
+	a, b := w.A.Account(), w.B.Account()
+	switch name {
+	case "runner":
+		return w.instance(w.A, "RunnerInstanceId")
+	case "server":
+		return w.instance(w.A, "ServerInstanceId")
+	case "trigger":
+		return w.function("TriggerFunctionName")
+	case "status":
+		return w.function("StatusFunctionName")
+	case "CodeDeploy's instance":
+		return role(b, w.Reader, "i-0123456789abcdef0")
+	case "another instance of B":
+		return role(b, "another-instance", "i-0fedcba9876543210")
+	case "a role of A without policies":
+		return role(a, "no-policies", "session")
+	case "another role of A that may write to S3":
+		return role(a, "writer", "session", policy{"AllOfS3", document(statement("Allow", nil, "s3:*", "*"))})
+	case "administrator of A":
+		return role(a, "administrator", "operator", w.managed("AdministratorAccess"))
+	case "administrator of B":
+		return role(b, "administrator", "operator", w.managed("AdministratorAccess"))
+	case "administrator of C":
+		return role(accountC, "administrator", "stranger", w.managed("AdministratorAccess"))
+	case "auditor of B":
+		return role(b, "auditor", "auditor", w.managed("ReadOnlyAccess"))
+	case "anonymous":
+		return actor{principal: map[string]string{"type": "Anonymous"}}
+	case "CloudFormation's presigned URL", "ECR's presigned URL":
+		// Signed by AWS, in the account that the bucket belongs to.
+		return role(accountAWS, "presigner", "url", w.managed("AdministratorAccess"))
+	}
+	return w.service(name)
+}
+
+// service returns an actor that is a service of AWS, on whose behalf it acts
+// included.
+func (w *World) service(name string) actor {
+	b := w.B.Account()
+	bucket, rule := w.B.ARN(w.artifacts()), w.B.ARN(w.only(w.B, "AWS::Events::Rule"))
+	alarm := w.B.ARN(w.B.OfType("AWS::CloudWatch::Alarm")[0])
+	strange := func(arn string) string { return strings.Replace(arn, b, accountC, 1) }
+	switch name {
+	case "S3, for the artifact bucket":
+		return service("s3", bucket, b)
+	case "S3, for a stranger's bucket":
+		return service("s3", "arn:aws:s3:::stranger", accountC)
+	case "S3, for a stranger's bucket of the same name":
+		return service("s3", bucket, accountC)
+	case "S3's log delivery, for the artifact bucket":
+		return service("logging.s3", bucket, b)
+	case "S3's log delivery, for a stranger's bucket":
+		return service("logging.s3", "arn:aws:s3:::stranger", accountC)
+	case "EventBridge, for our rule":
+		return service("events", rule, b)
+	case "EventBridge, for a stranger's rule":
+		return service("events", strange(rule), accountC)
+	case "CloudWatch, for our alarm":
+		return service("cloudwatch", alarm, b)
+	case "CloudWatch, for a stranger's alarm":
+		return service("cloudwatch", strange(alarm), accountC)
+	case "EC2":
+		return service("ec2", "", "")
+	case "Lambda":
+		return service("lambda", "", "")
+	}
+	cfnRefuse("no actor is called %q", name)
+	return actor{}
+}
+
+func service(name, sourceARN, sourceAccount string) actor {
+	context := map[string]string{"aws:PrincipalIsAWSService": "true"}
+	if sourceARN != "" {
+		context["aws:SourceArn"], context["aws:SourceAccount"] = sourceARN, sourceAccount
+	}
+	return actor{principal: name + ".amazonaws.com", context: context}
+}
+
+// role returns an actor with a session of a role.
+func role(account, name, session string, policies ...policy) actor {
+	if policies == nil {
+		policies = []policy{}
+	}
+	return actor{
+		principal: "arn:aws:sts::" + account + ":assumed-role/" + name + "/" + session,
+		policies:  policies,
+		context:   map[string]string{"aws:PrincipalAccount": account, "aws:PrincipalArn": "arn:aws:iam::" + account + ":role/" + name},
+	}
+}
+
+// managed returns a policy that AWS wrote.
+func (w *World) managed(name string) policy {
+	p, ok := w.Managed[name]
+	if !ok {
+		cfnRefuse("the policy %s of AWS is not at hand", name)
+	}
+	return policy{name, p}
+}
+
+// instance returns the actor that is the host of an output.
+func (w *World) instance(t *cfn.Template, output string) actor {
+	profile, _ := t.Properties(t.Output(output))["IamInstanceProfile"].(string)
+	roles, _ := t.Properties(profile)["Roles"].([]any)
+	if len(roles) != 1 {
+		cfnRefuse("the instance of %s has no role", output)
+	}
+	return w.templateRole(t, roles[0].(string), "i-0123456789abcdef0")
+}
+
+// function returns the actor that is the function of an output.
+func (w *World) function(output string) actor {
+	arn, _ := w.B.Properties(w.B.Output(output))["Role"].(string)
+	return w.templateRole(w.B, arn[strings.LastIndex(arn, "/")+1:], "function")
+}
+
+// templateRole returns the actor with a session of a role of a template.
+func (w *World) templateRole(t *cfn.Template, id, session string) actor {
+	if t.Resources[id].Type != "AWS::IAM::Role" {
+		cfnRefuse("%s is no role of the template", id)
+	}
+	return role(t.Account(), id, session, w.policiesOf(t, id)...)
+}
+
+// policiesOf gathers what is attached to a role, in each of the ways that a
+// template has for it.
+func (w *World) policiesOf(t *cfn.Template, id string) []policy {
+	var found []policy
+	properties := t.Properties(id)
+	for _, arn := range list(properties["ManagedPolicyArns"]) {
+		name := arn.(string)
+		found = append(found, w.managed(name[strings.LastIndex(name, "/")+1:]))
+	}
+	for _, inline := range list(properties["Policies"]) {
+		p := inline.(map[string]any)
+		found = append(found, policy{p["PolicyName"].(string), p["PolicyDocument"]})
+	}
+	for _, other := range slices.Sorted(maps.Keys(t.Resources)) {
+		switch t.Resources[other].Type {
+		case "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy":
+		default:
+			continue
+		}
+		p := t.Properties(other)
+		if slices.Contains(list(p["Roles"]), any(t.Ref(id))) || p["RoleName"] == t.Ref(id) {
+			found = append(found, policy{other, p["PolicyDocument"]})
+		}
+	}
+	return found
+}
+
+func list(v any) []any {
+	l, _ := v.([]any)
+	return l
+}

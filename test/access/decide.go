@@ -1,0 +1,73 @@
+package access
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Decision is what the simulator says to a request.
+type Decision struct {
+	Result string   // "Allowed", "ImplicitlyDenied" or "ExplicitlyDenied"
+	Kind   string   // how the simulator looked at it: one resource, a pattern
+	By     []string // the policies that took an allowed request back
+	// Ignored are context keys that the action does not have.
+	Ignored []string
+	Error   string
+}
+
+// Decide asks the simulator. root is the folder of the project, whose
+// node_modules hold it.
+func Decide(root string, simulations []Simulation) ([]Decision, error) {
+	input, err := json.Marshal(simulations)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, "node", "test/access/simulate.mjs")
+	command.Dir = root
+	command.Stdin = bytes.NewReader(input)
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	output, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("the simulator (scripts/setup.sh test installs it): %w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	var decisions []Decision
+	if err := json.Unmarshal(output, &decisions); err != nil {
+		return nil, fmt.Errorf("the simulator's answer: %w", err)
+	}
+	if len(decisions) != len(simulations) {
+		return nil, fmt.Errorf("the simulator answered %d of %d requests", len(decisions), len(simulations))
+	}
+	return decisions, nil
+}
+
+// managedScript prints policies that AWS wrote, of those that the emulator
+// brings along.
+const managedScript = `
+import json, sys
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+known = json.loads(aws_managed_policies_data)
+json.dump({name: known[name]["Document"] for name in sys.argv[1:]}, sys.stdout)
+`
+
+// ManagedPolicies returns policies that AWS wrote, by name. root is the folder
+// of the project, whose .venv holds them.
+func ManagedPolicies(root string, names ...string) (map[string]any, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, ".venv/bin/python", append([]string{"-c", managedScript}, names...)...)
+	command.Dir = root
+	output, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("AWS's managed policies (scripts/setup.sh test installs them): %w", err)
+	}
+	var policies map[string]any
+	return policies, json.Unmarshal(output, &policies)
+}

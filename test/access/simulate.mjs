@@ -1,0 +1,20 @@
+// Decides requests: a JSON list of simulations on stdin, a JSON list of
+// decisions on stdout, in the same order. A program of its own, because the
+// simulator is under the AGPL-3.0: nothing else here imports it.
+
+import { readFileSync } from 'node:fs'
+import { runSimulation } from '@cloud-copilot/iam-simulate'
+
+const simulations = JSON.parse(readFileSync(0, 'utf8'))
+const decisions = []
+for (const simulation of simulations) {
+  const { resultType, errors, analysis, overallResult, ignoredContextKeys } = await runSimulation(simulation, {})
+  decisions.push({
+    result: analysis?.result ?? overallResult ?? '',
+    kind: resultType ?? '',
+    by: analysis?.blockedBy ?? [],
+    ignored: ignoredContextKeys ?? [],
+    error: errors ? JSON.stringify(errors) : ''
+  })
+}
+process.stdout.write(JSON.stringify(decisions))

@@ -1,0 +1,216 @@
+package access
+
+import (
+	"strings"
+
+	"gitlab-codedeploy/test/cfn"
+)
+
+// thing is what a request is about.
+type thing struct {
+	arn, account string
+	policy       any  // its resource policy, nil without one
+	blocked      bool // the bucket blocks public access
+}
+
+// thing returns the thing of a name; of a bucket "<bucket>/<key>" is an
+// object.
+func (w *World) thing(name string) thing {
+	bucket, key, isObject := strings.Cut(name, "/")
+	t, isBucket := w.bucket(bucket)
+	if !isBucket {
+		return w.resource(name)
+	}
+	if isObject {
+		t.arn += "/" + key
+	}
+	return t
+}
+
+func (w *World) bucket(name string) (thing, bool) {
+	region := w.A.Region()
+	// What AWS documents as readable by everybody.
+	public := func(bucket string) (thing, bool) {
+		arn := "arn:aws:s3:::" + bucket
+		return thing{arn: arn, account: accountAWS, policy: document(statement("Allow", "*", "s3:GetObject", arn+"/*"))}, true
+	}
+	strange := func(bucket string, principal any) (thing, bool) {
+		arn := "arn:aws:s3:::" + bucket
+		t := thing{arn: arn, account: accountC}
+		if principal != nil {
+			t.policy = document(statement("Allow", principal, "s3:*", []any{arn, arn + "/*"}))
+		}
+		return t, true
+	}
+	switch name {
+	case "artifacts":
+		return w.ownBucket(w.B, w.artifacts()), true
+	case "backups":
+		return w.ownBucket(w.A, w.A.Output("BackupBucketName")), true
+	case "access logs of B":
+		logging, _ := w.B.Properties(w.artifacts())["LoggingConfiguration"].(map[string]any)
+		return w.ownBucket(w.B, w.bucketNamed(w.B, logging["DestinationBucketName"])), true
+	case "Amazon Linux 2":
+		return public("amazonlinux-2-repos-" + region)
+	case "Amazon Linux 2 of old":
+		return public("amazonlinux." + region + ".amazonaws.com")
+	case "Amazon Linux 2023":
+		return public("al2023-repos-" + region + "-de612dc2")
+	case "SSM Agent":
+		return public("amazon-ssm-" + region)
+	case "SSM documents":
+		return public("aws-ssm-" + region)
+	case "SSM packages":
+		return public("amazon-ssm-packages-" + region)
+	case "SSM attachments":
+		return public("aws-ssm-document-attachments-" + region)
+	case "patch baselines":
+		return public("patch-baseline-snapshot-" + region)
+	case "patch manager":
+		return public("aws-patch-manager-" + region + "-0123456789")
+	case "wait conditions":
+		return public("cloudformation-waitcondition-" + region)
+	case "image layers":
+		return public("prod-" + region + "-starport-layer-bucket")
+	case "a public bucket":
+		return public("public-bucket")
+	case "a readable bucket":
+		return public(w.ReadableBucket)
+	case "a stranger's bucket":
+		return strange("stranger", nil)
+	case "a stranger's bucket that invites us":
+		return strange("stranger", map[string]any{"AWS": "arn:aws:iam::" + w.A.Account() + ":root"})
+	case "a stranger's bucket of the same name":
+		return strange(w.B.Ref(w.artifacts()), map[string]any{"AWS": "arn:aws:iam::" + w.A.Account() + ":root"})
+	}
+	return thing{}, false
+}
+
+// artifacts is the logical id of the artifact bucket.
+func (w *World) artifacts() string { return w.B.Output("ArtifactBucketName") }
+
+// ownBucket is a bucket of a template with its policy.
+func (w *World) ownBucket(t *cfn.Template, id string) thing {
+	if t.Resources[id].Type != "AWS::S3::Bucket" {
+		cfnRefuse("%q is no bucket of the template", id)
+	}
+	block, _ := t.Properties(id)["PublicAccessBlockConfiguration"].(map[string]any)
+	own := thing{arn: t.ARN(id), account: t.Account(), blocked: block["RestrictPublicBuckets"] == true}
+	for _, p := range t.OfType("AWS::S3::BucketPolicy") {
+		if properties := t.Properties(p); properties["Bucket"] == t.Ref(id) {
+			own.policy = properties["PolicyDocument"]
+		}
+	}
+	return own
+}
+
+func (w *World) bucketNamed(t *cfn.Template, name any) string {
+	for _, id := range t.OfType("AWS::S3::Bucket") {
+		if t.Ref(id) == name {
+			return id
+		}
+	}
+	return ""
+}
+
+func (w *World) resource(name string) thing {
+	codeDeploy := "arn:aws:codedeploy:" + w.B.Region() + ":" + w.B.Account() + ":"
+	plain := func(t *cfn.Template, arn string) thing { return thing{arn: arn, account: t.Account()} }
+	role := func(t *cfn.Template, who actor) thing {
+		arn := who.context["aws:PrincipalArn"]
+		return thing{arn: arn, account: t.Account(), policy: t.Properties(arn[strings.LastIndex(arn, "/")+1:])["AssumeRolePolicyDocument"]}
+	}
+	switch name {
+	case "listed group":
+		return plain(w.B, codeDeploy+"deploymentgroup:"+w.Application+"/"+w.Group)
+	case "another group":
+		return plain(w.B, codeDeploy+"deploymentgroup:"+w.Application+"/another")
+	case "listed application":
+		return plain(w.B, codeDeploy+"application:"+w.Application)
+	case "queue":
+		return w.queue("QueueUrl")
+	case "dead letters of status":
+		return w.queue("StatusDeadLetterQueueUrl")
+	case "alarms":
+		topic := w.B.Output("AlarmTopicArn")
+		return thing{w.B.ARN(topic), w.B.Account(), w.policyFor(w.B, "AWS::SNS::TopicPolicy", "Topics", w.B.Ref(topic)), false}
+	case "status function":
+		return w.functionThing("StatusFunctionName")
+	case "trigger function":
+		return w.functionThing("TriggerFunctionName")
+	case "root password":
+		return plain(w.A, w.A.ARN(w.A.Output("RootPasswordSecretArn")))
+	case "instance of the server":
+		return plain(w.A, w.A.ARN(w.A.Output("ServerInstanceId")))
+	case "role of the runner":
+		return role(w.A, w.actor("runner"))
+	case "role of the server":
+		return role(w.A, w.actor("server"))
+	case "role of the trigger":
+		return role(w.B, w.actor("trigger"))
+	}
+	cfnRefuse("nothing is called %q", name)
+	return thing{}
+}
+
+func (w *World) queue(output string) thing {
+	id := w.B.Output(output)
+	return thing{w.B.ARN(id), w.B.Account(), w.policyFor(w.B, "AWS::SQS::QueuePolicy", "Queues", w.B.Ref(id)), false}
+}
+
+// policyFor is the policy of a type that names what it is for in a list.
+func (w *World) policyFor(t *cfn.Template, typ, property, ref string) any {
+	var found any
+	for _, id := range t.OfType(typ) {
+		properties := t.Properties(id)
+		for _, named := range list(properties[property]) {
+			if named == ref {
+				if found != nil {
+					cfnRefuse("%s has two policies, of which AWS keeps one", ref)
+				}
+				found = properties["PolicyDocument"]
+			}
+		}
+	}
+	return found
+}
+
+// functionThing is a function with the policy that its permissions make.
+// https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html
+func (w *World) functionThing(output string) thing {
+	id := w.B.Output(output)
+	arn := w.B.ARN(id)
+	var statements []map[string]any
+	for _, permission := range w.B.OfType("AWS::Lambda::Permission") {
+		p := w.B.Properties(permission)
+		if p["FunctionName"] != arn && p["FunctionName"] != id {
+			continue
+		}
+		s := statement("Allow", map[string]any{"Service": p["Principal"]}, p["Action"], arn)
+		condition := map[string]any{}
+		if p["SourceArn"] != nil {
+			condition["ArnLike"] = map[string]any{"aws:SourceArn": p["SourceArn"]}
+		}
+		if p["SourceAccount"] != nil {
+			condition["StringEquals"] = map[string]any{"aws:SourceAccount": p["SourceAccount"]}
+		}
+		if len(condition) > 0 {
+			s["Condition"] = condition
+		}
+		statements = append(statements, s)
+	}
+	t := thing{arn: arn, account: w.B.Account()}
+	if len(statements) > 0 {
+		t.policy = document(statements...)
+	}
+	return t
+}
+
+// only is the only resource of a type.
+func (w *World) only(t *cfn.Template, typ string) string {
+	ids := t.OfType(typ)
+	if len(ids) != 1 {
+		cfnRefuse("got %d of %s, want one", len(ids), typ)
+	}
+	return ids[0]
+}

@@ -1,0 +1,360 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/internal/config"
+	"gitlab-codedeploy/test/access"
+)
+
+// accessConfig is staging with a bucket that jobs may read.
+func accessConfig(t *testing.T) config.Config {
+	t.Helper()
+	cfg := staging(t)
+	cfg.GitLab.Network.ReadableBuckets = []string{"example-data-set"}
+	return cfg
+}
+
+// managedPolicies are policies that AWS wrote, read once.
+var managedPolicies map[string]any
+
+// world returns both accounts of cfg as two templates make them.
+func world(t *testing.T, cfg config.Config, gitlab, deploy template) *access.World {
+	t.Helper()
+	require.NotEmpty(t, cfg.Deploy.Artifacts.ReaderRoles)
+	if managedPolicies == nil {
+		var err error
+		managedPolicies, err = access.ManagedPolicies("..", "AmazonSSMManagedInstanceCore", "AdministratorAccess", "ReadOnlyAccess")
+		require.NoError(t, err)
+	}
+	a := parse(t, gitlab, cfg.GitLab.Account, cfg, nil)
+	return &access.World{
+		A:              a,
+		B:              parse(t, deploy, cfg.Deploy.Account, cfg, map[string]string{"SourceVpceId": a.Ref(a.Output("S3EndpointId"))}),
+		Managed:        managedPolicies,
+		Reader:         cfg.Deploy.Artifacts.ReaderRoles[0],
+		Application:    cfg.Deploy.DeploymentGroups[0].Application,
+		Group:          cfg.Deploy.DeploymentGroups[0].DeploymentGroup,
+		ReadableBucket: cfg.GitLab.Network.ReadableBuckets[0],
+	}
+}
+
+func accessCases(t *testing.T) []access.Subject {
+	t.Helper()
+	subjects, err := access.ReadCases("access/cases.yaml")
+	require.NoError(t, err)
+	return subjects
+}
+
+// wrong returns, for each of several worlds, the cases that are decided
+// otherwise than the table says, in words. All of them go to the simulator in
+// one run of it.
+func wrong(t *testing.T, subjects []access.Subject, worlds ...*access.World) [][]string {
+	t.Helper()
+	var cases []access.Case
+	for _, subject := range subjects {
+		cases = append(cases, subject.Cases...)
+	}
+	var simulations []access.Simulation
+	for _, w := range worlds {
+		for _, c := range cases {
+			s, err := w.Simulation(c)
+			require.NoError(t, err, "%s", c)
+			simulations = append(simulations, s)
+		}
+	}
+	decisions, err := access.Decide("..", simulations)
+	require.NoError(t, err)
+	found := make([][]string, len(worlds))
+	for i, d := range decisions {
+		c := cases[i%len(cases)]
+		require.Empty(t, d.Error, "%s", c)
+		require.Contains(t, access.Outcomes, d.Result, "%s", c)
+		if is := access.Outcomes[d.Result]; is != c.Is {
+			found[i/len(cases)] = append(found[i/len(cases)], fmt.Sprintf("%s: is %s, want %s: %s", c, is, c.Is, c.Why))
+		}
+		// A key that the simulator does not take decides nothing.
+		for _, key := range d.Ignored {
+			assert.Contains(t, []string{"aws:SourceVpc", "s3:TlsVersion"}, key, "%s", c)
+		}
+	}
+	return found
+}
+
+// TestS9_S13_S14_everyRequestIsDecidedAsTheTableSays lets the simulator decide
+// each request of test/access/cases.yaml.
+func TestS9_S13_S14_everyRequestIsDecidedAsTheTableSays(t *testing.T) {
+	cfg := accessConfig(t)
+	gitlab, deploy := synthesise(t, cfg)
+	subjects := accessCases(t)
+	for _, message := range wrong(t, subjects, world(t, cfg, gitlab, deploy))[0] {
+		t.Error(message)
+	}
+
+	counted := map[string]int{}
+	for _, s := range subjects {
+		for _, c := range s.Cases {
+			counted[c.Is]++
+		}
+	}
+	assert.GreaterOrEqual(t, counted["allowed"]+counted["refused"]+counted["denied"], 60)
+	for is, n := range counted {
+		assert.Greater(t, n, 10, "of each outcome more than a few: %s", is)
+	}
+}
+
+// TestGoldenPageOfTheAccess compares docs/access.md with the table.
+func TestGoldenPageOfTheAccess(t *testing.T) {
+	goldenPage(t, "docs/access.md", fmt.Sprintf(`# Who may do what
+
+Each row is a request that `+"`go test ./test -run everyRequest`"+` lets an [independent IAM simulator](adr/0015-proofs-from-the-template.md)
+decide, over the synthesised policies of both accounts: roles, resource policies, the policy of the S3 endpoint, and block
+public access. The rows are [cases.yaml](../test/access/cases.yaml); rewrite this page with `+"`go test ./test -run Golden -update`"+`.
+
+A is the account of GitLab, B that of the artifacts, C a stranger's. "The endpoint" is A's S3 endpoint; whoever is on a host
+of A comes through it to every bucket of the region. "The internet" is anywhere else, the NAT gateway included. **Allowed** is
+allowed; refused means that nothing allows it; denied means that a policy forbids it, to administrators too.
+
+%s
+## What this does not stop
+
+A host of A reaches the internet through the NAT gateway, and buckets of other regions with it. Who runs code on the runner
+can carry what it sees anywhere but to a bucket of the region. Where that matters, put an egress firewall in front of the NAT
+gateway.
+`, access.Table(accessCases(t))))
+}
+
+// changed returns a copy of a template after a change of its JSON.
+func changed(t *testing.T, tpl template, change func(resources map[string]any)) template {
+	t.Helper()
+	encoded, err := json.Marshal(tpl.raw)
+	require.NoError(t, err)
+	var raw map[string]any
+	require.NoError(t, json.Unmarshal(encoded, &raw))
+	change(raw["Resources"].(map[string]any))
+	return template{raw: raw}
+}
+
+// eachStatement calls change with every statement of every policy.
+func eachStatement(resources map[string]any, change func(id string, statement map[string]any)) {
+	for id, r := range resources {
+		for _, property := range []string{"PolicyDocument", "AssumeRolePolicyDocument"} {
+			for _, s := range list(at(r, "Properties", property, "Statement")) {
+				change(id, s.(map[string]any))
+			}
+		}
+	}
+}
+
+// TestS9_S13_S14_everyWidenedPolicyIsSeen makes one mistake at a time, and
+// looks for a case that is decided otherwise.
+func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
+	cfg := accessConfig(t)
+	gitlab, deploy := synthesise(t, cfg)
+	bySid := func(sid string, change func(s map[string]any)) func(map[string]any) {
+		return func(resources map[string]any) {
+			eachStatement(resources, func(_ string, s map[string]any) {
+				if s["Sid"] == sid {
+					change(s)
+				}
+			})
+		}
+	}
+	never := func(s map[string]any) {
+		s["Condition"] = map[string]any{"Bool": map[string]any{"aws:MultiFactorAuthPresent": "never"}}
+	}
+	unconditional := func(s map[string]any) { delete(s, "Condition") }
+	nothing := func(map[string]any) {}
+	mistakes := map[string]struct {
+		inA, inB func(resources map[string]any)
+		seen     string
+	}{
+		"uploads from elsewhere are not denied any more": {
+			nothing, bySid("RefuseUploadsFromElsewhere", never),
+			"administrator of B, s3:PutObject on artifacts/artifacts/sample-web/artifact.gz from the internet: is allowed, want denied",
+		},
+		"uploads are allowed by any way": {
+			nothing, func(resources map[string]any) {
+				bySid("UploadThroughEndpoint", unconditional)(resources)
+				bySid("RefuseUploadsFromElsewhere", never)(resources)
+			},
+			"runner, s3:PutObject on artifacts/artifacts/sample-web/artifact.gz from another endpoint: is allowed, want denied",
+		},
+		"states are read by any way": {
+			nothing, bySid("ReadStates", unconditional),
+			"runner, s3:GetObject on artifacts/deployments/one.json from the internet: is allowed, want refused",
+		},
+		"artifacts are read by everybody, and block public access is off": {
+			nothing, func(resources map[string]any) {
+				bySid("AgentsReadArtifacts", func(s map[string]any) { s["Principal"] = "*" })(resources)
+				for _, r := range resources {
+					delete(at(r, "Properties").(map[string]any), "PublicAccessBlockConfiguration")
+				}
+			},
+			"anonymous, s3:GetObject on artifacts/artifacts/sample-web/artifact.gz from the internet: is allowed, want refused",
+		},
+		"artifacts are read by everybody of account B": {
+			nothing, bySid("AgentsReadArtifacts", func(s map[string]any) { s["Principal"] = "*" }),
+			"another instance of B, s3:GetObject on artifacts/artifacts/sample-web/artifact.gz from the internet: is allowed, want refused",
+		},
+		"the readers are gone": {
+			nothing, bySid("AgentsReadArtifacts", never),
+			"CodeDeploy's instance, s3:GetObjectVersion on artifacts/artifacts/sample-web/artifact.gz from the internet: is refused, want allowed",
+		},
+		"a Deny covers more than uploads": {
+			nothing, bySid("RefuseUploadsFromElsewhere", func(s map[string]any) { s["Action"] = "s3:*" }),
+			"CodeDeploy's instance, s3:GetObject on artifacts/artifacts/sample-web/artifact.gz from the internet: is denied, want allowed",
+		},
+		"plain HTTP is not denied any more": {
+			nothing, func(resources map[string]any) {
+				eachStatement(resources, func(_ string, s map[string]any) {
+					if at(s, "Condition", "Bool", "aws:SecureTransport") != nil {
+						never(s)
+					}
+				})
+			},
+			"administrator of B, s3:GetObject on artifacts/artifacts/sample-web/artifact.gz from the internet, plain HTTP: is allowed, want denied",
+		},
+		"TLS of old is not denied any more": {
+			nothing, func(resources map[string]any) {
+				eachStatement(resources, func(_ string, s map[string]any) {
+					if at(s, "Condition", "NumericLessThan", "s3:TlsVersion") != nil {
+						never(s)
+					}
+				})
+			},
+			"runner, s3:PutObject on artifacts/artifacts/sample-web/artifact.gz from the endpoint, TLS 1.1: is allowed, want denied",
+		},
+		"the runner may do everything in S3": {
+			bySid("UploadArtifacts", func(s map[string]any) { s["Action"], s["Resource"] = "s3:*", "*" }), nothing,
+			"runner, s3:GetObject on backups/one.tar from the endpoint: is allowed, want refused",
+		},
+		"the runner may list everything": {
+			func(resources map[string]any) {
+				eachStatement(resources, func(id string, s map[string]any) {
+					if s["Sid"] == "ListStates" {
+						delete(s, "Condition")
+					}
+				})
+			},
+			bySid("ListStates", unconditional),
+			"runner, s3:ListBucket on artifacts from the endpoint: is allowed, want refused",
+		},
+		"the endpoint has no policy": {
+			func(resources map[string]any) {
+				for _, r := range resources {
+					if at(r, "Type") == "AWS::EC2::VPCEndpoint" {
+						delete(at(r, "Properties").(map[string]any), "PolicyDocument")
+					}
+				}
+			},
+			nothing,
+			"administrator of C, s3:PutObject on a stranger's bucket/loot from the endpoint: is allowed, want refused",
+		},
+		"the endpoint does not ask for the bucket's owner": {
+			bySid("Artifacts", unconditional), nothing,
+			"another role of A that may write to S3, s3:PutObject on a stranger's bucket of the same name/artifacts/loot from the endpoint: is allowed, want refused",
+		},
+		"the endpoint forgets Amazon Linux": {
+			bySid("AmazonLinux", never), nothing,
+			"anonymous, s3:GetObject on Amazon Linux 2/2/core/latest/x86_64/mirror.list from the endpoint: is refused, want allowed",
+		},
+		"the endpoint forgets CloudFormation": {
+			bySid("WaitConditions", never), nothing,
+			"CloudFormation's presigned URL, s3:PutObject on wait conditions/one from the endpoint: is refused, want allowed",
+		},
+		"the trigger may deploy to every group": {
+			nothing, bySid("Deploy", func(s map[string]any) { s["Resource"] = "*" }),
+			"trigger, codedeploy:CreateDeployment on another group from AWS: is allowed, want refused",
+		},
+		"the queue takes events of every bucket": {
+			nothing, bySid("ArtifactEvents", unconditional),
+			"S3, for a stranger's bucket, sqs:SendMessage on queue from AWS: is allowed, want refused",
+		},
+		"alarms may not publish, as before this test was written": {
+			nothing, bySid("AlarmsOfThisAccount", never),
+			"CloudWatch, for our alarm, sns:Publish on alarms from AWS: is refused, want allowed",
+		},
+		"every rule may call the status function": {
+			nothing, func(resources map[string]any) {
+				for _, r := range resources {
+					if at(r, "Type") == "AWS::Lambda::Permission" {
+						delete(at(r, "Properties").(map[string]any), "SourceArn")
+					}
+				}
+			},
+			"EventBridge, for a stranger's rule, lambda:InvokeFunction on status function from AWS: is allowed, want refused",
+		},
+		"the runner's role may be taken by functions": {
+			func(resources map[string]any) {
+				for id, r := range resources {
+					if at(r, "Type") == "AWS::IAM::Role" && strings.HasPrefix(id, "RunnerRole") {
+						at(r, "Properties", "AssumeRolePolicyDocument", "Statement", 0).(map[string]any)["Principal"] = map[string]any{"Service": []any{"ec2.amazonaws.com", "lambda.amazonaws.com"}}
+					}
+				}
+			},
+			nothing,
+			"Lambda, sts:AssumeRole on role of the runner from AWS: is allowed, want refused",
+		},
+	}
+	var worlds []*access.World
+	names := slices.Sorted(maps.Keys(mistakes))
+	for _, name := range names {
+		worlds = append(worlds, world(t, cfg, changed(t, gitlab, mistakes[name].inA), changed(t, deploy, mistakes[name].inB)))
+	}
+	for i, said := range wrong(t, accessCases(t), worlds...) {
+		t.Run(names[i], func(t *testing.T) {
+			assert.Contains(t, strings.Join(said, "\n"), mistakes[names[i]].seen)
+		})
+	}
+}
+
+func TestS9_theEndpointsPolicyFitsAndNamesEveryBucket(t *testing.T) {
+	cfg := staging(t)
+	for i := range 50 {
+		cfg.GitLab.Network.ReadableBuckets = append(cfg.GitLab.Network.ReadableBuckets, fmt.Sprintf("%s%03d", strings.Repeat("x", 60), i))
+	}
+	gitlab, _ := synthesise(t, cfg)
+	parsed := parse(t, gitlab, cfg.GitLab.Account, cfg, nil)
+	policy := parsed.Properties(parsed.Output("S3EndpointId"))["PolicyDocument"]
+	// https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html
+	assert.Less(t, len(text(policy)), 20480)
+	for _, s := range statements(policy) {
+		for _, resource := range list(s["Resource"]) {
+			assert.Regexp(t, `^arn:aws:s3:::[a-z0-9.-]+(-\*/\*|/([a-z]+/)?\*)?$`, resource)
+		}
+		for _, action := range list(s["Action"]) {
+			assert.NotContains(t, action, "*")
+		}
+	}
+}
+
+func TestS9_twentyReadersFitTheBucketsPolicy(t *testing.T) {
+	cfg := staging(t)
+	cfg.Deploy.Artifacts.ReaderRoles = nil
+	for i := range 20 {
+		cfg.Deploy.Artifacts.ReaderRoles = append(cfg.Deploy.Artifacts.ReaderRoles,
+			fmt.Sprintf("arn:aws:iam::%s:role/%s/%s%02d", cfg.Deploy.Account, strings.Repeat("p", 500), strings.Repeat("r", 62), i))
+	}
+	_, deploy := synthesise(t, cfg)
+	parsed := parse(t, deploy, cfg.Deploy.Account, cfg, map[string]string{"SourceVpceId": "vpce-0123456789abcdef0"})
+	for _, id := range parsed.OfType("AWS::S3::BucketPolicy") {
+		assert.Less(t, len(text(parsed.Properties(id)["PolicyDocument"])), 20*1024)
+	}
+}
+
+func TestS9_withoutReadersNobodyIsNamed(t *testing.T) {
+	cfg := staging(t)
+	cfg.Deploy.Artifacts.ReaderRoles = nil
+	_, deploy := synthesise(t, cfg)
+	_, policy := artifactBucket(t, deploy)
+	assert.NotContains(t, policy, "AgentsReadArtifacts")
+}
