@@ -107,7 +107,7 @@ func TestS1_noSubnetGivesPublicAddresses(t *testing.T) {
 
 func TestS4_nothingIsOpenToTheWorldButTheLoadBalancer(t *testing.T) {
 	cfg := staging(t)
-	cfg.GitLab.Server.Version, cfg.GitLab.LoadBalancer.AllowedRanges = "15.4.6", []string{"0.0.0.0/0"}
+	cfg.GitLab.Server.Version, cfg.GitLab.LoadBalancer.AllowedRanges = "18.11.13", []string{"0.0.0.0/0"}
 	open, _ := synthesise(t, cfg)
 	closed, _ := synthesiseStaging(t)
 

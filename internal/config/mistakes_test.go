@@ -383,7 +383,7 @@ func TestConfigS13MistakesInWhatARunnerIsRegisteredWithAreNamed(t *testing.T) {
 	assert.Equal(t, []string{"deploy", "linux.x86"}, got.GitLab.Runner.Tags)
 }
 
-// A version that anybody can take over (CVE-2021-22205) and a load balancer that anybody can reach, together.
+// A version that anybody can take over and a load balancer that anybody can reach, together.
 func TestConfigS6ExposedGitLabIsRefused(t *testing.T) {
 	load := func(t *testing.T, version string, ranges ...string) error {
 		t.Helper()
@@ -393,20 +393,31 @@ func TestConfigS6ExposedGitLabIsRefused(t *testing.T) {
 		_, err := load("config/staging.yaml", "staging", []byte(text))
 		return err
 	}
-	refusal := func(line, index int, cidr, version string) string {
+	refusal := func(line, index int, cidr, version, safe, holes string) string {
 		return fmt.Sprintf("config/staging.yaml:%d: gitlab.loadBalancer.allowedRanges[%d]: got %q with GitLab %s, want ranges of /8 or smaller "+
-			"until GitLab is 13.10.3 or later: anybody who reaches an earlier one can take it over without a login (CVE-2021-22205)",
-			line, index, cidr, version)
+			"until GitLab is %s or later: anybody who reaches an earlier one can take it over without a login (%s)",
+			line, index, cidr, version, safe, holes)
 	}
-	for _, version := range []string{"11.8.10", "11.9.0", "12.10.14", "13.7.9", "13.8.7", "13.9.5", "13.10.0", "13.10.2"} {
-		assert.EqualError(t, load(t, version, "0.0.0.0/0"), refusal(15, 0, "0.0.0.0/0", version))
+	const (
+		regex = "CVE-2026-110264, fixed in 18.11.13"
+		both  = "CVE-2021-22205, fixed in 13.10.3; " + regex
+	)
+	for version, holes := range map[string]string{
+		"11.8.10": regex,
+		"13.8.7":  "CVE-2021-22205, fixed in 13.8.8; " + regex,
+		"13.10.2": both,
+		"13.10.3": regex,
+		"15.4.6":  regex,
+		"16.3.6":  "CVE-2023-7028, fixed in 16.3.7; " + regex,
+	} {
+		assert.EqualError(t, load(t, version, "0.0.0.0/0"), refusal(15, 0, "0.0.0.0/0", version, "18.11.13", holes))
 	}
-	for _, version := range []string{"13.8.8", "13.9.6", "13.10.3", "13.11.0", "14.0.0", "15.4.6"} {
+	for _, version := range []string{"18.11.13", "19.0.10", "19.5.1", "19.6.0"} {
 		assert.NoError(t, load(t, version, "0.0.0.0/0"), version)
 	}
 	assert.EqualError(t, load(t, "13.10.2", "0.0.0.0/1", "128.0.0.0/1"),
-		refusal(15, 0, "0.0.0.0/1", "13.10.2")+"\n"+refusal(16, 1, "128.0.0.0/1", "13.10.2"))
-	assert.EqualError(t, load(t, "13.10.2", "203.0.113.0/24", "16.0.0.0/7"), refusal(16, 1, "16.0.0.0/7", "13.10.2"))
+		refusal(15, 0, "0.0.0.0/1", "13.10.2", "18.11.13", both)+"\n"+refusal(16, 1, "128.0.0.0/1", "13.10.2", "18.11.13", both))
+	assert.EqualError(t, load(t, "13.10.2", "203.0.113.0/24", "16.0.0.0/7"), refusal(16, 1, "16.0.0.0/7", "13.10.2", "18.11.13", both))
 	assert.NoError(t, load(t, "13.10.2", "16.0.0.0/8"))
 }
 

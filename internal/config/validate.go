@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"gitlab-codedeploy/internal/gitlab"
 )
 
 // rule answers what a value should be, or "" when it is right.
@@ -158,32 +160,34 @@ func parseVersion(text string) []int {
 	return version
 }
 
-// canBeTakenOver tells whether a GitLab has CVE-2021-22205: who reaches it can run commands on it without a login.
-// Fixed in 13.10.3, 13.9.6 and 13.8.8. Versions before 11.9 do not have this one, and are no safer to show to the world.
-// https://about.gitlab.com/releases/2021/04/14/security-release-gitlab-13-10-3-released/
-func canBeTakenOver(version []int) bool {
-	fixed := []int{13, 10, 3}
-	if version[0] == 13 {
-		switch version[1] {
-		case 8:
-			fixed = []int{13, 8, 8}
-		case 9:
-			fixed = []int{13, 9, 6}
-		}
-	}
-	return slices.Compare(version, fixed) < 0
-}
-
 // refuseExposed keeps a GitLab that anybody can take over from being open to everybody.
 func (d *document) refuseExposed(g *GitLab) {
-	if !d.sound(&g.Server.Version) || !canBeTakenOver(parseVersion(g.Server.Version)) {
+	if !d.sound(&g.Server.Version) {
 		return
 	}
+	version, err := gitlab.ParseVersion(g.Server.Version)
+	if err != nil {
+		return // refused as a version
+	}
+	holes := gitlab.HolesOf(version)
+	if len(holes) == 0 {
+		return
+	}
+	want := fmt.Sprintf("ranges of /8 or smaller until GitLab is %s or later: anybody who reaches an earlier one can take it over without a login (%s)",
+		gitlab.SafeFrom(version), describeHoles(holes, version))
 	ranges := g.LoadBalancer.AllowedRanges
 	for i := range ranges {
 		if d.sound(&ranges[i]) && isWorld(ranges[i]) {
-			d.refuse(&ranges[i], fmt.Sprintf("%s with GitLab %s", quote(ranges[i]), g.Server.Version),
-				"ranges of /8 or smaller until GitLab is 13.10.3 or later: anybody who reaches an earlier one can take it over without a login (CVE-2021-22205)")
+			d.refuse(&ranges[i], fmt.Sprintf("%s with GitLab %s", quote(ranges[i]), g.Server.Version), want)
 		}
 	}
+}
+
+// describeHoles names each hole of a version with the version that closed it.
+func describeHoles(holes []gitlab.Hole, version gitlab.Version) string {
+	var named []string
+	for _, hole := range holes {
+		named = append(named, fmt.Sprintf("%s, fixed in %s", hole.CVE, hole.FixFor(version)))
+	}
+	return strings.Join(named, "; ")
 }
