@@ -1,6 +1,7 @@
 package constructs
 
 import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
@@ -8,6 +9,10 @@ import (
 
 // BackupBucketProps configures [NewBackupBucket].
 type BackupBucketProps struct {
+	// DeletedDays is for how many days a removed backup can be brought back.
+	// Required.
+	DeletedDays int
+
 	// AccessLogs receives the bucket's access log. Required.
 	AccessLogs awss3.IBucket
 }
@@ -23,7 +28,14 @@ type BackupBucket struct {
 func NewBackupBucket(scope constructs.Construct, id string, props BackupBucketProps) *BackupBucket {
 	scope = constructs.NewConstruct(scope, &id)
 	return &BackupBucket{Bucket: newPrivateBucket(scope, "Bucket", awss3.BucketProps{
-		Versioned:              jsii.Bool(true),
+		Versioned: jsii.Bool(true),
+		LifecycleRules: &[]*awss3.LifecycleRule{{
+			// The server itself decides what is old: it keeps the newest ones
+			// however old they are. It may not delete versions.
+			Id:                          jsii.String("deleted-backups"),
+			NoncurrentVersionExpiration: awscdk.Duration_Days(jsii.Number(props.DeletedDays)),
+			ExpiredObjectDeleteMarker:   jsii.Bool(true),
+		}},
 		ServerAccessLogsBucket: props.AccessLogs,
 		ServerAccessLogsPrefix: jsii.String("s3/backups/"),
 	})}

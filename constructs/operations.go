@@ -92,4 +92,27 @@ var operations = []operation{
 		name: "status", id: "Status", script: "scripts/server/server-status.sh", host: onServer,
 		does: "show versions, services, disk, migrations, runners and operations",
 	},
+	{
+		name: "backup", id: "Backup", script: "scripts/server/backup-gitlab.sh", host: onServer,
+		does: "make a complete backup of GitLab and store it in the bucket",
+		parameters: []ScriptParameter{
+			bucketParameter, regionParameter,
+			{Name: "KeepDays", Flag: "--keep-days", Description: "Remove backups that are older, in days; 0 keeps all", Pattern: `^[0-9]{1,4}$`, Optional: true, Default: "0"},
+			{Name: "Environment", Flag: "--environment", Description: "Environment that the backup is counted for", Pattern: `^[a-z][a-z0-9-]{0,19}$`},
+		},
+	},
+	{
+		name: "restore", id: "Restore", script: "scripts/server/restore-gitlab.sh", host: onServer,
+		does: "put a backup in the place of what GitLab holds; the sender has to ask before",
+		parameters: []ScriptParameter{
+			{Name: "Backup", Flag: "--backup", Description: "Id of the backup", Pattern: `^[0-9]{10}_[0-9]{4}_[0-9]{2}_[0-9]{2}_[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}(-ee)?$`},
+			bucketParameter, regionParameter,
+		},
+	},
 }
+
+// Parameters of several operations.
+var (
+	bucketParameter = ScriptParameter{Name: "Bucket", Flag: "--bucket", Description: "Bucket of the backups", Pattern: `^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`}
+	regionParameter = ScriptParameter{Name: "Region", Flag: "--region", Description: "AWS region of the bucket", Pattern: `^[a-z]{2}(-[a-z]+)+-[0-9]$`}
+)

@@ -20,7 +20,8 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		RetentionDays: gitlab.LogRetentionDays,
 	})
 	backups := constructs.NewBackupBucket(stack, "Backups", constructs.BackupBucketProps{
-		AccessLogs: logs.Bucket,
+		DeletedDays: gitlab.Backup.DeletedDays,
+		AccessLogs:  logs.Bucket,
 	})
 	network := constructs.NewNetwork(stack, "Network", constructs.NetworkProps{
 		CIDR:              gitlab.Network.VPCCIDR,
@@ -62,7 +63,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		ArtifactPrefix:     cfg.Deploy.Artifacts.Prefix,
 		Protect:            cfg.TerminationProtection,
 	})
-	constructs.NewOperations(stack, "Operations", constructs.OperationsProps{
+	operations := constructs.NewOperations(stack, "Operations", constructs.OperationsProps{
 		Root:        root,
 		Environment: cfg.Environment,
 	})
@@ -71,6 +72,16 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		Region:      cfg.Region,
 		Server:      server.Role,
 		Runner:      runner.Role,
+	})
+	nightly := constructs.NewNightlyBackup(stack, "NightlyBackup", constructs.NightlyBackupProps{
+		Bucket:      backups,
+		Server:      server,
+		Document:    operations.Documents["backup"],
+		Region:      cfg.Region,
+		Environment: cfg.Environment,
+		Time:        gitlab.Backup.Time,
+		KeepDays:    gitlab.Backup.KeepDays,
+		Email:       gitlab.AlarmEmail,
 	})
 
 	output(stack, "VpcId", network.VPC.VpcId(), "VPC of GitLab")
@@ -83,6 +94,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	output(stack, "LoadBalancerDnsName", balancer.DNSName, "What the domain name has to point at")
 	output(stack, "Url", jsii.String("https://"+gitlab.LoadBalancer.DomainName), "GitLab's address")
 	output(stack, "BackupBucketName", backups.Bucket.BucketName(), "Bucket of GitLab's backups")
+	output(stack, "AlarmTopicArn", nightly.Topic.TopicArn(), "Topic that the alarm of a missing backup is sent to")
 	return stack
 }
 

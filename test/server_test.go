@@ -65,11 +65,12 @@ func TestS5_theRootPasswordIsGeneratedAndOnlyTheServerReadsIt(t *testing.T) {
 	assert.Contains(t, text(readers[0]), "ServerRole")
 }
 
-// associationOf returns the association that runs a document on an instance.
+// associationOf returns the association that installs an instance.
 func associationOf(t *testing.T, tpl template, instance string) (string, resource) {
 	t.Helper()
 	for _, id := range tpl.ofType(t, "AWS::SSM::Association") {
-		if text(at(tpl.Resources[id].Properties, "Targets", 0, "Values", 0)) == text(ref(instance)) {
+		association := tpl.Resources[id].Properties
+		if text(at(association, "Targets", 0, "Values", 0)) == text(ref(instance)) && at(association, "Parameters", "SignalUrl") != nil {
 			return id, tpl.Resources[id]
 		}
 	}

@@ -50,8 +50,11 @@ type GitLab struct {
 	LoadBalancer LoadBalancer `yaml:"loadBalancer"`
 	Server       Server       `yaml:"server"`
 	Runner       Runner       `yaml:"runner"`
+	Backup       Backup       `yaml:"backup,omitempty"`
 	// LogRetentionDays is how long the VPC's flow logs are kept: one of the values that CloudWatch Logs takes.
 	LogRetentionDays int `yaml:"logRetentionDays" default:"365"`
+	// AlarmEmail receives the alarms; "" when nobody is to be written to.
+	AlarmEmail string `yaml:"alarmEmail,omitempty"`
 }
 
 // Network is the VPC of account A. All ranges are canonical IPv4 CIDR blocks; the subnets do not overlap.
@@ -125,6 +128,16 @@ type Runner struct {
 	JobImage string `yaml:"jobImage" default:"alpine:3.20"`
 	// Tags are those of the jobs that the runner takes; without any, it takes jobs that have none.
 	Tags []string `yaml:"tags,omitempty"`
+}
+
+// Backup is the nightly backup of GitLab, and how long backups are kept.
+type Backup struct {
+	// Time is when the backup begins each day, as HH:MM in UTC.
+	Time string `yaml:"time" default:"18:00"`
+	// KeepDays is how many days a backup is kept; the newest three stay however old they are.
+	KeepDays int `yaml:"keepDays" default:"30"`
+	// DeletedDays is for how many more days a removed backup can be brought back.
+	DeletedDays int `yaml:"deletedDays" default:"30"`
 }
 
 // Deploy configures account B: the artifact bucket and what starts deployments from it.

@@ -57,6 +57,7 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 				RootVolumeGiB: 101, PackageRepositoryURL: "https://mirror.example.com:8443/runner",
 				ConcurrentJobs: 2, JobImage: "alpine:3.20",
 			},
+			Backup:           Backup{Time: "18:00", KeepDays: 30, DeletedDays: 30},
 			LogRetentionDays: 30,
 		},
 		Deploy: Deploy{
@@ -66,6 +67,14 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 			DeploymentGroups: []DeploymentGroup{{"web", "web-blue-green"}, {"web", "web-canary"}},
 		},
 	}, got)
+}
+
+func TestConfigBackupValuesReachTheirFields(t *testing.T) {
+	text := strings.Replace(base, "deploy:\n", "  backup:\n    time: \"03:05\"\n    keepDays: 31\n  alarmEmail: ops@example.com\ndeploy:\n", 1)
+	got, err := load("config/staging.yaml", "staging", []byte(text))
+	require.NoError(t, err)
+	assert.Equal(t, Backup{Time: "03:05", KeepDays: 31, DeletedDays: 30}, got.GitLab.Backup)
+	assert.Equal(t, "ops@example.com", got.GitLab.AlarmEmail)
 }
 
 func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
@@ -187,7 +196,7 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 		}
 	}
 	explained("", configType, 0, 0)
-	assert.Equal(t, 50, checked, "keys of the configuration")
+	assert.Equal(t, 55, checked, "keys of the configuration")
 }
 
 func TestConfigTreeHasALineForEveryKey(t *testing.T) {

@@ -106,6 +106,13 @@ func (d *document) absent(f field, into reflect.Value, parent place) {
 	case f.value != "":
 		setText(f.value, into)
 		d.places[into.Addr().Interface()] = &place{path, parent.line, true}
+	case f.optional && into.Kind() == reflect.Struct:
+		// A mapping of defaults.
+		here := place{path, parent.line, true}
+		d.places[into.Addr().Interface()] = &here
+		for _, inner := range fieldsOf(into.Type()) {
+			d.absent(inner, into.Field(inner.index), here)
+		}
 	case !f.optional:
 		d.report(parent.line, path, "missing, want %s", wantOf(into.Type()))
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// base has every key but hostedZone, readableBuckets, readerRoles and what a runner is registered with, and no value that
-// is a default. Its line numbers stand in the messages below.
+// base has every key but hostedZone, backup, gitlab's alarmEmail, readableBuckets, readerRoles and what a runner is
+// registered with, and no value that is a default. Its line numbers stand in the messages below.
 const base = `environment: staging
 region: eu-west-1
 terminationProtection: false
@@ -107,7 +107,7 @@ func TestConfigKeyMistakes(t *testing.T) {
 		value("unknown key in other letters", "certificateArn", "certificateARN",
 			`18: gitlab.loadBalancer.certificateARN: unknown key, did you mean certificateArn?`),
 		value("unknown key like nothing", "  logRetentionDays: 30\n", "  logRetentionDays: 30\n  colour: blue\n",
-			`34: gitlab.colour: unknown key, want one of account, network, loadBalancer, server, runner, logRetentionDays`),
+			`34: gitlab.colour: unknown key, want one of account, network, loadBalancer, server, runner, backup, logRetentionDays, alarmEmail`),
 		value("unknown key with a line break", "region: eu-west-1\n", "region: eu-west-1\n\"a\\nb\": 1\n",
 			`3: "a\nb": unknown key, want one of environment, region, terminationProtection, gitlab, deploy`),
 		value("unknown key beside the one meant", "region: eu-west-1\n", "region: eu-west-1\nregoin: us-east-1\n",
@@ -131,6 +131,28 @@ func TestConfigKeyMistakes(t *testing.T) {
 			`34: deploy.deploymentGroups: missing, want a list of mappings with the keys application, deploymentGroup`),
 		value("wrong indentation", "  network:\n    vpcCidr: 10.20.0.0/16\n", "  network:\n  vpcCidr: 10.20.0.0/16\n",
 			`7: not valid YAML at column 12: mapping value is not allowed in this context`),
+	})
+}
+
+func TestConfigBackupMistakes(t *testing.T) {
+	const after = "  logRetentionDays: 30\n"
+	run(t, []mistake{
+		value("an hour that no day has", after, after+"  backup: {time: \"24:00\"}\n",
+			`34: gitlab.backup.time: got "24:00", want a time of day in UTC such as "18:00"`),
+		value("a time with more in it", after, after+"  backup: {time: \"18:00 * * ? *\"}\n",
+			`34: gitlab.backup.time: got "18:00 * * ? *", want a time of day in UTC such as "18:00"`),
+		value("a number for the time", after, after+"  backup: {time: 18}\n",
+			`34: gitlab.backup.time: got 18 (a number), want a string: write "18"`),
+		value("no day to keep backups", after, after+"  backup: {keepDays: 0}\n",
+			`34: gitlab.backup.keepDays: got 0, want 1 to 3650 days`),
+		value("more days than S3 counts", after, after+"  backup: {deletedDays: 3651}\n",
+			`34: gitlab.backup.deletedDays: got 3651, want 1 to 3650 days`),
+		value("a key of the backup that is none", after, after+"  backup: {keepDay: 3}\n",
+			`34: gitlab.backup.keepDay: unknown key, did you mean keepDays?`),
+		value("a time for the backup itself", after, after+"  backup: \"18:00\"\n",
+			`34: gitlab.backup: got "18:00" (a string), want a mapping with the keys time, keepDays, deletedDays`),
+		value("an address without a domain", after, after+"  alarmEmail: ops\n",
+			`34: gitlab.alarmEmail: got "ops", want an e-mail address such as team@example.com`),
 	})
 }
 

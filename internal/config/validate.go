@@ -80,6 +80,8 @@ var (
 	repositoryURL = matches(`https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*`,
 		"an https URL of host and path, without a / at its end")
 
+	timeOfDay = matches(`([01][0-9]|2[0-3]):[0-5][0-9]`, "a time of day in UTC such as \"18:00\"")
+
 	// The image's snapshot has 8 GiB, and a volume cannot be smaller; gp3's limit of old, 16 TiB, works everywhere.
 	// https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
 	rootVolume = between(8, 16384, "GiB")
@@ -110,7 +112,13 @@ func (d *document) validate(environment string) {
 	d.validateLoadBalancer(&c.GitLab.LoadBalancer)
 	d.validateHosts(&c.GitLab.Server, &c.GitLab.Runner)
 	d.refuseExposed(&c.GitLab)
+	check(d, &c.GitLab.Backup.Time, timeOfDay)
+	check(d, &c.GitLab.Backup.KeepDays, between(1, 3650, "days"))
+	check(d, &c.GitLab.Backup.DeletedDays, between(1, 3650, "days"))
 	check(d, &c.GitLab.LogRetentionDays, logRetention)
+	if c.GitLab.AlarmEmail != "" {
+		check(d, &c.GitLab.AlarmEmail, emailAddress)
+	}
 
 	d.validateDeploy(&c.Deploy)
 }

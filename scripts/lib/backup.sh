@@ -98,7 +98,7 @@ create_gitlab_backup() {
   # These versions end with 0 all the same when the database cannot be dumped.
   # https://gitlab.com/gitlab-org/gitlab/-/blob/v13.10.2-ee/lib/tasks/gitlab/backup.rake
   wrong=$(backup_complaints "$output")
-  [[ -z $wrong ]] || die "gitlab-backup create ended with 0 and yet it failed: ${wrong:0:300}"
+  [[ -z $wrong ]] || die "gitlab-backup create ended with 0 and yet it failed: ${wrong//$'\n'/ }"
   BACKUP_TAR=$(sed -n 's/.*Creating backup archive: \([^ ]*_gitlab_backup\.tar\) .*/\1/p' "$output" | tail -n 1)
   BACKUP_ID=${BACKUP_TAR%_gitlab_backup.tar}
   [[ $BACKUP_ID =~ ^$BACKUP_ID_PATTERN$ ]] ||

@@ -261,7 +261,7 @@ restore_data() {
   wrong=$(sed 's/\x1b\[[0-9;]*m//g' "$WORK/output" |
     grep -aE '\[(FAILED|Failed)\]|^ERROR: |^psql:.*ERROR: |rake aborted!|GitLab version mismatch|^(unpacking backup|Backup|Restore) failed' |
     grep -avE 'must be owner of|does not exist$|already exists$' | head -n 3) || true
-  [[ -z $wrong ]] || die "gitlab-backup restore ended with 0 and yet it failed: ${wrong:0:300}"
+  [[ -z $wrong ]] || die "gitlab-backup restore ended with 0 and yet it failed: ${wrong//$'\n'/ }"
 }
 
 # stop_workers stops whatever writes: unicorn is puma's predecessor.

@@ -1,0 +1,116 @@
+package test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// backupStatements returns what the server may do with backups, by Sid.
+func backupStatements(t *testing.T, tpl template) map[string]map[string]any {
+	t.Helper()
+	found := map[string]map[string]any{}
+	for _, id := range tpl.ofType(t, "AWS::IAM::Policy") {
+		policy := tpl.Resources[id].Properties
+		for _, s := range statements(policy["PolicyDocument"]) {
+			if sid, _ := s["Sid"].(string); strings.HasSuffix(sid, "Backups") {
+				assert.Contains(t, text(policy["Roles"]), "ServerRole", "only the server: jobs run code of whoever can push")
+				assert.Len(t, list(policy["Roles"]), 1)
+				found[sid] = s
+			}
+		}
+	}
+	return found
+}
+
+func TestS10_theServerKeepsBackupsUnderItsPrefixesAndNothingElse(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	bucket := at(gitlab.Outputs, "BackupBucketName", "Value", "Ref").(string)
+	rights := backupStatements(t, gitlab)
+	require.Len(t, rights, 3)
+
+	keep := rights["KeepBackups"]
+	assert.ElementsMatch(t, []any{"s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject", "s3:DeleteObject"}, keep["Action"],
+		"no version can be deleted: what the server removes can be brought back")
+	for i, prefix := range []string{"/backups/*", "/secrets/*"} {
+		assert.Contains(t, text(at(keep, "Resource", i)), bucket)
+		assert.Contains(t, text(at(keep, "Resource", i)), `"`+prefix+`"`)
+	}
+	assert.Len(t, list(keep["Resource"]), 2)
+
+	assert.Equal(t, "s3:ListBucket", rights["ListBackups"]["Action"])
+	assert.Equal(t, map[string]any{"StringLike": map[string]any{"s3:prefix": []any{"backups/*", "secrets/*"}}}, rights["ListBackups"]["Condition"])
+	assert.Equal(t, "cloudwatch:PutMetricData", rights["CountBackups"]["Action"])
+}
+
+func TestS10_aRemovedBackupCanBeBroughtBackForTheConfiguredDays(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	bucket := gitlab.Resources[at(gitlab.Outputs, "BackupBucketName", "Value", "Ref").(string)]
+	var days []any
+	for _, rule := range list(at(bucket.Properties, "LifecycleConfiguration", "Rules")) {
+		assert.Nil(t, at(rule, "ExpirationInDays"), "the newest backup must not go by its age")
+		if d := at(rule, "NoncurrentVersionExpiration", "NoncurrentDays"); d != nil {
+			days = append(days, d)
+		}
+	}
+	assert.EqualValues(t, []any{float64(staging(t).GitLab.Backup.DeletedDays)}, days)
+}
+
+func TestS10_aBackupIsMadeEachNightAtTheConfiguredTime(t *testing.T) {
+	cfg := staging(t)
+	cfg.GitLab.Backup.Time, cfg.GitLab.Backup.KeepDays = "03:05", 12
+	gitlab, _ := synthesise(t, cfg)
+	server, _, _ := host(t, gitlab, "ServerInstanceId")
+	found := 0
+	for _, id := range gitlab.ofType(t, "AWS::SSM::Association") {
+		association := gitlab.Resources[id].Properties
+		if association["ScheduleExpression"] == nil {
+			continue
+		}
+		found++
+		assert.Equal(t, "cron(5 3 * * ? *)", association["ScheduleExpression"])
+		assert.Equal(t, true, association["ApplyOnlyAtCronInterval"], "a deploy must not start a backup")
+		assert.Equal(t, []any{ref(server)}, at(association, "Targets", 0, "Values"))
+		assert.Equal(t, []any{"nightly"}, at(association, "Parameters", "RunId"))
+		assert.Equal(t, []any{"12"}, at(association, "Parameters", "KeepDays"))
+		assert.Equal(t, []any{cfg.Environment}, at(association, "Parameters", "Environment"))
+		assert.Equal(t, []any{at(gitlab.Outputs, "BackupBucketName", "Value")}, at(association, "Parameters", "Bucket"))
+
+		document := gitlab.Resources[at(association, "Name", "Ref").(string)].Properties
+		assert.Equal(t, "gitlab-codedeploy-staging-backup", document["Name"])
+		declared := parametersOf(document["Content"].(map[string]any))
+		for name, value := range association["Parameters"].(map[string]any) {
+			require.Contains(t, declared, name)
+			if plain, ok := at(value, 0).(string); ok {
+				assert.Regexp(t, at(declared[name], "allowedPattern"), plain)
+			}
+		}
+	}
+	assert.Equal(t, 1, found)
+}
+
+func TestS10_anAlarmTellsWhenNoBackupWasCompletedForADay(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	_, alarm := gitlab.one(t, "AWS::CloudWatch::Alarm")
+	p := alarm.Properties
+	assert.Equal(t, "GitLabCodeDeploy", p["Namespace"], "the only one that the server may write to")
+	assert.Equal(t, "BackupsCompleted", p["MetricName"])
+	assert.Equal(t, []any{map[string]any{"Name": "Environment", "Value": "staging"}}, p["Dimensions"])
+	assert.Equal(t, "breaching", p["TreatMissingData"], "a server that is off counts nothing")
+	assert.Equal(t, "LessThanThreshold", p["ComparisonOperator"])
+	assert.EqualValues(t, 1, p["Threshold"])
+	assert.EqualValues(t, 26*3600, p["Period"].(float64)*p["EvaluationPeriods"].(float64))
+
+	topic := at(gitlab.Outputs, "AlarmTopicArn", "Value")
+	assert.Equal(t, []any{topic}, p["AlarmActions"])
+	_, subscription := gitlab.one(t, "AWS::SNS::Subscription")
+	assert.Equal(t, topic, subscription.Properties["TopicArn"])
+	assert.Equal(t, staging(t).GitLab.AlarmEmail, subscription.Properties["Endpoint"])
+	// What the script sends is what the alarm waits for.
+	script := read(t, "scripts/server/backup-gitlab.sh")
+	assert.Contains(t, script, "METRIC_NAMESPACE=GitLabCodeDeploy\n")
+	assert.Contains(t, script, "--metric-name BackupsCompleted")
+	assert.Contains(t, script, `--dimensions "Environment=$ENVIRONMENT" --value 1`)
+}
