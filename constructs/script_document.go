@@ -4,14 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsssm"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
+
+	"gitlab-codedeploy/internal/script"
 )
 
 // ScriptDocumentProps configures [NewScriptDocument].
@@ -109,9 +109,15 @@ const maxDocumentBytes = 64 * 1024
 // scriptDocumentContent returns the body of the document, schema 2.2.
 // https://docs.aws.amazon.com/systems-manager/latest/userguide/documents-command-ssm-plugin-reference.html
 func scriptDocumentContent(props ScriptDocumentProps) (map[string]any, error) {
-	script, err := inlineScript(props.Root, props.Script)
+	script, err := script.Inline(props.Root, props.Script)
 	if err != nil {
 		return nil, err
+	}
+	for _, line := range script {
+		// Systems Manager would take it for one of its own placeholders.
+		if strings.Contains(line, "{{") {
+			return nil, fmt.Errorf("%s contains {{", props.Script)
+		}
 	}
 	parameters := map[string]any{}
 	lines := []string{"#!/usr/bin/env bash"}
@@ -174,43 +180,4 @@ func (p ScriptParameter) definition() (map[string]any, error) {
 		definition["default"] = p.Default
 	}
 	return definition, nil
-}
-
-// sourcedFile is the directive that tells shellcheck which file the next line
-// sources. It is also what tells us.
-var sourcedFile = regexp.MustCompile(`^\s*# shellcheck source=(\S+)$`)
-
-// inlineScript returns the lines of the script at path with every sourced
-// file in the place of its "source" line, and without the shebang.
-func inlineScript(root, path string) ([]string, error) {
-	text, err := os.ReadFile(filepath.Join(root, path))
-	if err != nil {
-		return nil, err
-	}
-	// Systems Manager would take it for one of its own placeholders.
-	if strings.Contains(string(text), "{{") {
-		return nil, fmt.Errorf("%s contains {{", path)
-	}
-	var out []string
-	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
-	for i := 0; i < len(lines); i++ {
-		if i == 0 && strings.HasPrefix(lines[i], "#!") {
-			continue
-		}
-		match := sourcedFile.FindStringSubmatch(lines[i])
-		if match == nil {
-			out = append(out, lines[i])
-			continue
-		}
-		i++
-		if i == len(lines) || !strings.HasPrefix(strings.TrimSpace(lines[i]), "source ") {
-			return nil, fmt.Errorf("%s:%d: want a source line after %q", path, i+1, match[0])
-		}
-		sourced, err := inlineScript(root, match[1])
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, sourced...)
-	}
-	return out, nil
 }

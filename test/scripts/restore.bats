@@ -317,10 +317,14 @@ hostile_member() {
 
 @test "S10 restore | SIGTERM while gitlab-backup runs | services run again" {
   on_host touch "$STATE/broken-restore-hang"
-  restore &
-  until grep -q 'gitlab-backup restore' "$CALLS"; do sleep 0.05; done
-  on_host bash -c 'pkill -TERM -f restore-gitlab.sh; sleep 0.3; pkill -TERM -f "sleep 600|gitlab-backup"' || true
+  SESSION='setsid --wait'
+  restore >"$BATS_TEST_TMPDIR/said" &
+  until [[ -s $STATE/session ]]; do sleep 0.05; done
+  # All processes at once, as systemd does it.
+  on_host pkill -TERM --session "$(tr -d ' ' <"$STATE/session")"
   wait $! || true
+  grep -q "error: stopped by a signal" "$BATS_TEST_TMPDIR/said"
+  grep -q "this GitLab holds parts of $ID" "$BATS_TEST_TMPDIR/said"
   all_up
 }
 
