@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# shellcheck disable=SC2016,SC2119 # text for shells on the host
+# shellcheck disable=SC2016,SC2030,SC2031,SC2086,SC2119 # text for shells on the host; a test is a subshell
 # Backups, on a stand-in host: real tar, gzip and hashes, the real AWS CLI
 # against the emulator, and a GitLab that fails as the real one does.
 
@@ -19,7 +19,8 @@ setup() {
   require_host
   start_host
   install_data
-  reach_s3
+  STORE=$BATS_TEST_TMPDIR/store
+  mkdir "$STORE"
 }
 
 teardown() {
@@ -27,17 +28,21 @@ teardown() {
   stop_host
 }
 
+# backup [ARGUMENT …] makes one in the folder STORE; to_bucket makes one in S3.
 backup() {
-  run --separate-stderr on_host ${SESSION:-} "$ROOT/scripts/server/backup-gitlab.sh" --bucket "$BUCKET" --region ap-northeast-1 "$@"
+  (($#)) || set -- --to-dir "$STORE"
+  run --separate-stderr on_host ${SESSION:-} "$ROOT/scripts/server/backup-gitlab.sh" "$@"
   echo "$output"
   echo "$stderr"
 }
 
-# nothing_complete asserts that no backup can be listed.
+to_bucket() { backup --bucket "$BUCKET" --region ap-northeast-1 "$@"; }
+
+# nothing_complete asserts that there is no backup that counts.
 nothing_complete() {
-  objects >"$BATS_TEST_TMPDIR/objects"
   # Not by run: the test still wants what the backup said.
-  if grep manifest "$BATS_TEST_TMPDIR/objects"; then return 1; fi
+  if find "$STORE" -name manifest.json | grep .; then return 1; fi
+  [[ -z ${FORWARD:-} ]] || [[ $(objects) != *manifest* ]]
 }
 
 # failed REASON asserts a failed run that left nothing which looks complete.
@@ -52,7 +57,8 @@ failed() {
 }
 
 @test "S10: a backup holds what gitlab-backup makes and what it leaves out, and the manifest comes last" {
-  backup
+  reach_s3
+  to_bucket
   [ "$status" -eq 0 ]
   local id
   id=$(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["backup"])' "$output")
@@ -87,14 +93,12 @@ END
 
 @test "S10: a backup in a folder is the same, and needs no AWS" {
   stub aws 'exit 1'
-  on_host mkdir /srv/backups
-  run --separate-stderr on_host "$ROOT/scripts/server/backup-gitlab.sh" --to-dir /srv/backups
-  echo "$stderr"
+  backup
   [ "$status" -eq 0 ]
-  [[ $output == *'"store": "/srv/backups"'* ]]
-  [ "$(on_host find /srv/backups -type f | wc -l)" -eq 6 ]
+  [[ $output == *"\"store\": \"$STORE\""* ]]
+  [ "$(find "$STORE" -type f | wc -l)" -eq 6 ]
   # It holds the secrets.
-  [ "$(on_host find /srv/backups/secrets -type f -perm /077 | wc -l)" -eq 0 ]
+  [ "$(find "$STORE/secrets" -type f -perm /077 | wc -l)" -eq 0 ]
   run ! grep '^aws' "$CALLS"
 }
 
@@ -103,28 +107,30 @@ END
   backup
   [ "$status" -eq 0 ]
   [[ $output == *'_14.9.5-ee", "version": "14.9.5", "edition": "ee"'* ]]
-  run ! grep shared.tar.gz <(objects)
+  [ -z "$(find "$STORE" -name shared.tar.gz)" ]
 }
 
 @test "S10: an archive in several pieces is compared by S3's checksum of the pieces" {
+  reach_s3
   on_host bash -c 'head -c 20000000 /dev/urandom >/var/opt/gitlab/gitlab-rails/uploads/video'
-  backup
+  to_bucket
   [ "$status" -eq 0 ]
   here s3api list-objects-v2 --bucket "$BUCKET" --query 'Contents[].[ETag]' --output text | grep -q -- '-[0-9]"$'
   grep -q 'head-object.*--part-number 1' "$CALLS"
 }
 
 @test "S10: old backups go once there is a new one, their manifests first, and never the newest three" {
+  reach_s3
   local old
   for old in 1500000000_2017_07_14_13.10.2 1500100000_2017_07_15_13.10.2 1500200000_2017_07_16_13.10.2; do
     for key in backups/$old/x.tar secrets/$old/gitlab-secrets.json backups/$old/manifest.json; do
-      here s3api put-object --bucket "$BUCKET" --key "$key" >/dev/null
+      put_object "$key"
     done
   done
   # One that never got a manifest, one that nobody of ours has made.
-  here s3api put-object --bucket "$BUCKET" --key backups/1400000000_2014_05_13_13.10.2/x.tar >/dev/null
-  here s3api put-object --bucket "$BUCKET" --key backups/by-hand/x.tar >/dev/null
-  backup --keep-days 30 --environment staging
+  put_object backups/1400000000_2014_05_13_13.10.2/x.tar
+  put_object backups/by-hand/x.tar
+  to_bucket --keep-days 30 --environment staging
   [ "$status" -eq 0 ]
   objects >"$BATS_TEST_TMPDIR/objects"
   run ! grep -e 1500000000 -e 1400000000 "$BATS_TEST_TMPDIR/objects"
@@ -135,9 +141,10 @@ END
 }
 
 @test "S10: nothing is removed and nothing counted when the backup fails" {
-  here s3api put-object --bucket "$BUCKET" --key backups/1500000000_2017_07_14_13.10.2/x.tar >/dev/null
+  reach_s3
+  put_object backups/1500000000_2017_07_14_13.10.2/x.tar
   on_host touch "$STATE/broken-dump"
-  backup --keep-days 1 --environment staging
+  to_bucket --keep-days 1 --environment staging
   failed 'gitlab-backup create ended with 0 and yet it failed'
   [ "$(objects)" = backups/1500000000_2017_07_14_13.10.2/x.tar ]
   run ! grep put-metric-data "$CALLS"
@@ -147,7 +154,7 @@ END
   on_host touch "$STATE/broken-dump"
   backup
   failed 'gitlab-backup create ended with 0 and yet it failed: Dumping database ... Dumping PostgreSQL database gitlabhq_production ... [FAILED]'
-  [ "$(objects)" = None ]
+  [ -z "$(ls -A "$STORE")" ]
 }
 
 @test "S10 backup | the dump is empty and nothing says so | refused, since pg_dump's last line is missing" {
@@ -176,13 +183,13 @@ END
   backup
   failed ''
   [[ $stderr == *'uploads.tar.gz in '*' is damaged'* ]]
-  [ "$(objects)" = None ]
+  [ -z "$(ls -A "$STORE")" ]
 }
 
 @test "S10 backup | SKIP is set by the caller | everything is backed up all the same" {
-  run on_host env SKIP=db,uploads BACKUP=mine "$ROOT/scripts/server/backup-gitlab.sh" --bucket "$BUCKET" --region ap-northeast-1
+  run on_host env SKIP=db,uploads BACKUP=mine "$ROOT/scripts/server/backup-gitlab.sh" --to-dir "$STORE"
   [ "$status" -eq 0 ]
-  run ! grep -q mine <(objects)
+  [ -z "$(find "$STORE" -name '*mine*')" ]
 }
 
 @test "S10 backup | PostgreSQL or Gitaly is down | refused before gitlab-backup starts" {
@@ -211,28 +218,28 @@ END
 }
 
 @test "S10 backup | the bucket cannot be reached, or refuses | told before gitlab-backup starts" {
+  reach_s3
   stub aws 'echo "An error occurred (AccessDenied) when calling the ListObjectsV2 operation" >&2; exit 254'
-  backup
+  to_bucket
   failed "cannot list backups/ in $BUCKET"
   run ! grep '^gitlab-backup' "$CALLS"
 }
 
 @test "S10 backup | S3 has other bytes than were sent, or fewer | no manifest" {
-  local real=$BATS_TEST_TMPDIR/real-aws
-  stub aws '"'"$real"'" "$@" || exit
-    if [[ $* == *"s3 cp --recursive"* ]]; then
-      CALLS=/dev/null
-      tar=$("'"$real"'" s3api list-objects-v2 --bucket '"$BUCKET"' --prefix backups/ --query "Contents[0].Key" --output text --region ap-northeast-1)
-      size=$("'"$real"'" s3api head-object --bucket '"$BUCKET"' --key "$tar" --query ContentLength --output text --region ap-northeast-1)
-      head -c "$((size - $(cat $STATE/less)))" /dev/zero >$STATE/other
-      "'"$real"'" s3api put-object --bucket '"$BUCKET"' --key "$tar" --body $STATE/other --region ap-northeast-1 >/dev/null
-    fi'
+  reach_s3
+  cat >"$STATE/damage.py" <<END
+import boto3, sys
+s3 = boto3.client("s3", endpoint_url="http://localhost:4566", aws_access_key_id="anybody", aws_secret_access_key="anything", region_name="ap-northeast-1")
+tar = [o for o in s3.list_objects_v2(Bucket="$BUCKET", Prefix="backups/")["Contents"] if o["Key"].endswith(".tar")][-1]
+s3.put_object(Bucket="$BUCKET", Key=tar["Key"], Body=bytes(tar["Size"] - int(sys.argv[1])))
+END
+  stub aws "$BATS_TEST_TMPDIR/real-aws \"\$@\" || exit
+    [[ \$* != *'s3 cp --recursive'* ]] || $ROOT/.venv/bin/python $STATE/damage.py \$(cat $STATE/less)"
   echo 0 >"$STATE/less"
-  backup
+  to_bucket
   failed 'S3 has other bytes of backups/'
-  here s3 rm --recursive --only-show-errors "s3://$BUCKET/"
   echo 1 >"$STATE/less"
-  backup
+  to_bucket
   failed 'S3 has '
 }
 
@@ -259,20 +266,36 @@ END
 @test "S10 backup | SIGKILL at any step | never a backup that looks complete, and the next run makes one" {
   local step
   SESSION='setsid --wait'
-  for step in 'gitlab-ctl status' 'du -skc' 'aws list-objects-v2' 'gitlab-backup create' 'tar -tf' 'tar -xOf' 'ln ' 'tar -czf' \
-    'install -m' 'find secrets' 'aws cp' 'md5sum '; do
-    kill_step "${step%% *}" "${step#* }"
-    backup
-    echo "$step: $status"
-    [ "$status" -eq 137 ]
-    nothing_complete
-    install_stub_again "${step%% *}"
+  for step in 'gitlab-ctl status' 'du -skc' 'df -Pk' 'gitlab-backup create' 'tar -tf' 'tar -xOf' 'ln ' 'tar -czf' 'install -m' \
+    'find secrets' 'cp -a' 'stat -c' 'sync '; do
+    killed_at "$step" backup
   done
   backup
   [ "$status" -eq 0 ]
-  [ "$(objects | grep -c manifest)" -eq 1 ]
+  [ "$(find "$STORE" -name manifest.json | wc -l)" -eq 1 ]
   [[ $stderr == *'left by a backup that did not finish'* ]]
   run ! on_host bash -c 'ls -d /var/opt/gitlab/backups/gitlab-codedeploy-*'
+}
+
+@test "S10 backup | SIGKILL during the upload | never a backup that looks complete, and the next run makes one" {
+  reach_s3
+  SESSION='setsid --wait'
+  killed_at 'aws list-objects-v2' to_bucket
+  killed_at 'aws cp' to_bucket
+  [[ $(objects) == *_gitlab_backup.tar* ]]
+  to_bucket
+  [ "$status" -eq 0 ]
+  [ "$(objects | grep -c manifest)" -eq 1 ]
+}
+
+# killed_at STEP COMMAND lets a backup be killed after that step.
+killed_at() {
+  kill_step "${1%% *}" "${1#* }"
+  "$2"
+  echo "$1: $status"
+  [ "$status" -eq 137 ]
+  nothing_complete
+  install_stub_again "${1%% *}"
 }
 
 # kill_step COMMAND WORD lets the next such call on the host end in a SIGKILL.

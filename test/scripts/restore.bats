@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# shellcheck disable=SC2016,SC2119 # text for shells on the host
+# shellcheck disable=SC2016,SC2030,SC2031,SC2086,SC2119,SC2120 # text for shells on the host; a test is a subshell
 # The restore of a backup, on a stand-in host: what it refuses, what it brings
 # back, and what is left when it dies.
 
