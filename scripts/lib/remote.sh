@@ -199,7 +199,7 @@ start_run() {
   INTERRUPTED="run $RUN may go on. To see: $(follow_hint)"
   while :; do
     tries=$((tries + 1))
-    if send "$operation" "$instance" "$WORK/parameters.json"; then
+    if run_document "$operation" "$instance" "$WORK/parameters.json"; then
       break
     fi
     # Whether it arrived is not known; AWS's refusals are final.
@@ -217,11 +217,11 @@ start_run() {
 
 follow_hint() { echo "scripts/ops $(basename "$0" .sh) --env $ENVIRONMENT${PROFILE:+ --profile $PROFILE} --follow $RUN"; }
 
-# send OPERATION INSTANCE FILE sends a document and waits for its end: CODE is
+# run_document OPERATION INSTANCE FILE sends a document and waits for its end: CODE is
 # its exit status, its output is in $WORK/stdout and stderr. It fails when there
 # is none, with the reason in COMPLAINT and, in SENT, "unknown" when an answer
 # was lost, "no" when it is not run.
-send() {
+run_document() {
   local id deadline failures=0
   SENT=no CODE=
   send_command "$1" "$2" "file://$3"
@@ -306,7 +306,7 @@ follow_run() {
   while :; do
     node "$ROOT/scripts/lib/follow.js" parameters "Run=${RUN:-$operation}" \
       "LogFrom=$LOG_FROM" "ResultFrom=$RESULT_FROM" "Wait=$OPS_WAIT" >"$WORK/follow.json"
-    if look "$instance"; then
+    if ask_for_news "$instance"; then
       heard=$SECONDS
       if [[ -n $said ]]; then log "$host answers again"; fi
       said=
@@ -338,9 +338,9 @@ follow_run() {
   done
 }
 
-# look INSTANCE asks the host for news; COMPLAINT says why there are none.
-look() {
-  send follow "$1" "$WORK/follow.json" || return
+# ask_for_news INSTANCE asks the host for news; COMPLAINT says why there are none.
+ask_for_news() {
+  run_document follow "$1" "$WORK/follow.json" || return
   if [[ $CODE != 0 ]]; then
     COMPLAINT="looking for news ended with $CODE: $(LC_ALL=C tr -s '\000-\037\177' ' ' <"$WORK/stderr" | tail -c 300)"
     return 1

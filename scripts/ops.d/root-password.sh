@@ -57,7 +57,7 @@ main() {
   else
     # Straight to stdout: not into a variable, nor into a file.
     run_child read_secret || status=$?
-    ((status == 0)) || die "reading the secret: $(LC_ALL=C tr -s '\000-\037\177' ' ' <"$WORK/complaint")"
+    ((status == 0)) || die "reading the secret: $(LC_ALL=C tr -s '\000-\037\177' ' ' <"$WORK/complaint" | sed 's/^ //')"
   fi
 }
 

@@ -61,9 +61,11 @@ body() { tail -n +2 <<<"$output"; }
 
 # ended waits for the end of a run, and leaves what follow says.
 ended() {
-  follow "${1:-$RUN}" --wait 20
+  local tries=0
+  follow "${1:-$RUN}" --wait 5
   while [[ $(field state) == running ]]; do
-    follow "${1:-$RUN}" --log-from "$(field log)" --wait 20
+    ((tries++ < 10)) || return 1
+    follow "${1:-$RUN}" --log-from "$(field log)" --wait 2
   done
   follow "${1:-$RUN}"
 }

@@ -36,6 +36,8 @@ setup() {
   stub session-manager-plugin
 }
 
+teardown() { [[ -z ${MOTO:-} ]] || kill "$MOTO"; }
+
 ops() { run --separate-stderr "$REPO/scripts/ops" "$1" --env staging --profile a "${@:2}"; }
 
 # change CALL SED-EXPRESSION changes what the AWS CLI says.
@@ -125,11 +127,11 @@ row() { grep -E "^$1 +$2 " <<<"$output" | tr -s ' '; }
 }
 
 @test "S7: check against moto: real endpoints, instances and roles" {
-  PATH=$ROOT/.venv/bin:$PATH
+  PATH=$PATH:$ROOT/.venv/bin
   require_tool moto_server
   mv "$STUBS/aws" "$STUBS/played-aws"
   moto_server -H 127.0.0.1 -p 0 >"$BATS_TEST_TMPDIR/moto.log" 2>&1 3>&- &
-  local moto=$!
+  MOTO=$!
   wait_until grep -q 'Running on' "$BATS_TEST_TMPDIR/moto.log"
   local endpoint
   endpoint=http://localhost:$(sed -n 's|.*Running on http://127.0.0.1:\([0-9]*\).*|\1|p' "$BATS_TEST_TMPDIR/moto.log")
@@ -145,7 +147,7 @@ subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["Subnet
 for service in ("ssm", "ssmmessages", "ec2messages"):
     ec2.create_vpc_endpoint(VpcId=vpc, VpcEndpointType="Interface", SubnetIds=[subnet], ServiceName=f"com.amazonaws.ap-northeast-1.{service}", PrivateDnsEnabled=True)
 iam.create_role(RoleName="host", AssumeRolePolicyDocument="{}")
-iam.create_policy(PolicyName="AmazonSSMManagedInstanceCore", PolicyDocument='{"Version": "2012-10-17", "Statement": []}')
+iam.create_policy(PolicyName="AmazonSSMManagedInstanceCore", PolicyDocument='{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ssm:*", "Resource": "*"}]}')
 iam.attach_role_policy(RoleName="host", PolicyArn="arn:aws:iam::123456789012:policy/AmazonSSMManagedInstanceCore")
 iam.create_instance_profile(InstanceProfileName="host")
 iam.add_role_to_instance_profile(InstanceProfileName="host", RoleName="host")
@@ -161,12 +163,11 @@ PY
       get-caller-identity | describe-stacks | describe-instance-information) exec "$STUBS/played-aws" "$@" ;;
       *)
         while [[ $1 != --profile ]]; do words+=("$1"); shift; done
-        AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b exec "$ROOT/.venv/bin/aws" "${words[@]}" --region ap-northeast-1 --endpoint-url '"$endpoint"' ;;
+        AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b exec '"$ROOT/.venv/bin/aws"' "${words[@]}" --region ap-northeast-1 --endpoint-url '"$endpoint"' ;;
     esac'
   sed -i "s/$SERVER/${ids[0]}/; s/$RUNNER/${ids[1]}/; s/$VPC/${ids[2]}/" "$FAKES/describe-stacks" "$FAKES/describe-instance-information"
   ops check
-  kill "$moto"
-  echo "$output"
+  echo "$output $stderr"
   [ "$status" -eq 0 ]
   [[ $(row network 'endpoint ec2messages') == *" ok vpce-"*" is available" ]]
   [[ $(row server role) == *" ok host has AmazonSSMManagedInstanceCore" ]]
