@@ -109,10 +109,66 @@ var operations = []operation{
 			bucketParameter, regionParameter,
 		},
 	},
+	{
+		name: "reset-tokens", id: "ResetTokens", script: "scripts/server/reset-tokens.sh", host: onServer,
+		does: "reset the tokens that register runners, or all that lost secrets make useless",
+		parameters: []ScriptParameter{
+			{Name: "LostSecrets", Flag: "--lost-secrets", Description: "yes: also everything that only the lost secrets could decrypt", Pattern: `^(yes|no)$`},
+			{Name: "Check", Flag: "--check", Description: "yes: only show what would be reset", Pattern: `^(yes|no)$`},
+			{Name: "Yes", Flag: "--yes", Description: "yes: it was confirmed", Pattern: `^(yes|no)$`},
+		},
+	},
+	{
+		name: "configure", id: "Configure", script: "scripts/server/configure-gitlab.sh", host: onServer,
+		does: "bring our settings up to date, or take them back",
+		parameters: []ScriptParameter{
+			{Name: "ExternalUrl", Flag: "--external-url", Description: "The address that users see", Pattern: `^https://[a-z0-9.-]+$`},
+			{Name: "Check", Flag: "--check", Description: "yes: only show the difference", Pattern: `^(yes|no)$`},
+			{Name: "Yes", Flag: "--yes", Description: "yes: it was confirmed", Pattern: `^(yes|no)$`},
+		},
+	},
+	{
+		name: "runner-token", id: "RunnerToken", script: "scripts/server/issue-runner-token.sh", host: onServer,
+		does: "hand a runner's token over, or say whether the runner is online",
+		parameters: []ScriptParameter{
+			{Name: "Action", Flag: "--action", Description: "issue or online", Pattern: `^(issue|online)$`},
+			{Name: "Name", Flag: "--name", Description: "The runner's name", Pattern: runnerNamePattern},
+			{Name: "Parameter", Flag: "--parameter", Description: "SSM parameter for the token", Pattern: `^(/[A-Za-z0-9/._-]+)?$`, Optional: true, Default: ""},
+			{Name: "Key", Flag: "--key", Description: "ARN of the parameter's KMS key", Pattern: `^(arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-f-]+)?$`, Optional: true, Default: ""},
+			{Name: "Region", Flag: "--region", Description: "AWS region of both", Pattern: `^([a-z]{2}(-[a-z]+)+-[0-9])?$`, Optional: true, Default: ""},
+			{Name: "Tags", Flag: "--tags", Description: "Tags of the runner, with commas", Pattern: jobTagsPattern, Optional: true, Default: ""},
+		},
+	},
+	{
+		name: "register-runner", id: "RegisterRunner", script: "scripts/runner/register-runner.sh", host: onRunner,
+		does: "register the runner with the token that was handed over",
+		parameters: []ScriptParameter{
+			{Name: "Action", Flag: "--action", Description: "check or register", Pattern: `^(check|register)$`},
+			{Name: "Name", Flag: "--name", Description: "The runner's name", Pattern: runnerNamePattern},
+			{Name: "Url", Flag: "--url", Description: "GitLab's address", Pattern: `^https://[a-z0-9.-]+$`},
+			{Name: "Parameter", Flag: "--parameter", Description: "SSM parameter with the token", Pattern: `^/[A-Za-z0-9/._-]+$`},
+			{Name: "Region", Flag: "--region", Description: "AWS region of the parameter", Pattern: `^[a-z]{2}(-[a-z]+)+-[0-9]$`},
+			{Name: "Image", Flag: "--image", Description: "Docker image of jobs that name none", Pattern: `^[a-z0-9][A-Za-z0-9._/:@-]{0,254}$`},
+			{Name: "Tags", Flag: "--tags", Description: "Tags of its jobs, with commas", Pattern: jobTagsPattern, Optional: true, Default: ""},
+			{Name: "Concurrency", Flag: "--concurrency", Description: "Jobs at a time", Pattern: `^[1-9][0-9]{0,2}$`},
+		},
+	},
+	{
+		name: "unregister-runner", id: "UnregisterRunner", script: "scripts/runner/unregister-runner.sh", host: onRunner,
+		does: "take the runner out of GitLab and of its configuration",
+		parameters: []ScriptParameter{
+			{Name: "Name", Flag: "--name", Description: "The runner's name", Pattern: runnerNamePattern},
+		},
+	},
 }
 
 // Parameters of several operations.
 var (
 	bucketParameter = ScriptParameter{Name: "Bucket", Flag: "--bucket", Description: "Bucket of the backups", Pattern: `^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`}
 	regionParameter = ScriptParameter{Name: "Region", Flag: "--region", Description: "AWS region of the bucket", Pattern: `^[a-z]{2}(-[a-z]+)+-[0-9]$`}
+// What a runner may be called and tagged with: as in scripts/lib/runner.sh and
+// the configuration.
+const (
+	runnerNamePattern = `^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`
+	jobTagsPattern    = `^([A-Za-z0-9][A-Za-z0-9._-]*(,[A-Za-z0-9][A-Za-z0-9._-]*)*)?$`
 )

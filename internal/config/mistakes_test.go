@@ -392,7 +392,7 @@ func TestConfigS13MistakesInWhatARunnerIsRegisteredWithAreNamed(t *testing.T) {
 		"concurrentJobs: 1000":    "concurrentJobs: got 1000, want 1 to 999 jobs",
 		"jobImage: $(id)":         `jobImage: got "$(id)", want a Docker image such as alpine:3.20`,
 		"jobImage: --privileged":  `jobImage: got "--privileged", want a Docker image such as alpine:3.20`,
-		"tags: [deploy, \"a b\"]": `tags[1]: got "a b", want 1 to 64 letters, digits and . _ -`,
+		"tags: [deploy, \"a b\"]": `tags[1]: got "a b", want 1 to 64 letters, digits and . _ -, the first a letter or digit`,
 	} {
 		_, err := load("config/staging.yaml", "staging", []byte(strings.Replace(base, before, before+"    "+text+"\n", 1)))
 		assert.EqualError(t, err, fmt.Sprintf("config/staging.yaml:%d: gitlab.runner.%s", line, want))

@@ -90,7 +90,7 @@ var (
 	// They end up in arguments of scripts, so no other characters.
 	concurrentJobs = between(1, 999, "jobs")
 	jobImage       = matches(`[a-z0-9][A-Za-z0-9._/:@-]{0,254}`, "a Docker image such as alpine:3.20")
-	jobTag         = matches(`[A-Za-z0-9._-]{1,64}`, "1 to 64 letters, digits and . _ -")
+	jobTag         = matches(`[A-Za-z0-9][A-Za-z0-9._-]{0,63}`, "1 to 64 letters, digits and . _ -, the first a letter or digit")
 
 	// https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 	logRetention = oneOf(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)

@@ -1,0 +1,43 @@
+# The registration of this host's GitLab Runner. Source it after common.sh and
+# host.sh, do not run it. Keep it to bash 4.2, like common.sh.
+# shellcheck shell=bash disable=SC2034 # the scripts use them
+
+RUNNER_CONFIG=${RUNNER_CONFIG:-/etc/gitlab-runner/config.toml}
+
+# check_runner_name VALUE takes what may stand in TOML, Ruby and SQL.
+check_runner_name() {
+  check_argument --name "$1" '[A-Za-z0-9][A-Za-z0-9._-]{0,62}' 'a name of letters, digits and . _ -'
+}
+
+# is_registered NAME is true when the configuration has a runner of that name.
+is_registered() {
+  [[ -e $RUNNER_CONFIG ]] && grep -Fxq "  name = \"$1\"" "$RUNNER_CONFIG"
+}
+
+# read_state NAME sets STATE: none, alive, removed (GitLab does not know its
+# token), or unknown when GitLab could not be asked. The exit status does not
+# tell these apart: verify takes an unreachable GitLab for a living runner.
+read_state() {
+  STATE=none
+  is_registered "$1" || return 0
+  VERIFIED=$(timeout 60 gitlab-runner verify --name "$1" 2>&1 </dev/null 9>&-) || true
+  case $VERIFIED in
+    *'is removed'* | *'is not valid'*) STATE=removed ;;
+    *'is alive'* | *'is valid'*) STATE=alive ;;
+    *) STATE=unknown ;;
+  esac
+}
+
+# die_unknown ends the script when GitLab does not answer the runner. The
+# message's runner= field is the beginning of its token, which GitLab shows.
+die_unknown() {
+  die "GitLab cannot be asked about the runner: $(tail -n 1 <<<"$VERIFIED")"
+}
+
+# forget_removed NAME takes a runner out of the configuration that GitLab does
+# not know: unregister would fail for it, and keep it.
+forget_removed() {
+  log "GitLab does not know the runner '$1' of this host: it is taken out of $RUNNER_CONFIG"
+  logged timeout 60 gitlab-runner verify --delete --name "$1" || true
+  ! is_registered "$1" || die "$RUNNER_CONFIG still has the runner '$1': $(last_logged)"
+}
