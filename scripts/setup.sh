@@ -44,6 +44,8 @@ TEST_PROGRAMS=(
   mkfs.xfs=xfsprogs losetup=mount unshare=util-linux ip=iproute2 pgrep=procps
   # A real PostgreSQL for the SQL.
   pg_ctlcluster=postgresql psql=postgresql-client
+  # Reads the Ruby that is given to GitLab.
+  ruby=ruby
 )
 
 main() {

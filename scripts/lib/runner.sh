@@ -14,17 +14,17 @@ is_registered() {
   [[ -e $RUNNER_CONFIG ]] && grep -Fxq "  name = \"$1\"" "$RUNNER_CONFIG"
 }
 
-# read_state NAME sets STATE: none, alive, removed (GitLab does not know its
+# read_state NAME sets RUNNER_STATE: none, alive, removed (GitLab does not know its
 # token), or unknown when GitLab could not be asked. The exit status does not
 # tell these apart: verify takes an unreachable GitLab for a living runner.
 read_state() {
-  STATE=none
+  RUNNER_STATE=none
   is_registered "$1" || return 0
   VERIFIED=$(timeout 60 gitlab-runner verify --name "$1" 2>&1 </dev/null 9>&-) || true
   case $VERIFIED in
-    *'is removed'* | *'is not valid'*) STATE=removed ;;
-    *'is alive'* | *'is valid'*) STATE=alive ;;
-    *) STATE=unknown ;;
+    *'is removed'* | *'is not valid'*) RUNNER_STATE=removed ;;
+    *'is alive'* | *'is valid'*) RUNNER_STATE=alive ;;
+    *) RUNNER_STATE=unknown ;;
   esac
 }
 

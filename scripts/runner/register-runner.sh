@@ -45,15 +45,15 @@ main() {
   check_host
   if [[ $ACTION == check ]]; then
     read_state "$NAME"
-    [[ $STATE != unknown ]] || die_unknown
-    result "$STATE"
+    [[ $RUNNER_STATE != unknown ]] || die_unknown
+    result "$RUNNER_STATE"
     return
   fi
   # From here on: the token must not outlive this run.
   trap remove_parameter EXIT
   exclusive register-runner
   read_state "$NAME"
-  case $STATE in
+  case $RUNNER_STATE in
     unknown) die_unknown ;;
     alive)
       log "the runner '$NAME' is registered and alive: it stays as it is"
@@ -150,19 +150,23 @@ register() {
 register_once() {
   local options=(register --non-interactive --url "$URL" --name "$NAME" --executor docker --docker-image "$IMAGE")
   if [[ $TOKEN == glrt-* ]]; then
-    CI_SERVER_TOKEN=$TOKEN REDACT=$TOKEN logged timeout 120 gitlab-runner "${options[@]}"
+    CI_SERVER_TOKEN=$TOKEN REDACT=$TOKEN logged gitlab_runner "${options[@]}"
     return
   fi
   options+=(--locked=false)
   if [[ -n $TAGS ]]; then options+=(--tag-list "$TAGS" --run-untagged=false); else options+=(--run-untagged=true); fi
-  REGISTRATION_TOKEN=$TOKEN REDACT=$TOKEN logged timeout 120 gitlab-runner "${options[@]}"
+  REGISTRATION_TOKEN=$TOKEN REDACT=$TOKEN logged gitlab_runner "${options[@]}"
 }
+
+# gitlab_runner hides by what gitlab-runner names the runner in its messages:
+# the beginning of the token, here of one that registers.
+gitlab_runner() { timeout 120 gitlab-runner "$@" 2>&1 | sed 's/runner=[^ ]*/runner=********/'; }
 
 # verify makes sure that the runner is known to GitLab and asks for jobs. The
 # service reads a changed configuration by itself.
 verify() {
   read_state "$NAME"
-  [[ $STATE == alive ]] || die "the runner '$NAME' is registered, but not alive: ${VERIFIED##*$'\n'}"
+  [[ $RUNNER_STATE == alive ]] || die "the runner '$NAME' is registered, but not alive: ${VERIFIED##*$'\n'}"
   systemctl is-active --quiet gitlab-runner || {
     log "starting the service gitlab-runner"
     systemctl start gitlab-runner 9>&- || die "cannot start gitlab-runner: see journalctl --unit gitlab-runner"

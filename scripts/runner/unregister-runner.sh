@@ -31,7 +31,7 @@ main() {
   need flock gitlab-runner grep timeout
   exclusive unregister-runner
   read_state "$NAME"
-  case $STATE in
+  case $RUNNER_STATE in
     none)
       log "there is no runner '$NAME' on this host: nothing to do"
       result none

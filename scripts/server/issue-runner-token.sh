@@ -125,8 +125,9 @@ END_OF_RUBY
 # authentication_program prints Ruby that makes a runner, or takes one of an
 # earlier try that nobody has used. 15.10 wants its type as an argument.
 authentication_program() {
-  local tags=''
-  [[ -z $TAGS ]] || tags="'${TAGS//,/\', \'}'"
+  # The quotes in a variable: bash 4.2 reads them differently in a replacement.
+  local tags='' between="', '"
+  [[ -z $TAGS ]] || tags="'${TAGS//,/$between}'"
   cat <<END_OF_RUBY
 name = '$NAME'
 tags = [$tags]
