@@ -166,6 +166,8 @@ var operations = []operation{
 var (
 	bucketParameter = ScriptParameter{Name: "Bucket", Flag: "--bucket", Description: "Bucket of the backups", Pattern: `^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`}
 	regionParameter = ScriptParameter{Name: "Region", Flag: "--region", Description: "AWS region of the bucket", Pattern: `^[a-z]{2}(-[a-z]+)+-[0-9]$`}
+)
+
 // What a runner may be called and tagged with: as in scripts/lib/runner.sh and
 // the configuration.
 const (
