@@ -337,3 +337,24 @@ install_stub_again() {
   [ "$status" -eq 1 ]
   [[ $output == *'tracing (set -x) is on'* ]]
 }
+
+@test "S10: the newest backup is the newest that is complete, with its age" {
+  reach_s3
+  local id folder=$BATS_TEST_TMPDIR/half newer=1999999999_2033_05_18_13.10.2
+  backup
+  id=$(ls "$STORE/backups")
+  for file in $(cd "$STORE" && find . -type f); do
+    put_object "${file#./}" "$STORE/$file"
+  done
+  # One that looks newer, and has lost a part.
+  mkdir "$folder"
+  sed "s/$id/$newer/g" "$STORE/backups/$id/manifest.json" | head -n -2 >"$folder/manifest"
+  printf '"sha256": "%s"\n}\n' "$(sha256sum <"$folder/manifest" | cut -d' ' -f1)" >>"$folder/manifest"
+  put_object "backups/$newer/manifest.json" "$folder/manifest"
+  run on_host bash -c 'set -Eeuo pipefail; cd "$1/scripts/server"; for lib in common host backup; do source ../lib/$lib.sh; done
+    BACKUP_REGION=ap-northeast-1; newest_backup "$2"; echo "$BACKUP_ID $BACKUP_VERSION $BACKUP_EDITION $((BACKUP_AGE < 600))"' _ "$ROOT" "$BUCKET"
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ $output == *"$newer does not count: backups/$newer/"*" is missing"* ]]
+  [ "${lines[-1]}" = "$id 13.10.2 ce 1" ]
+}
