@@ -47,6 +47,6 @@ func run() (err error) {
 	}
 	stacks.NewGitLab(app, cfg, ".")
 	stacks.NewDeploy(app, cfg, ".")
-	app.Synth(nil)
-	return nil
+	assembly := app.Synth(nil)
+	return stacks.WriteProtections(*assembly.Directory(), cfg)
 }

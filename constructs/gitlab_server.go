@@ -1,6 +1,8 @@
 package constructs
 
 import (
+	"fmt"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
@@ -27,8 +29,20 @@ type GitLabServerProps struct {
 	// InstanceType is the EC2 instance type, such as "m5.xlarge". Required.
 	InstanceType string
 
-	// RootVolumeGiB and DataVolumeGiB are sizes in GiB. Required.
-	RootVolumeGiB, DataVolumeGiB int
+	// Generation is 1 for the first server. Required; a higher number is a new
+	// instance, to which the data volume is attached.
+	Generation int
+
+	// RootVolumeGiB is the size of the system's volume in GiB. Required.
+	RootVolumeGiB int
+
+	// DataVolumeGiB is the size of the data volume in GiB. Required; without
+	// effect on an existing volume.
+	DataVolumeGiB int
+
+	// DataVolumeID is an existing volume, in the zone of the gitlab subnet, that
+	// is used as the data volume. Without it, the stack makes one.
+	DataVolumeID string
 
 	// Version is the exact GitLab version of the first installation, such as
 	// "13.10.2". Required; a later change does not touch an installed GitLab.
@@ -57,6 +71,8 @@ type GitLabServer struct {
 	SecurityGroup awsec2.SecurityGroup
 	Role          awsiam.Role
 	RootPassword  awssecretsmanager.Secret
+	// DataVolumeID is the volume of everything that GitLab stores.
+	DataVolumeID *string
 }
 
 // NewGitLabServer defines a GitLabServer under scope.
@@ -74,6 +90,7 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 	instance, role := newHost(scope, hostProps{
 		network: props.Network, region: props.Region, imageID: props.ImageID, instanceType: props.InstanceType,
 		rootVolumeGiB: props.RootVolumeGiB, securityGroup: group, name: "gitlab", metadataHops: 1, protect: props.Protect,
+		suffix: props.suffix(),
 	})
 	volume, attachment := dataVolume(scope, props, instance)
 	password := rootPassword(scope)
@@ -95,7 +112,9 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 			{Name: "SignalUrl", Flag: "--signal-url", Description: "Wait condition that is told the outcome", Pattern: signalURLPattern},
 		},
 	})
-	NewInstallation(scope, "Installation", InstallationProps{
+	// A new server waits for an installation of its own: a wait condition works
+	// once.
+	NewInstallation(scope, "Installation"+props.suffix(), InstallationProps{
 		Document:   document,
 		InstanceID: instance.InstanceId(),
 		Parameters: map[string]*string{
@@ -118,15 +137,44 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 		SecurityGroup: group,
 		Role:          role,
 		RootPassword:  password,
+		DataVolumeID:  volume.VolumeId(),
 	}
+}
+
+// suffix ends the ids of what each generation has for itself; the first has
+// none.
+func (props GitLabServerProps) suffix() string {
+	if props.Generation == 1 {
+		return ""
+	}
+	return fmt.Sprint(props.Generation)
 }
 
 // installSeconds bounds an installation. GitLab takes ten to twenty minutes,
 // nearly all of it the package's first reconfigure.
 const installSeconds = 3600
 
-// dataVolume defines the volume of repositories, uploads and database.
-func dataVolume(scope constructs.Construct, props GitLabServerProps, instance awsec2.Instance) (awsec2.Volume, awsec2.CfnVolumeAttachment) {
+// dataVolume defines the volume of repositories, uploads and database, or takes
+// the existing one, and attaches it.
+func dataVolume(scope constructs.Construct, props GitLabServerProps, instance awsec2.Instance) (awsec2.IVolume, awsec2.CfnVolumeAttachment) {
+	volume := volumeOf(scope, props)
+	attachment := awsec2.NewCfnVolumeAttachment(scope, jsii.String("DataVolumeAttachment"), &awsec2.CfnVolumeAttachmentProps{
+		Device:     jsii.String("/dev/sdf"),
+		InstanceId: instance.InstanceId(),
+		VolumeId:   volume.VolumeId(),
+	})
+	return volume, attachment
+}
+
+// volumeOf defines the stack's own data volume. One that the props name is
+// only referred to: the stack neither changes nor deletes it.
+func volumeOf(scope constructs.Construct, props GitLabServerProps) awsec2.IVolume {
+	if props.DataVolumeID != "" {
+		return awsec2.Volume_FromVolumeAttributes(scope, jsii.String("GivenDataVolume"), &awsec2.VolumeAttributes{
+			VolumeId:         &props.DataVolumeID,
+			AvailabilityZone: props.Network.GitLabSubnet.AvailabilityZone(),
+		})
+	}
 	volume := awsec2.NewVolume(scope, jsii.String("DataVolume"), &awsec2.VolumeProps{
 		// A volume can only be attached in its own zone.
 		AvailabilityZone: props.Network.GitLabSubnet.AvailabilityZone(),
@@ -137,12 +185,7 @@ func dataVolume(scope constructs.Construct, props GitLabServerProps, instance aw
 	})
 	acknowledge(volume, namedZone)
 	awscdk.Tags_Of(volume).Add(jsii.String("Name"), jsii.String("gitlab-data"), nil)
-	attachment := awsec2.NewCfnVolumeAttachment(scope, jsii.String("DataVolumeAttachment"), &awsec2.CfnVolumeAttachmentProps{
-		Device:     jsii.String("/dev/sdf"),
-		InstanceId: instance.InstanceId(),
-		VolumeId:   volume.VolumeId(),
-	})
-	return volume, attachment
+	return volume
 }
 
 // rootPassword defines the password of GitLab's root user. Without one, the

@@ -22,6 +22,8 @@ type hostProps struct {
 	metadataHops int
 	// protect refuses the termination of the instance by an API call.
 	protect bool
+	// suffix ends the instance's id: another one is another instance.
+	suffix string
 }
 
 // newHost defines an EC2 instance in the gitlab subnet that only Session
@@ -42,7 +44,7 @@ func newHost(scope constructs.Construct, props hostProps) (awsec2.Instance, awsi
 		reason:    "AWS keeps this policy in step with what the SSM Agent needs; a copy of ours would lock us out when the agent changes.",
 	})
 
-	instance := awsec2.NewInstance(scope, jsii.String("Instance"), &awsec2.InstanceProps{
+	instance := awsec2.NewInstance(scope, jsii.String("Instance"+props.suffix), &awsec2.InstanceProps{
 		Vpc:           props.network.VPC,
 		VpcSubnets:    &awsec2.SubnetSelection{Subnets: &[]awsec2.ISubnet{props.network.GitLabSubnet}},
 		SecurityGroup: props.securityGroup,

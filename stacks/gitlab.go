@@ -43,11 +43,17 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		InstanceType:  gitlab.Server.InstanceType,
 		RootVolumeGiB: gitlab.Server.RootVolumeGiB,
 		DataVolumeGiB: gitlab.Server.DataVolumeGiB,
+		DataVolumeID:  gitlab.Server.DataVolumeID,
+		Generation:    gitlab.Server.Generation,
 		Version:       gitlab.Server.Version,
 		Edition:       gitlab.Server.Edition,
 		RepositoryURL: gitlab.Server.PackageRepositoryURL,
 		ExternalURL:   "https://" + gitlab.LoadBalancer.DomainName,
 		Protect:       cfg.TerminationProtection,
+	})
+	snapshots := constructs.NewSnapshots(stack, "Snapshots", constructs.SnapshotsProps{
+		VolumeID: server.DataVolumeID,
+		KeepDays: gitlab.Server.SnapshotKeepDays,
 	})
 	balancer := constructs.NewLoadBalancer(stack, "LoadBalancer", loadBalancerProps(cfg, network, server, logs))
 	runner := constructs.NewRunner(stack, "Runner", constructs.RunnerProps{
@@ -93,6 +99,8 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	output(stack, "RootPasswordSecretArn", server.RootPassword.SecretArn(), "Secret with the first password of GitLab's root user")
 	output(stack, "LoadBalancerDnsName", balancer.DNSName, "What the domain name has to point at")
 	output(stack, "Url", jsii.String("https://"+gitlab.LoadBalancer.DomainName), "GitLab's address")
+	output(stack, "DataVolumeId", server.DataVolumeID, "Volume of everything that GitLab stores")
+	output(stack, "SnapshotVaultName", snapshots.VaultName, "Vault of the data volume's daily snapshots")
 	output(stack, "BackupBucketName", backups.Bucket.BucketName(), "Bucket of GitLab's backups")
 	output(stack, "AlarmTopicArn", nightly.Topic.TopicArn(), "Topic that the alarm of a missing backup is sent to")
 	return stack

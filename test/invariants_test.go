@@ -202,7 +202,7 @@ func TestS13_S14_noRoleHasAWildcardAction(t *testing.T) {
 				continue
 			}
 			for _, what := range list(s["Resource"]) {
-				assert.NotEqual(t, "*", what, "%v", s)
+				assert.True(t, what != "*" || onlyLooks(s), "%v", s)
 			}
 		}
 	}
@@ -223,6 +223,20 @@ func TestS13_S14_noRoleHasAWildcardAction(t *testing.T) {
 	each(t, "AWS::SQS::QueuePolicy", func(t *testing.T, _ template, _ string, r resource) {
 		check(t, r.Properties["PolicyDocument"])
 	})
+}
+
+// onlyLooks tells whether a statement allows nothing but what reads, and knows
+// no narrower resource.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+func onlyLooks(statement map[string]any) bool {
+	for _, action := range list(statement["Action"]) {
+		switch action {
+		case "ec2:DescribeSnapshots", "ec2:DescribeTags", "ec2:DescribeVolumes", "tag:GetResources":
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 func TestS14_theCDKAddsNoFunctionOfItsOwn(t *testing.T) {

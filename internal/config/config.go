@@ -98,7 +98,8 @@ type Server struct {
 	Version string `yaml:"version"`
 	// Edition is "ce" or "ee"; a backup can only be restored on the edition that made it.
 	Edition string `yaml:"edition" default:"ce"`
-	// ImageID is an Amazon Linux 2 image. It is fixed here so that a newer image never replaces the server.
+	// ImageID is an Amazon Linux 2 image. It is fixed here so that a newer image never replaces the server; changing it
+	// is refused unless AllowReplacement is set.
 	ImageID string `yaml:"imageId"`
 	// InstanceType has the processor architecture of the image.
 	InstanceType string `yaml:"instanceType"`
@@ -106,6 +107,15 @@ type Server struct {
 	RootVolumeGiB int `yaml:"rootVolumeGiB" default:"30"`
 	// DataVolumeGiB is the size of the gp3 volume with everything GitLab stores, in GiB; it can grow, never shrink.
 	DataVolumeGiB int `yaml:"dataVolumeGiB" default:"200"`
+	// DataVolumeID is an existing volume that takes the place of the stack's own, such as one made from a snapshot;
+	// "" for the stack's own.
+	DataVolumeID string `yaml:"dataVolumeId,omitempty"`
+	// SnapshotKeepDays is how many days the daily snapshot of the data volume is kept.
+	SnapshotKeepDays int `yaml:"snapshotKeepDays" default:"35"`
+	// Generation counts the servers of this environment: a higher one is a new server.
+	Generation int `yaml:"generation" default:"1"`
+	// AllowReplacement lets one deploy replace or delete what the stack's policy protects.
+	AllowReplacement bool `yaml:"allowReplacement" default:"false"`
 	// PackageRepositoryURL is the https base URL below which the repositories gitlab-ce and gitlab-ee lie.
 	PackageRepositoryURL string `yaml:"packageRepositoryUrl" default:"https://packages.gitlab.com/gitlab"`
 }
@@ -166,6 +176,8 @@ type Artifacts struct {
 	Prefix string `yaml:"prefix" default:"artifacts/"`
 	// ReplacedVersionDays is how many days the earlier versions of an object are kept.
 	ReplacedVersionDays int `yaml:"replacedVersionDays" default:"90"`
+	// AllowReplacement lets one deploy replace or delete what the stack's policy protects.
+	AllowReplacement bool `yaml:"allowReplacement" default:"false"`
 	// ReaderRoles are roles of account B, by name or ARN, that may read artifacts: those of the instances that
 	// CodeDeploy deploys to.
 	ReaderRoles []string `yaml:"readerRoles,omitempty"`

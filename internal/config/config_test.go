@@ -50,7 +50,8 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 			},
 			Server: Server{
 				Version: "13.10.2", Edition: "ee", ImageID: "ami-0123456789abcdef0", InstanceType: "m5.xlarge",
-				RootVolumeGiB: 31, DataVolumeGiB: 201, PackageRepositoryURL: "https://mirror.example.com/gitlab",
+				RootVolumeGiB: 31, DataVolumeGiB: 201, DataVolumeID: "vol-0123456789abcdef0", SnapshotKeepDays: 36, Generation: 2,
+				AllowReplacement: true, PackageRepositoryURL: "https://mirror.example.com/gitlab",
 			},
 			Runner: Runner{
 				Version: "13.10.0", ImageID: "ami-0123456789abcdef1", InstanceType: "t3.large",
@@ -62,7 +63,7 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 		},
 		Deploy: Deploy{
 			Account:          "222222222222",
-			Artifacts:        Artifacts{BucketName: "example-deploy", Prefix: "releases/", ReplacedVersionDays: 91},
+			Artifacts:        Artifacts{BucketName: "example-deploy", Prefix: "releases/", ReplacedVersionDays: 91, AllowReplacement: true},
 			LogRetentionDays: 60, LongestDeploymentHours: 25, StatusRetentionDays: 366, AlarmEmail: "team@example.com",
 			DeploymentGroups: []DeploymentGroup{{"web", "web-blue-green"}, {"web", "web-canary"}},
 		},
@@ -78,13 +79,18 @@ func TestConfigBackupValuesReachTheirFields(t *testing.T) {
 }
 
 func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
-	optional := regexp.MustCompile(`(?m)^ *(terminationProtection|edition|rootVolumeGiB|dataVolumeGiB|packageRepositoryUrl|concurrentJobs|jobImage|tags|logRetentionDays|prefix|replacedVersionDays|longestDeploymentHours|statusRetentionDays|alarmEmail):.*\n`)
+	optional := regexp.MustCompile(`(?m)^ *(terminationProtection|edition|rootVolumeGiB|dataVolumeGiB|dataVolumeId|snapshotKeepDays|generation|allowReplacement|packageRepositoryUrl|concurrentJobs|jobImage|tags|logRetentionDays|prefix|replacedVersionDays|longestDeploymentHours|statusRetentionDays|alarmEmail):.*\n`)
 	got, err := load("config/staging.yaml", "staging", []byte(optional.ReplaceAllString(base, "")))
 	require.NoError(t, err)
 	assert.True(t, got.TerminationProtection)
 	assert.Equal(t, "ce", got.GitLab.Server.Edition)
 	assert.Equal(t, 30, got.GitLab.Server.RootVolumeGiB)
 	assert.Equal(t, 200, got.GitLab.Server.DataVolumeGiB)
+	assert.Empty(t, got.GitLab.Server.DataVolumeID)
+	assert.Equal(t, 35, got.GitLab.Server.SnapshotKeepDays)
+	assert.Equal(t, 1, got.GitLab.Server.Generation)
+	assert.False(t, got.GitLab.Server.AllowReplacement)
+	assert.False(t, got.Deploy.Artifacts.AllowReplacement)
 	assert.Equal(t, "https://packages.gitlab.com/gitlab", got.GitLab.Server.PackageRepositoryURL)
 	assert.Equal(t, 100, got.GitLab.Runner.RootVolumeGiB)
 	assert.Equal(t, "https://packages.gitlab.com/runner", got.GitLab.Runner.PackageRepositoryURL)
@@ -196,7 +202,7 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 		}
 	}
 	explained("", configType, 0, 0)
-	assert.Equal(t, 55, checked, "keys of the configuration")
+	assert.Equal(t, 60, checked, "keys of the configuration")
 }
 
 func TestConfigTreeHasALineForEveryKey(t *testing.T) {

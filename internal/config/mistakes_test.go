@@ -40,6 +40,10 @@ gitlab:
     instanceType: m5.xlarge
     rootVolumeGiB: 31
     dataVolumeGiB: 201
+    dataVolumeId: vol-0123456789abcdef0
+    snapshotKeepDays: 36
+    generation: 2
+    allowReplacement: true
     packageRepositoryUrl: https://mirror.example.com/gitlab
   runner:
     version: 13.10.0
@@ -54,6 +58,7 @@ deploy:
     bucketName: example-deploy
     prefix: releases/
     replacedVersionDays: 91
+    allowReplacement: true
   logRetentionDays: 60
   longestDeploymentHours: 25
   statusRetentionDays: 366
@@ -107,28 +112,28 @@ func TestConfigKeyMistakes(t *testing.T) {
 		value("unknown key in other letters", "certificateArn", "certificateARN",
 			`18: gitlab.loadBalancer.certificateARN: unknown key, did you mean certificateArn?`),
 		value("unknown key like nothing", "  logRetentionDays: 30\n", "  logRetentionDays: 30\n  colour: blue\n",
-			`34: gitlab.colour: unknown key, want one of account, network, loadBalancer, server, runner, backup, logRetentionDays, alarmEmail`),
+			`38: gitlab.colour: unknown key, want one of account, network, loadBalancer, server, runner, backup, logRetentionDays, alarmEmail`),
 		value("unknown key with a line break", "region: eu-west-1\n", "region: eu-west-1\n\"a\\nb\": 1\n",
 			`3: "a\nb": unknown key, want one of environment, region, terminationProtection, gitlab, deploy`),
 		value("unknown key beside the one meant", "region: eu-west-1\n", "region: eu-west-1\nregoin: us-east-1\n",
 			`3: regoin: unknown key, did you mean region?`),
 		value("unknown key of an element", "application: web, deploymentGroup: web-canary", "app: web, deploymentGroup: web-canary",
-			`46: deploy.deploymentGroups[1].app: unknown key, want one of application, deploymentGroup`+"\n"+
-				`config/staging.yaml:46: deploy.deploymentGroups[1].application: missing, want a string`),
+			`51: deploy.deploymentGroups[1].app: unknown key, want one of application, deploymentGroup`+"\n"+
+				`config/staging.yaml:51: deploy.deploymentGroups[1].application: missing, want a string`),
 		value("key twice", "region: eu-west-1\n", "region: eu-west-1\nregion: us-east-1\n",
 			`3: region: got this key again, want it once (first on line 2)`),
 		value("key twice, once with a wrong value", "region: eu-west-1\n", "region: europe\nregion: eu-west-1\n",
 			`3: region: got this key again, want it once (first on line 2)`),
 		value("mapping twice", "deploy:\n", "gitlab: {}\ndeploy:\n",
-			`34: gitlab: got this key again, want it once (first on line 4)`),
+			`38: gitlab: got this key again, want it once (first on line 4)`),
 		value("text missing", "region: eu-west-1\n", "",
 			`1: region: missing, want a string`),
 		value("list missing", "    zones: [eu-west-1a, eu-west-1b]\n", "",
 			`6: gitlab.network.zones: missing, want a list of strings`),
-		value("mapping missing", "  artifacts:\n    bucketName: example-deploy\n    prefix: releases/\n    replacedVersionDays: 91\n", "",
-			`34: deploy.artifacts: missing, want a mapping with the keys bucketName, prefix, replacedVersionDays, readerRoles`),
+		value("mapping missing", "  artifacts:\n    bucketName: example-deploy\n    prefix: releases/\n    replacedVersionDays: 91\n    allowReplacement: true\n", "",
+			`38: deploy.artifacts: missing, want a mapping with the keys bucketName, prefix, replacedVersionDays, allowReplacement, readerRoles`),
 		value("list of mappings missing", base[strings.Index(base, "  deploymentGroups:"):], "",
-			`34: deploy.deploymentGroups: missing, want a list of mappings with the keys application, deploymentGroup`),
+			`38: deploy.deploymentGroups: missing, want a list of mappings with the keys application, deploymentGroup`),
 		value("wrong indentation", "  network:\n    vpcCidr: 10.20.0.0/16\n", "  network:\n  vpcCidr: 10.20.0.0/16\n",
 			`7: not valid YAML at column 12: mapping value is not allowed in this context`),
 	})
@@ -138,28 +143,28 @@ func TestConfigBackupMistakes(t *testing.T) {
 	const after = "  logRetentionDays: 30\n"
 	run(t, []mistake{
 		value("an hour that no day has", after, after+"  backup: {time: \"24:00\"}\n",
-			`34: gitlab.backup.time: got "24:00", want a time of day in UTC such as "18:00"`),
+			`38: gitlab.backup.time: got "24:00", want a time of day in UTC such as "18:00"`),
 		value("a time with more in it", after, after+"  backup: {time: \"18:00 * * ? *\"}\n",
-			`34: gitlab.backup.time: got "18:00 * * ? *", want a time of day in UTC such as "18:00"`),
+			`38: gitlab.backup.time: got "18:00 * * ? *", want a time of day in UTC such as "18:00"`),
 		value("a number for the time", after, after+"  backup: {time: 18}\n",
-			`34: gitlab.backup.time: got 18 (a number), want a string: write "18"`),
+			`38: gitlab.backup.time: got 18 (a number), want a string: write "18"`),
 		value("no day to keep backups", after, after+"  backup: {keepDays: 0}\n",
-			`34: gitlab.backup.keepDays: got 0, want 1 to 3650 days`),
+			`38: gitlab.backup.keepDays: got 0, want 1 to 3650 days`),
 		value("more days than S3 counts", after, after+"  backup: {deletedDays: 3651}\n",
-			`34: gitlab.backup.deletedDays: got 3651, want 1 to 3650 days`),
+			`38: gitlab.backup.deletedDays: got 3651, want 1 to 3650 days`),
 		value("a key of the backup that is none", after, after+"  backup: {keepDay: 3}\n",
-			`34: gitlab.backup.keepDay: unknown key, did you mean keepDays?`),
+			`38: gitlab.backup.keepDay: unknown key, did you mean keepDays?`),
 		value("a time for the backup itself", after, after+"  backup: \"18:00\"\n",
-			`34: gitlab.backup: got "18:00" (a string), want a mapping with the keys time, keepDays, deletedDays`),
+			`38: gitlab.backup: got "18:00" (a string), want a mapping with the keys time, keepDays, deletedDays`),
 		value("an address without a domain", after, after+"  alarmEmail: ops\n",
-			`34: gitlab.alarmEmail: got "ops", want an e-mail address such as team@example.com`),
+			`38: gitlab.alarmEmail: got "ops", want an e-mail address such as team@example.com`),
 	})
 }
 
 func TestConfigTypeMistakes(t *testing.T) {
 	run(t, []mistake{
 		value("account without quotes", `"222222222222"`, `222222222222`,
-			`35: deploy.account: got 222222222222 (a number), want a string: write "222222222222"`),
+			`39: deploy.account: got 222222222222 (a number), want a string: write "222222222222"`),
 		value("account without quotes that begins with 0", `"012345678901"`, `012345670123`,
 			`5: gitlab.account: got 012345670123 (a number), want a string: write "012345670123"`),
 		value("version that is a number", "version: 13.10.2", "version: 13.10",
@@ -191,7 +196,7 @@ func TestConfigTypeMistakes(t *testing.T) {
 		value("number in a list", "      - 10.20.1.0/24", "      - 10.20",
 			`11: gitlab.network.publicSubnets[1]: got 10.20 (a number), want a string: write "10.20"`),
 		value("text for a mapping", "    - {application: web, deploymentGroup: web-canary}", "    - web-canary",
-			`46: deploy.deploymentGroups[1]: got "web-canary" (a string), want a mapping with the keys application, deploymentGroup`),
+			`51: deploy.deploymentGroups[1]: got "web-canary" (a string), want a mapping with the keys application, deploymentGroup`),
 		value("text for the hosted zone", certificateLine, "    hostedZone: example.com\n",
 			`18: gitlab.loadBalancer.hostedZone: got "example.com" (a string), want a mapping with the keys id, name`),
 	})
@@ -204,13 +209,13 @@ func TestConfigRegionAndAccountMistakes(t *testing.T) {
 		value("zone for the region", "region: eu-west-1", "region: eu-west-1a",
 			`2: region: got "eu-west-1a", want the name of a region such as ap-northeast-1`),
 		value("account too short", `"222222222222"`, `"22222222222"`,
-			`35: deploy.account: got "22222222222", want 12 digits`),
+			`39: deploy.account: got "22222222222", want 12 digits`),
 		value("account with hyphens", `"222222222222"`, `"2222-2222-2222"`,
-			`35: deploy.account: got "2222-2222-2222", want 12 digits`),
+			`39: deploy.account: got "2222-2222-2222", want 12 digits`),
 		value("one account for both", `"222222222222"`, `"012345678901"`,
-			`35: deploy.account: got "012345678901", want another account than gitlab.account: what runs CI jobs must not be able to deploy by itself`),
+			`39: deploy.account: got "012345678901", want another account than gitlab.account: what runs CI jobs must not be able to deploy by itself`),
 		value("text of many lines and characters", `"222222222222"`, `"`+strings.Repeat("2", 200)+`\n"`,
-			`35: deploy.account: got "`+strings.Repeat("2", 120)+`…", want 12 digits`),
+			`39: deploy.account: got "`+strings.Repeat("2", 120)+`…", want 12 digits`),
 	})
 }
 
@@ -342,7 +347,7 @@ func TestConfigHostMistakes(t *testing.T) {
 			got = text
 		}
 		path := "gitlab.server."
-		if line > 26 {
+		if strings.Contains(base[:strings.Index(base, old)], "\n  runner:") {
 			path = "gitlab.runner."
 		}
 		return value(name, old, new, fmt.Sprintf("%d: %s%s: got %s, want %s", line, path, key, got, want))
@@ -367,6 +372,12 @@ func TestConfigHostMistakes(t *testing.T) {
 		server("root volume negative", "rootVolumeGiB: 31", "rootVolumeGiB: -1", "8 to 16384 GiB"),
 		server("data volume too small", "dataVolumeGiB: 201", "dataVolumeGiB: 9", "10 to 16384 GiB"),
 		server("data volume too large", "dataVolumeGiB: 201", "dataVolumeGiB: 16385", "10 to 16384 GiB"),
+		server("snapshot for a volume", "dataVolumeId: vol-0123456789abcdef0", "dataVolumeId: snap-0123456789abcdef0",
+			"the id of an EBS volume: vol- and 17 (or 8) hexadecimal digits"),
+		value("empty volume id", "dataVolumeId: vol-0123456789abcdef0", `dataVolumeId: ""`,
+			`26: gitlab.server.dataVolumeId: got "", want the id of an EBS volume: vol- and 17 (or 8) hexadecimal digits`),
+		server("snapshots that are not kept", "snapshotKeepDays: 36", "snapshotKeepDays: 0", "1 to 3650 days"),
+		server("generation of no server", "generation: 2", "generation: 0", "1 to 99 servers"),
 		server("packages over http", "packageRepositoryUrl: https://mirror.example.com/gitlab", "packageRepositoryUrl: http://mirror.example.com/gitlab", wantURL),
 		server("packages with a slash at the end", "packageRepositoryUrl: https://mirror.example.com/gitlab", "packageRepositoryUrl: https://mirror.example.com/gitlab/", wantURL),
 		server("packages with a password", "packageRepositoryUrl: https://mirror.example.com/gitlab", "packageRepositoryUrl: https://me:secret@mirror.example.com/gitlab", wantURL),
@@ -380,7 +391,7 @@ func TestConfigHostMistakes(t *testing.T) {
 		server("runner's volume too small", "rootVolumeGiB: 101", "rootVolumeGiB: 0", "8 to 16384 GiB"),
 		server("runner's packages", "packageRepositoryUrl: https://mirror.example.com:8443/runner", "packageRepositoryUrl: mirror.example.com/runner", wantURL),
 		value("flow logs kept for a time that CloudWatch does not offer", "logRetentionDays: 30", "logRetentionDays: 31",
-			"33: gitlab.logRetentionDays: got 31, want one of "+retentions),
+			"37: gitlab.logRetentionDays: got 31, want one of "+retentions),
 	})
 }
 
@@ -446,14 +457,14 @@ func TestConfigS6ExposedGitLabIsRefused(t *testing.T) {
 // S9: names that S3 refuses only when the stack is already half deployed.
 func TestConfigS9BucketMistakes(t *testing.T) {
 	bucket := func(name, text, want string) mistake {
-		return value(name, "bucketName: example-deploy", "bucketName: "+text, fmt.Sprintf("37: deploy.artifacts.bucketName: got %q, want %s", text, want))
+		return value(name, "bucketName: example-deploy", "bucketName: "+text, fmt.Sprintf("41: deploy.artifacts.bucketName: got %q, want %s", text, want))
 	}
 	prefix := func(name, text, want string) mistake {
 		shown := text
 		if len(shown) > 120 {
 			shown = shown[:120] + "…"
 		}
-		return value(name, "prefix: releases/", fmt.Sprintf("prefix: %q", text), fmt.Sprintf("38: deploy.artifacts.prefix: got %q, want %s", shown, want))
+		return value(name, "prefix: releases/", fmt.Sprintf("prefix: %q", text), fmt.Sprintf("42: deploy.artifacts.prefix: got %q, want %s", shown, want))
 	}
 	const (
 		wantCharacters = "lower-case letters, digits and hyphens, a letter or digit at both ends"
@@ -492,14 +503,14 @@ func TestConfigS9BucketMistakes(t *testing.T) {
 		prefix("below the state of deployments", "deployments/web/", wantApart),
 		prefix("too long for a key", strings.Repeat("a", 912)+"/", "at most 912 characters (it has 913)"),
 		value("no day for replaced versions", "replacedVersionDays: 91", "replacedVersionDays: 0",
-			`39: deploy.artifacts.replacedVersionDays: got 0, want 1 to 3650 days`),
+			`43: deploy.artifacts.replacedVersionDays: got 0, want 1 to 3650 days`),
 	})
 }
 
 // S9: who may read artifacts, and what else is read through the endpoint.
 func TestConfigS9ReaderMistakes(t *testing.T) {
 	roles := func(name, list, want string) mistake {
-		return value(name, "    replacedVersionDays: 91\n", "    replacedVersionDays: 91\n    readerRoles: "+list+"\n", "40: deploy.artifacts.readerRoles"+want)
+		return value(name, "    replacedVersionDays: 91\n", "    replacedVersionDays: 91\n    readerRoles: "+list+"\n", "44: deploy.artifacts.readerRoles"+want)
 	}
 	buckets := func(name, list, want string) mistake {
 		return value(name, "    gitlabSubnet: 10.20.16.0/24\n", "    gitlabSubnet: 10.20.16.0/24\n    readableBuckets: "+list+"\n", "13: gitlab.network.readableBuckets"+want)
@@ -547,31 +558,31 @@ func TestConfigS14DeploymentGroupMistakes(t *testing.T) {
 	const wantName = "1 to 100 letters, digits and . _ + = , @ -"
 	run(t, []mistake{
 		value("log kept for a time that CloudWatch does not offer", "logRetentionDays: 60", "logRetentionDays: 0",
-			"40: deploy.logRetentionDays: got 0, want one of "+retentions),
+			"45: deploy.logRetentionDays: got 0, want one of "+retentions),
 		value("a wait that SQS cannot keep", "longestDeploymentHours: 25", "longestDeploymentHours: 61",
-			"41: deploy.longestDeploymentHours: got 61, want 1 to 60 hours"),
+			"46: deploy.longestDeploymentHours: got 61, want 1 to 60 hours"),
 		value("states kept for no day", "statusRetentionDays: 366", "statusRetentionDays: 0",
-			"42: deploy.statusRetentionDays: got 0, want 1 to 3650 days"),
+			"47: deploy.statusRetentionDays: got 0, want 1 to 3650 days"),
 		value("an address with a name", "alarmEmail: team@example.com", "alarmEmail: Team <team@example.com>",
-			`43: deploy.alarmEmail: got "Team <team@example.com>", want an e-mail address such as team@example.com`),
+			`48: deploy.alarmEmail: got "Team <team@example.com>", want an e-mail address such as team@example.com`),
 		value("an address without a domain", "alarmEmail: team@example.com", "alarmEmail: team@localhost",
-			`43: deploy.alarmEmail: got "team@localhost", want an e-mail address such as team@example.com`),
+			`48: deploy.alarmEmail: got "team@localhost", want an e-mail address such as team@example.com`),
 		value("no pairs", base[strings.Index(base, "  deploymentGroups:"):], "  deploymentGroups: []\n",
-			`44: deploy.deploymentGroups: got an empty list, want at least one pair: nothing else is deployed`),
+			`49: deploy.deploymentGroups: got an empty list, want at least one pair: nothing else is deployed`),
 		value("pair twice", "deploymentGroup: web-canary", "deploymentGroup: web-blue-green",
-			`46: deploy.deploymentGroups[1]: got web-blue-green of web again, want each pair once (also deploy.deploymentGroups[0])`),
+			`51: deploy.deploymentGroups[1]: got web-blue-green of web again, want each pair once (also deploy.deploymentGroups[0])`),
 		value("space in a name", "{application: web, deploymentGroup: web-canary}", "{application: my web, deploymentGroup: web-canary}",
-			`46: deploy.deploymentGroups[1].application: got "my web", want `+wantName),
+			`51: deploy.deploymentGroups[1].application: got "my web", want `+wantName),
 		value("slash in a name", "deploymentGroup: web-canary", "deploymentGroup: web/canary",
-			`46: deploy.deploymentGroups[1].deploymentGroup: got "web/canary", want `+wantName),
+			`51: deploy.deploymentGroups[1].deploymentGroup: got "web/canary", want `+wantName),
 		value("name too long", "deploymentGroup: web-canary", "deploymentGroup: "+strings.Repeat("a", 101),
-			`46: deploy.deploymentGroups[1].deploymentGroup: got "`+strings.Repeat("a", 101)+`", want `+wantName),
+			`51: deploy.deploymentGroups[1].deploymentGroup: got "`+strings.Repeat("a", 101)+`", want `+wantName),
 		value("empty name", "deploymentGroup: web-canary", `deploymentGroup: ""`,
-			`46: deploy.deploymentGroups[1].deploymentGroup: got "", want `+wantName),
+			`51: deploy.deploymentGroups[1].deploymentGroup: got "", want `+wantName),
 		value("name of dots", "{application: web, deploymentGroup: web-canary}", "{application: .., deploymentGroup: web-canary}",
-			`46: deploy.deploymentGroups[1].application: got "..", want a name of more than dots: it becomes a folder in the artifact's key`),
+			`51: deploy.deploymentGroups[1].application: got "..", want a name of more than dots: it becomes a folder in the artifact's key`),
 		value("pair without group", "{application: web, deploymentGroup: web-canary}", "{application: web}",
-			`46: deploy.deploymentGroups[1].deploymentGroup: missing, want a string`),
+			`51: deploy.deploymentGroups[1].deploymentGroup: missing, want a string`),
 	})
 }
 
@@ -587,9 +598,9 @@ func TestConfigAllProblemsComeAtOnceInTheOrderOfTheFile(t *testing.T) {
 	assert.EqualError(t, err, strings.Join([]string{
 		`config/staging.yaml:1: region: missing, want a string`,
 		`config/staging.yaml:6: gitlab.network.vpcCidr: got "10.0.0.0/8", want a range from /16 to /28`,
-		`config/staging.yaml:27: gitlab.runner.verison: unknown key, did you mean version?`,
-		`config/staging.yaml:34: deploy.account: got 222222222222 (a number), want a string: write "222222222222"`,
-		`config/staging.yaml:36: deploy.artifacts.bucketName: got "Example", want lower-case letters, digits and hyphens, a letter or digit at both ends`,
+		`config/staging.yaml:31: gitlab.runner.verison: unknown key, did you mean version?`,
+		`config/staging.yaml:38: deploy.account: got 222222222222 (a number), want a string: write "222222222222"`,
+		`config/staging.yaml:40: deploy.artifacts.bucketName: got "Example", want lower-case letters, digits and hyphens, a letter or digit at both ends`,
 	}, "\n"))
 }
 
@@ -672,7 +683,7 @@ func TestConfigOtherSpellingsOfARightFileLoad(t *testing.T) {
 func TestConfigWindowsLinesAreCountedOnce(t *testing.T) {
 	text := strings.Replace(strings.ReplaceAll(base, "\n", "\r\n"), "bucketName: example-deploy", "bucketName: ab", 1)
 	_, err := load("config/staging.yaml", "staging", []byte(text))
-	assert.EqualError(t, err, `config/staging.yaml:37: deploy.artifacts.bucketName: got "ab", want 3 to 63 characters (it has 2)`)
+	assert.EqualError(t, err, `config/staging.yaml:41: deploy.artifacts.bucketName: got "ab", want 3 to 63 characters (it has 2)`)
 }
 
 // The size that the requirements ask for: as many pairs, and not near the bound of the file.

@@ -86,6 +86,10 @@ var (
 	// https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
 	rootVolume = between(8, 16384, "GiB")
 	dataVolume = between(10, 16384, "GiB")
+	volumeID   = matches(`vol-([0-9a-f]{8}|[0-9a-f]{17})`, "the id of an EBS volume: vol- and 17 (or 8) hexadecimal digits")
+	// A hundred years is what AWS Backup takes; ten are more than anybody restores.
+	snapshotDays = between(1, 3650, "days")
+	generation   = between(1, 99, "servers")
 
 	// They end up in arguments of scripts, so no other characters.
 	concurrentJobs = between(1, 999, "jobs")
@@ -130,6 +134,11 @@ func (d *document) validateHosts(server *Server, runner *Runner) {
 	check(d, &server.InstanceType, instanceType)
 	check(d, &server.RootVolumeGiB, rootVolume)
 	check(d, &server.DataVolumeGiB, dataVolume)
+	if d.present(&server.DataVolumeID) {
+		check(d, &server.DataVolumeID, volumeID)
+	}
+	check(d, &server.SnapshotKeepDays, snapshotDays)
+	check(d, &server.Generation, generation)
 	check(d, &server.PackageRepositoryURL, repositoryURL)
 
 	check(d, &runner.Version, runnerVersion)

@@ -21,6 +21,23 @@ settings_text() {
 $SETTINGS_HEADER
 # Included at the end of gitlab.rb, so that these settings win.
 
+# The owners of the files on the data volume, which may outlive this host: a new
+# one has to give its users the same numbers. They are taken from where neither
+# packages nor people take theirs.
+# https://docs.gitlab.com/omnibus/settings/configuration/#specify-numeric-user-and-group-identifiers
+user['uid'] = 880
+user['gid'] = 880
+web_server['uid'] = 881
+web_server['gid'] = 881
+redis['uid'] = 882
+redis['gid'] = 882
+postgresql['uid'] = 883
+postgresql['gid'] = 883
+registry['uid'] = 884
+registry['gid'] = 884
+prometheus['uid'] = 885
+prometheus['gid'] = 885
+
 external_url '$1'
 
 # TLS ends at the load balancer, which talks to port 80. For an https

@@ -6,6 +6,9 @@
 #/ Both stacks come from one synthesis of config/NAME.yaml. The bucket admits
 #/ account A's S3 endpoint, whose id is read from the first stack on the way.
 #/ An account without the CDK's bootstrap stack, or with too old a one, gets it.
+#/ Each stack gets a policy by which CloudFormation refuses to replace or delete
+#/ what holds data (docs/changes.md); allowReplacement in config/NAME.yaml lifts
+#/ it for this one deploy.
 #/
 #/ OPTIONS:
 #/   --env NAME             Environment: config/NAME.yaml.
@@ -16,8 +19,9 @@
 #/   --work DIR             Keep the synthesised templates and the logs in DIR.
 #/                          Default: a temporary folder, kept after a failure.
 #/   --dry-run              Print the commands, and call nothing in AWS.
-#/   --yes                  Do not ask before permissions are widened or an
-#/                          account is bootstrapped. Needed without a terminal.
+#/   --yes                  Do not ask before permissions are widened, an account
+#/                          is bootstrapped or something may be replaced. Needed
+#/                          without a terminal.
 #/   -h, --help             Show this message.
 #/
 #/ Prints the outputs of both stacks on stdout as one JSON object:
@@ -41,7 +45,8 @@ PATH=$ROOT/node_modules/.bin:$PATH:$ROOT/.venv/bin
 export AWS_PAGER='' AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=3
 AWS_LIMITS=(--cli-connect-timeout 10 --cli-read-timeout 60)
 
-STEP= # what is under way, for messages
+STEP=   # what is under way, for messages
+LIFTED= # the policy that a stack has to get back
 
 main() {
   parse "$@"
@@ -144,6 +149,7 @@ interrupted() {
   log "interrupted while $STEP; logs are in $WORK"
   [[ $STEP != *deploying* ]] ||
     log "CloudFormation finishes what it has begun: look at the stack before you deploy again"
+  tell_lifted
   exit "$1"
 }
 
@@ -164,8 +170,20 @@ run_step() {
   "$run" "$TIMEOUT" "$file" "$@" || status=$?
   case $status in
     0) end ;;
-    124) die "$STEP: not finished after $TIMEOUT s (--timeout). CloudFormation may go on; log: $file" ;;
-    *) die "$STEP: failed with status $status after $((SECONDS - STEP_BEGAN)) s; log: $file" ;;
+    124)
+      log "error: $STEP: not finished after $TIMEOUT s (--timeout). CloudFormation may go on; log: $file"
+      tell_lifted
+      exit 1
+      ;;
+    *)
+      log "error: $STEP: failed with status $status after $((SECONDS - STEP_BEGAN)) s; log: $file"
+      if grep -qi 'denied by stack policy' "$file"; then
+        log "CloudFormation refused to replace or delete what holds data: docs/changes.md says which key does what," \
+          "and docs/recovery.md how it is done on purpose"
+      fi
+      [[ -z $LIFTED ]] || protect "$LIFTED"
+      exit 1
+      ;;
   esac
 }
 
@@ -236,6 +254,12 @@ deploy_command() {
   CMD=(cdk deploy "$STACK" --app "$1" --exclusively --profile "$PROFILE" --method "$METHOD"
     --require-approval "$approval" --progress events --no-color)
   [[ $STACK != Deploy-* ]] || CMD+=(--parameters "$STACK:SourceVpceId=$2")
+}
+
+# policy_command FILE sets the policy of an update of the stack.
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/protect-stack-resources.html
+policy_command() {
+  aws_command cloudformation set-stack-policy --stack-name "$STACK" --stack-policy-body "file://$1"
 }
 
 endpoint_command() {
@@ -312,16 +336,44 @@ confirm() {
   local answer=
   printf '%s [y/N] ' "$1" >&2
   read -r answer || true
-  [[ $answer == [yY]* ]] || die "not confirmed; nothing was deployed"
+  [[ $answer == [yY]* ]] || die "not confirmed; $STACK was not deployed"
+}
+
+# protect FILE gives the stack that policy. A stack that is not there yet, or
+# is only about to be, gets it after its deploy.
+protect() {
+  policy_command "$1"
+  ask || [[ $COMPLAINT == *"does not exist"* ]] || die "setting the policy of $STACK: $COMPLAINT"
+}
+
+# prepare_policy comes before each deploy: what was lifted once, by a deploy
+# that did not end here, is so no more.
+prepare_policy() {
+  local between=$WORK/assembly/$STACK.policy.json during=$WORK/assembly/$STACK.deploy-policy.json
+  if ! cmp -s "$between" "$during"; then
+    log "warning: config/$ENVIRONMENT.yaml has allowReplacement: this deploy may replace or delete what holds data in $STACK"
+    confirm "Let CloudFormation replace or delete what it has to in $STACK of account $ACCOUNT?"
+    LIFTED=$between
+  fi
+  protect "$during"
+}
+
+# tell_lifted is for when the deploy may still go on: a policy that came back
+# now would stop it half-way.
+tell_lifted() {
+  [[ -z $LIFTED ]] || log "the policy of $STACK is still lifted: deploy again with allowReplacement taken out"
 }
 
 deploy() {
   use "$1"
+  prepare_policy
   begin "deploying $STACK to account $ACCOUNT in $REGION as $PROFILE"
   deploy_command "$WORK/assembly" "${ENDPOINT-}"
   # Without a terminal: no spinner, and all talk on one channel.
   has_terminal || CMD+=(--ci)
   run_step "deploy-$STACK.log" "${CMD[@]}"
+  protect "$WORK/assembly/$STACK.policy.json"
+  LIFTED=
 }
 
 read_endpoint() {
@@ -399,18 +451,26 @@ print_commands() {
     print_command
   done
   use A
-  deploy_command "$assembly"
-  print_command
+  print_deploy
   endpoint_command
   echo "endpoint=\$($(print_command))"
   use B
-  deploy_command "$assembly" "$endpoint"
-  print_command
+  print_deploy
   for letter in A B; do
     use "$letter"
     outputs_command
     print_command
   done
+}
+
+print_deploy() {
+  echo "# $STACK: fails when the stack does not exist yet, and that is all right"
+  policy_command "$assembly/$STACK.deploy-policy.json"
+  print_command
+  deploy_command "$assembly" "$endpoint"
+  print_command
+  policy_command "$assembly/$STACK.policy.json"
+  print_command
 }
 
 print_command() {

@@ -4,7 +4,7 @@
 #/            --root-password-secret <arn> --region <region> [--signal-url <url>]
 #/
 #/ Installs GitLab on an Amazon Linux 2 host that has none: mounts the data
-#/ volume at /var/opt/gitlab, writes the settings for TLS that ends at a load
+#/ volume at /var/opt/gitlab, keeps /etc/gitlab on it too, writes the settings for TLS that ends at a load
 #/ balancer, installs exactly that version and waits for the sign-in page.
 #/ A host that has GitLab already is left exactly as it is. A run that was
 #/ interrupted is continued by the next one. Run it as root.
@@ -16,7 +16,8 @@
 #/                                 are, such as https://packages.gitlab.com/gitlab.
 #/   --external-url <https://host> The address that users see.
 #/   --data-volume <vol-…>         EBS volume for /var/opt/gitlab. It is formatted
-#/                                 only when it is blank; a filesystem is kept.
+#/                                 only when it is blank; a filesystem is kept,
+#/                                 and an earlier server's data goes on with it.
 #/   --root-password-secret <arn>  Secrets Manager secret with the first password
 #/                                 of GitLab's user root, as plain text.
 #/   --region <region>             AWS region of the secret.
@@ -46,6 +47,9 @@ INSTALL_VOLUME_TIMEOUT=${INSTALL_VOLUME_TIMEOUT:-300}
 INSTALL_READY_TIMEOUT=${INSTALL_READY_TIMEOUT:-900}
 
 DATA_DIR=/var/opt/gitlab
+CONFIG_DIR=/etc/gitlab
+# Where CONFIG_DIR really is, so that secrets and settings go with the data.
+KEPT_CONFIG=$DATA_DIR/etc-gitlab
 REPOSITORY=gitlab-codedeploy
 # Exists from the first change to the host until GitLab has answered.
 UNFINISHED=/var/lib/gitlab-codedeploy/installing
@@ -64,6 +68,7 @@ main() {
   printf '%s\n' "$PACKAGE" | write_file "$UNFINISHED" 600
   add_repository
   mount_data_volume
+  mount_settings
   check_volume_content
   keep_gitaly_files
   write_settings
@@ -129,7 +134,7 @@ parse_arguments() {
 
 check_host() {
   ((EUID == 0)) || die "run this as root"
-  need aws awk blkid cmp curl flock mkfs.xfs mountpoint rpm systemctl timeout wipefs yum
+  need aws awk blkid cmp curl diff find flock mkfs.xfs mountpoint rpm systemctl timeout wipefs yum
   # Elsewhere the packages' libraries, and with them the order of PostgreSQL's
   # indexes, would differ.
   [[ $(amazon_linux) == 2 ]] || die "this is not Amazon Linux 2: $(sed -n 's/^PRETTY_NAME=//p' /etc/os-release)"
@@ -263,6 +268,46 @@ format_blank_volume() {
   mkfs.xfs -q -L gitlab-data "$DEVICE" || die "cannot format $DEVICE"
 }
 
+# mount_settings makes /etc/gitlab a folder of the data volume, by a bind mount:
+# a new server finds the secrets that fit the database. What was in /etc/gitlab
+# before moves there.
+mount_settings() {
+  if ! mountpoint -q "$CONFIG_DIR"; then
+    mkdir -p "$CONFIG_DIR"
+    move_settings
+    # systemd mounts it after the volume that it is on.
+    # https://www.freedesktop.org/software/systemd/man/systemd.mount.html#Implicit%20Dependencies
+    add_to_fstab "$KEPT_CONFIG $CONFIG_DIR none bind,nofail 0 0"
+    mount --bind "$KEPT_CONFIG" "$CONFIG_DIR" || die "cannot mount $KEPT_CONFIG at $CONFIG_DIR"
+  fi
+  [[ $CONFIG_DIR -ef $KEPT_CONFIG ]] || die "$CONFIG_DIR is a mount of something else than $KEPT_CONFIG"
+}
+
+# move_settings copies first, and lets nothing win over what differs from it.
+move_settings() {
+  local differences
+  if [[ ! -e $KEPT_CONFIG ]]; then
+    rm -rf "$KEPT_CONFIG.new"
+    cp -a "$CONFIG_DIR" "$KEPT_CONFIG.new"
+    mv "$KEPT_CONFIG.new" "$KEPT_CONFIG"
+  fi
+  differences=$(diff -rq "$CONFIG_DIR" "$KEPT_CONFIG" | grep -v "^Only in $KEPT_CONFIG") || true
+  [[ -z $differences ]] ||
+    die "$CONFIG_DIR and $KEPT_CONFIG ($DATA_VOLUME) hold different settings: keep the right ones in one of the two, and empty the other: $differences"
+  find "$CONFIG_DIR" -mindepth 1 -delete
+}
+
+# add_to_fstab LINE adds a line that is not there yet.
+add_to_fstab() {
+  if grep -Fxq "$1" /etc/fstab; then
+    return
+  fi
+  {
+    awk 1 /etc/fstab # also ends a last line that is open
+    printf '%s\n' "$1"
+  } | write_file /etc/fstab 644
+}
+
 # record_mount adds the volume to /etc/fstab, by UUID, for device names change
 # between boots, and with nofail, for without the volume Session Manager must
 # still reach the host.
@@ -273,19 +318,14 @@ record_mount() {
   recorded=$(awk -v dir="$DATA_DIR" '$1 !~ /^#/ && $2 == dir { print $1 }' /etc/fstab)
   case $recorded in
     "UUID=$uuid") ;;
-    '')
-      {
-        awk 1 /etc/fstab # also ends a last line that is open
-        printf 'UUID=%s %s %s defaults,noatime,nofail 0 2\n' "$uuid" "$DATA_DIR" "$type"
-      } | write_file /etc/fstab 644
-      ;;
+    '') add_to_fstab "UUID=$uuid $DATA_DIR $type defaults,noatime,nofail 0 2" ;;
     *) die "/etc/fstab mounts $recorded at $DATA_DIR, and not $DATA_VOLUME (UUID=$uuid)" ;;
   esac
   # With nofail the host boots without the volume; GitLab must not.
   write_file /etc/systemd/system/gitlab-runsvdir.service.d/data-volume.conf 644 <<END
 # Written by gitlab-codedeploy: GitLab starts only when its data is mounted.
 [Unit]
-RequiresMountsFor=$DATA_DIR
+RequiresMountsFor=$DATA_DIR $CONFIG_DIR
 END
   systemctl daemon-reload
 }
@@ -295,14 +335,14 @@ END
 check_volume_content() {
   local version=''
   [[ -e $DATA_DIR/postgresql/data/PG_VERSION ]] || return 0
-  [[ -s /etc/gitlab/gitlab-secrets.json ]] ||
-    die "$DATA_VOLUME holds the data of an earlier server: put its gitlab-secrets.json into /etc/gitlab and run this again; with new secrets, what is encrypted in the database would be lost"
+  [[ -s $CONFIG_DIR/gitlab-secrets.json ]] ||
+    die "$DATA_VOLUME holds the data of an earlier server and not its secrets: put its gitlab-secrets.json into $CONFIG_DIR (a backup's secrets hold it) and run this again; with new secrets, what is encrypted in the database would be lost"
   if [[ -r $DATA_DIR/gitlab-workhorse/VERSION ]]; then
     # Workhorse carries GitLab's version since they share a repository; before, it had 8.x.
     version=$(grep -Eo '[0-9]{2}\.[0-9]+\.[0-9]+' "$DATA_DIR/gitlab-workhorse/VERSION" | head -n 1) || version=''
   fi
   [[ -z $version || $version == "$VERSION" ]] ||
-    die "$DATA_VOLUME holds the data of GitLab $version, and $VERSION is asked for: install the same version"
+    die "$DATA_VOLUME holds the data of GitLab $version, and $VERSION is asked for: install the same version (gitlab.server.version)"
 }
 
 # keep_gitaly_files: 14.7 to 14.9 keep Gitaly's hooks and Git in /tmp, where
@@ -320,7 +360,7 @@ END
 # write_settings comes before the package, whose first reconfigure reads them.
 write_settings() {
   settings_text "$EXTERNAL_URL" | write_file "$SETTINGS" 600
-  if [[ -e $MAIN_SETTINGS ]] && ! grep -Fxq "$SETTINGS_HEADER" "$MAIN_SETTINGS"; then
+  if [[ -e $MAIN_SETTINGS ]]; then
     includes_settings "$MAIN_SETTINGS" ||
       die "$MAIN_SETTINGS is not ours and does not include our settings: add the line $INCLUDE_LINE at its end"
     log "$MAIN_SETTINGS is kept; it includes $SETTINGS"

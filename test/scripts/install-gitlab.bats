@@ -82,13 +82,76 @@ nothing_installed() {
   local uuid entry
   uuid=$(blkid -p -s UUID -o value "$LOOP")
   entry="UUID=$uuid /var/opt/gitlab xfs defaults,noatime,nofail 0 2"
-  [ "$(on_host tail -n 1 /etc/fstab)" = "$entry" ]
+  [ "$(on_host tail -n 2 /etc/fstab)" = "$entry
+/var/opt/gitlab/etc-gitlab /etc/gitlab none bind,nofail 0 0" ]
   [ "$(on_host sed -n 2p /etc/fstab)" = '/dev/xvda1 / xfs defaults 1 1' ]
-  on_host grep -qx RequiresMountsFor=/var/opt/gitlab /etc/systemd/system/gitlab-runsvdir.service.d/data-volume.conf
+  on_host grep -qx 'RequiresMountsFor=/var/opt/gitlab /etc/gitlab' /etc/systemd/system/gitlab-runsvdir.service.d/data-volume.conf
   grep -qx 'systemctl daemon-reload' "$CALLS"
-  on_host umount /var/opt/gitlab
+  on_host umount /etc/gitlab /var/opt/gitlab
   on_host mount /var/opt/gitlab
+  on_host mount /etc/gitlab
   on_host test -e /var/opt/gitlab/postgresql/data/PG_VERSION
+  on_host test -e /etc/gitlab/gitlab-secrets.json
+}
+
+@test "S5: secrets and settings are on the data volume, and none stay on the host's own" {
+  attach_volume
+  on_host bash -c 'mkdir -p /etc/gitlab/trusted-certs && echo mine >/etc/gitlab/trusted-certs/ca.crt && chmod 640 /etc/gitlab/trusted-certs/ca.crt'
+  install_gitlab
+  on_host test -e /var/opt/gitlab/etc-gitlab/gitlab-secrets.json
+  [ "$(on_host cat /etc/gitlab/trusted-certs/ca.crt)" = mine ]
+  [ "$(on_host stat -c %a /etc/gitlab/trusted-certs/ca.crt)" = 640 ]
+  on_host umount /etc/gitlab
+  [ -z "$(on_host ls -A /etc/gitlab)" ]
+}
+
+@test "S5: a new server goes on with the volume of a lost one, secrets and users' numbers as they were" {
+  attach_volume
+  install_gitlab
+  on_host bash -c 'echo "{\"key\": \"of the database\"}" >/etc/gitlab/gitlab-secrets.json && echo "# mine" | cat - /etc/gitlab/gitlab.rb >/tmp/rb && cp /tmp/rb /etc/gitlab/gitlab.rb'
+  local settings
+  settings=$(on_host sha256sum /etc/gitlab/gitlab.rb /etc/gitlab/gitlab-codedeploy.rb)
+  stop_host
+  rm "$SIGNALS"/*
+
+  start_host
+  printf 'another password' >"$STATE/secret"
+  stub aws 'cat "$STATE/secret"'
+  attach_volume
+  run install_gitlab
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [ "$(signal 1 Status)" = SUCCESS ]
+  [[ $output == *"holds an xfs filesystem, which is kept"* ]]
+  [ "$(on_host cat /etc/gitlab/gitlab-secrets.json)" = '{"key": "of the database"}' ]
+  [ "$(on_host sha256sum /etc/gitlab/gitlab.rb /etc/gitlab/gitlab-codedeploy.rb)" = "$settings" ]
+  [ "$(on_host cat /var/opt/gitlab/seed)" = "$(printf '%s' "$PASSWORD" | sha256sum | cut -d' ' -f1)" ]
+  [ "$(on_host cat /var/opt/gitlab/reconfigures)" = $'reconfigure\nreconfigure' ]
+  for user in user web_server redis postgresql registry prometheus; do
+    on_host grep -Eqx "$user\['uid'\] = 88[0-5]" /etc/gitlab/gitlab-codedeploy.rb
+    on_host grep -Eqx "$user\['gid'\] = 88[0-5]" /etc/gitlab/gitlab-codedeploy.rb
+  done
+  [ "$(on_host grep -c "= 88[0-5]$" /etc/gitlab/gitlab-codedeploy.rb)" -eq 12 ]
+}
+
+@test "S5: settings on the host that differ from the volume's stop the run, and neither is touched" {
+  attach_volume
+  mkfs.xfs -q "$LOOP"
+  on_host bash -c 'mkdir -p /var/opt/gitlab /etc/gitlab && mount /dev/nvme1n1 /var/opt/gitlab && mkdir /var/opt/gitlab/etc-gitlab &&
+    echo old >/var/opt/gitlab/etc-gitlab/gitlab-secrets.json && umount /var/opt/gitlab && echo new >/etc/gitlab/gitlab-secrets.json'
+  run install_gitlab
+  failed "/etc/gitlab and /var/opt/gitlab/etc-gitlab ($VOLUME) hold different settings"
+  nothing_installed
+  [ "$(on_host cat /etc/gitlab/gitlab-secrets.json)" = new ]
+  [ "$(on_host cat /var/opt/gitlab/etc-gitlab/gitlab-secrets.json)" = old ]
+}
+
+@test "S5: another mount at /etc/gitlab stops the run" {
+  attach_volume
+  on_host bash -c 'mkdir -p /etc/gitlab && mount -t tmpfs tmpfs /etc/gitlab'
+  run install_gitlab
+  failed '/etc/gitlab is a mount of something else than /var/opt/gitlab/etc-gitlab'
+  nothing_installed
 }
 
 @test "S6: GitLab's settings are for TLS that ends at the load balancer, in an included file, readable by root only" {
@@ -144,7 +207,7 @@ nothing_installed() {
   attach_volume
   local step
   for step in 'rpm -q' 'aws get-secret-value' 'yum list' 'rpm --import' 'blkid -p' 'mkfs.xfs -q' 'systemctl daemon-reload' \
-    'mount -o' 'mountpoint -x' 'yum install'; do
+    'mount -o' 'mountpoint -x' 'cp -a' 'diff -rq' 'mount --bind' 'yum install'; do
     case $step in
       aws*) kill_after aws get-secret-value 'cat "$STATE/secret" #' ;;
       yum*) kill_after yum "${step#* }" dnf ;;
@@ -164,7 +227,8 @@ nothing_installed() {
   [ "$status" -eq 0 ]
   [[ $output == *"an earlier run did not finish"* ]]
   [ "$(on_host rpm -q gitlab-ce)" = gitlab-ce-13.10.2-ce.0.el7.noarch ]
-  [ "$(on_host grep -c /var/opt/gitlab /etc/fstab)" -eq 1 ]
+  [ "$(on_host grep -c ' /var/opt/gitlab ' /etc/fstab)" -eq 1 ]
+  [ "$(on_host grep -c ' /etc/gitlab ' /etc/fstab)" -eq 1 ]
   [ "$(on_host cat /var/opt/gitlab/seed)" = "$(printf '%s' "$PASSWORD" | sha256sum | cut -d' ' -f1)" ]
   [ "$(signal 1 Status)" = SUCCESS ]
 }
@@ -396,7 +460,7 @@ killed_install() {
     mkdir -p postgresql/data gitlab-workhorse && echo 12 >postgresql/data/PG_VERSION && touch bootstrapped &&
     echo a-seed >seed && echo "gitlab-workhorse v13.12.15" >gitlab-workhorse/VERSION && cd / && umount /var/opt/gitlab'
   run install_gitlab
-  failed "put its gitlab-secrets.json into /etc/gitlab"
+  failed "holds the data of an earlier server and not its secrets: put its gitlab-secrets.json into /etc/gitlab"
   nothing_installed
 
   on_host bash -c 'mkdir -p /etc/gitlab && echo "{}" >/etc/gitlab/gitlab-secrets.json'

@@ -33,6 +33,7 @@ account() {
   mkdir -p "$FAKES/$1"
   answer "$1" get-caller-identity "$2"
   answer "$1" get-parameter 30
+  answer "$1" set-stack-policy ''
 }
 
 # answer PROFILE CALL TEXT is what the AWS CLI prints for a call.
@@ -80,6 +81,10 @@ fake_cdk() {
         if [[ -e $FAKES/synth-error ]]; then cat "$FAKES/synth-error" >&2; exit 1; fi
         mkdir -p "$output"
         cp "$FAKES/template.json" "$output/GitLab-staging.template.json"
+        for name in GitLab-staging Deploy-staging; do
+          echo closed >"$output/$name.policy.json"
+          cat "$FAKES/policy-$name" >"$output/$name.deploy-policy.json" 2>/dev/null || echo closed >"$output/$name.deploy-policy.json"
+        done
         cat >"$output/manifest.json" <<"JSON"
 {"artifacts": {
   "GitLab-staging": {"type": "aws:cloudformation:stack", "environment": "aws://111111111111/ap-northeast-1",
@@ -90,7 +95,7 @@ JSON
         ;;
       deploy)
         [[ ! -e $FAKES/hang-$stack ]] || { echo $$ >"$FAKES/hanging"; exec sleep 100; }
-        [[ ! -e $FAKES/fail-$stack ]] || { echo "no such luck" >&2; exit 1; } ;;
+        [[ ! -e $FAKES/fail-$stack ]] || { echo "no such luck"; cat "$FAKES/fail-$stack"; exit 1; } >&2 ;;
     esac'
   echo '{"Resources": {}}' >"$FAKES/template.json"
 }
@@ -118,9 +123,13 @@ aws sts get-caller-identity
 aws sts get-caller-identity
 aws ssm get-parameter
 aws ssm get-parameter
+aws cloudformation set-stack-policy
 cdk deploy GitLab-staging
+aws cloudformation set-stack-policy
 aws cloudformation describe-stacks
+aws cloudformation set-stack-policy
 cdk deploy Deploy-staging
+aws cloudformation set-stack-policy
 aws cloudformation describe-stacks
 aws cloudformation describe-stacks
 EXPECTED
@@ -174,8 +183,8 @@ EXPECTED
   export AWS_ENDPOINT_URL=http://localhost:5000
   ops_deploy --yes
   [[ $status == 0 ]]
-  [[ $(grep -c 'endpoint=http://localhost:5000$' "$FAKES/environment") == 10 ]]
-  [[ $(wc -l <"$FAKES/environment") -eq 10 ]]
+  [[ $(grep -c 'endpoint=http://localhost:5000$' "$FAKES/environment") == 14 ]]
+  [[ $(wc -l <"$FAKES/environment") -eq 14 ]]
 }
 
 @test "S15: --method goes to both deployments, change-set is the default" {
@@ -292,6 +301,79 @@ EXPECTED
     [[ $stderr == *"S3EndpointId of GitLab-staging is '$id', not the id of a VPC endpoint"* ]]
     not_called '^cdk deploy Deploy-staging'
   done
+}
+
+# policies prints stack and file of each policy that was set.
+policies() { sed -nE 's#^aws cloudformation set-stack-policy --stack-name ([^ ]+) .*file:///.*/assembly/([^ ]+) .*#\1 \2#p' "$CALLS"; }
+
+@test "S5: each stack has its policy before its deploy and after it" {
+  ops_deploy --yes
+  [[ $status == 0 ]]
+  diff - <(policies) <<'EXPECTED'
+GitLab-staging GitLab-staging.deploy-policy.json
+GitLab-staging GitLab-staging.policy.json
+Deploy-staging Deploy-staging.deploy-policy.json
+Deploy-staging Deploy-staging.policy.json
+EXPECTED
+  [[ $stderr != *allowReplacement* ]]
+}
+
+@test "S5: a stack that is not there yet is deployed, and gets its policy then" {
+  refuse profile-a set-stack-policy 'An error occurred (ValidationError) when calling the SetStackPolicy operation: Stack [GitLab-staging] does not exist'
+  ops_deploy --yes
+  [[ $status == 0 ]]
+  [[ $(policies | tail -n 1) == 'Deploy-staging Deploy-staging.policy.json' ]]
+}
+
+@test "S5: without the right to set a policy nothing is deployed" {
+  refuse profile-a set-stack-policy 'An error occurred (AccessDenied) when calling the SetStackPolicy operation: no'
+  ops_deploy --yes
+  [[ $status == 1 ]]
+  [[ $stderr == *"setting the policy of GitLab-staging: An error occurred (AccessDenied)"* ]]
+  nothing_was_changed
+}
+
+@test "S5: allowReplacement lifts the policy for this deploy, with a warning" {
+  echo open >"$FAKES/policy-GitLab-staging"
+  ops_deploy --yes
+  [[ $status == 0 ]]
+  [[ $stderr == *"config/staging.yaml has allowReplacement: this deploy may replace or delete what holds data in GitLab-staging"* ]]
+  [[ $stderr != *"holds data in Deploy-staging"* ]]
+  [[ $(policies | sed -n 2p) == 'GitLab-staging GitLab-staging.policy.json' ]]
+}
+
+@test "S5: on a terminal a lifted policy is asked for, and a no deploys nothing" {
+  echo open >"$FAKES/policy-GitLab-staging"
+  on_terminal n "$REPO/scripts/ops" deploy --env staging --profile-a profile-a --profile-b profile-b
+  [[ $status == 1 ]]
+  [[ $output == *"Let CloudFormation replace or delete what it has to in GitLab-staging of account 111111111111? [y/N]"* ]]
+  [[ $output == *"not confirmed; GitLab-staging was not deployed"* ]]
+  nothing_was_changed
+  [[ -z $(policies) ]]
+}
+
+@test "S5: after a failed deploy the stack has its policy back" {
+  echo open >"$FAKES/policy-GitLab-staging"
+  touch "$FAKES/fail-GitLab-staging"
+  ops_deploy --yes
+  [[ $status == 1 ]]
+  [[ $(policies | tail -n 1) == 'GitLab-staging GitLab-staging.policy.json' ]]
+}
+
+@test "S5: a deploy that takes too long says that the policy is still lifted" {
+  echo open >"$FAKES/policy-GitLab-staging"
+  touch "$FAKES/hang-GitLab-staging"
+  ops_deploy --yes --timeout 1
+  [[ $status == 1 ]]
+  [[ $(policies) == 'GitLab-staging GitLab-staging.deploy-policy.json' ]]
+  [[ $stderr == *"the policy of GitLab-staging is still lifted"* ]]
+}
+
+@test "S5: a refusal of CloudFormation's is explained" {
+  echo 'GitLab-staging | Action denied by stack policy: Statement [#2] does not allow [Update:Replace] for resource [ServerInstance]' >"$FAKES/fail-GitLab-staging"
+  ops_deploy --yes
+  [[ $status == 1 ]]
+  [[ $stderr == *"CloudFormation refused to replace or delete what holds data"*"docs/changes.md"*"docs/recovery.md"* ]]
 }
 
 @test "S15: a configuration error is shown as it is and ends with 2" {
