@@ -308,9 +308,9 @@ func configKeys(of reflect.Type, prefix string) []string {
 	return keys
 }
 
-// TestS5_S9_noChangeOfTheConfigurationReplacesWhatHasToSurvive makes every
+// TestGolden_S5_S9_noChangeOfTheConfigurationReplacesWhatHasToSurvive makes every
 // change, and writes what each does into docs/changes.md.
-func TestS5_S9_noChangeOfTheConfigurationReplacesWhatHasToSurvive(t *testing.T) {
+func TestGolden_S5_S9_noChangeOfTheConfigurationReplacesWhatHasToSurvive(t *testing.T) {
 	keys := configKeys(reflect.TypeFor[config.Config](), "")
 	for _, key := range keys {
 		_, has := configCases[key]
@@ -392,7 +392,7 @@ func changesPage(t *testing.T, before map[string]template, rows string) string {
 	var page strings.Builder
 	page.WriteString(`# What a change does
 
-Generated from the templates and from CloudFormation's own resource schemas: go test ./test -run Configuration -update.
+Generated from the templates and from CloudFormation's own resource schemas: `+"`go test ./test -run Golden -update`"+`.
 Do not edit.
 
 What has to survive is the server, its data volume, the buckets, the load balancer, the root password, the vault of

@@ -137,6 +137,8 @@ func (t *Template) ref(name string) any {
 		return t.known.Region
 	case "AWS::Partition":
 		return "aws"
+	case "AWS::StackId":
+		return fmt.Sprintf("arn:aws:cloudformation:%s:%s:stack/stack/01234567-89ab-cdef-0123-456789abcdef", t.known.Region, t.known.Account)
 	case "AWS::URLSuffix":
 		return "amazonaws.com"
 	case "AWS::NoValue":
