@@ -392,7 +392,7 @@ func changesPage(t *testing.T, before map[string]template, rows string) string {
 	var page strings.Builder
 	page.WriteString(`# What a change does
 
-Generated from the templates and from CloudFormation's own resource schemas: `+"`go test ./test -run Golden -update`"+`.
+Generated from the templates and from CloudFormation's own resource schemas: ` + "`go test ./test -run Golden -update`" + `.
 Do not edit.
 
 What has to survive is the server, its data volume, the buckets, the load balancer, the root password, the vault of
