@@ -270,7 +270,7 @@ random.seed(4)
 def text(size):
     out = ""
     while len(out.encode()) < size:
-        out += random.choice(["\n", "\n\n\n", "x" * random.randrange(300), "パス" * random.randrange(40), "long " * 6000, "|+> {}"]) + random.choice(["", "\n"])
+        out += random.choice(["\n", "\n\n\n", "x" * random.randrange(300), "パス" * random.randrange(40), "long パ" * 4000, "|+> {}"]) + random.choice(["", "\n"])
     return out
 open(sys.argv[1] + "/log", "w").write(text(150_000))
 open(sys.argv[1] + "/result", "w").write(text(90_000))
