@@ -196,9 +196,14 @@ func (n *Network) endpoints(scope constructs.Construct, props NetworkProps) {
 // flowLog keeps who talked to whom: what an investigation asks for first.
 func flowLog(scope constructs.Construct, vpc awsec2.IVpc, retentionDays int) {
 	group := newLogGroup(scope, "FlowLogGroup", retentionDays)
-	awsec2.NewFlowLog(scope, jsii.String("FlowLog"), &awsec2.FlowLogProps{
+	flowLog := awsec2.NewFlowLog(scope, jsii.String("FlowLog"), &awsec2.FlowLogProps{
 		ResourceType: awsec2.FlowLogResourceType_FromVpc(vpc),
 		Destination:  awsec2.FlowLogDestination_ToCloudWatchLogs(group, nil),
 		TrafficType:  awsec2.FlowLogTrafficType_ALL,
 	})
+	// The service serves everybody: nobody else's flow log may use this role.
+	// https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html
+	role := flowLog.Node().FindChild(jsii.String("IAMRole")).Node().DefaultChild().(awscdk.CfnResource)
+	role.AddPropertyOverride(jsii.String("AssumeRolePolicyDocument.Statement.0.Condition"),
+		map[string]any{"StringEquals": map[string]any{"aws:SourceAccount": awscdk.Stack_Of(scope).Account()}})
 }

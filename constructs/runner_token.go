@@ -62,7 +62,7 @@ func NewRunnerToken(scope constructs.Construct, id string, props RunnerTokenProp
 	})
 	resource := []*string{&parameter}
 	grant(scope, "ServerWrites", props.Server, allow("PutRunnerToken", resource, "ssm:PutParameter"))
-	grant(scope, "RunnerReads", props.Runner, allow("TakeRunnerToken", resource, "ssm:GetParameter", "ssm:DeleteParameter"))
+	grant(scope, "RunnerReads", props.Runner, allow("TakeRunnerToken", resource, "ssm:GetParameter", "ssm:DeleteParameter"), noOtherParameter(resource))
 	return &RunnerToken{Key: key, ParameterName: name}
 }
 
@@ -89,6 +89,18 @@ func throughParameter(sid string, role awsiam.Role, parameter, region, action st
 		"kms:EncryptionContext:PARAMETER_ARN": parameter,
 	})
 	return statement
+}
+
+// noOtherParameter takes back what AmazonSSMManagedInstanceCore gives: to read
+// every parameter of the account. On the runner that would be everybody who
+// can push, and what is not encrypted with a key would be theirs.
+func noOtherParameter(but []*string) awsiam.PolicyStatement {
+	return awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid:          jsii.String("NoOtherParameter"),
+		Effect:       awsiam.Effect_DENY,
+		Actions:      jsii.Strings("ssm:GetParameter", "ssm:GetParameters"),
+		NotResources: &but,
+	})
 }
 
 func grant(scope constructs.Construct, id string, role awsiam.Role, statements ...awsiam.PolicyStatement) {

@@ -267,6 +267,33 @@ func TestS14_whatIsStuckOrLostRaisesAnAlarm(t *testing.T) {
 	assert.Equal(t, staging(t).Deploy.AlarmEmail, subscription.Properties["Endpoint"])
 }
 
+// TestS14_alarmsMayPublish: a topic policy takes the place of the default one,
+// which let alarms in. Nothing tells that they cannot, until one is missed.
+func TestS14_alarmsMayPublish(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	publishers := map[string]map[string]any{}
+	for _, id := range deploy.ofType(t, "AWS::SNS::TopicPolicy") {
+		for _, s := range statements(deploy.Resources[id].Properties["PolicyDocument"]) {
+			if s["Effect"] == "Allow" {
+				assert.Equal(t, "sns:Publish", s["Action"])
+				publishers[text(at(s, "Principal", "Service"))] = s
+			}
+		}
+	}
+	require.Len(t, publishers, 1)
+	assert.Equal(t, staging(t).Deploy.Account, at(publishers["cloudwatch.amazonaws.com"], "Condition", "StringEquals", "aws:SourceAccount"))
+}
+
+func TestS14_namedRolesReadArtifactsAndNothingElse(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	_, policy := artifactBucket(t, deploy)
+	readers := policy["AgentsReadArtifacts"]
+	assert.Equal(t, "Allow", readers["Effect"])
+	assert.Equal(t, "arn:aws:iam::"+staging(t).Deploy.Account+":role/"+staging(t).Deploy.Artifacts.ReaderRoles[0], at(readers, "Principal", "AWS"))
+	assert.ElementsMatch(t, []any{"s3:GetObject", "s3:GetObjectVersion"}, readers["Action"])
+	assert.Contains(t, text(readers["Resource"]), "/artifacts/*")
+}
+
 func TestS14_withoutAnAddressNobodyIsSubscribed(t *testing.T) {
 	cfg := staging(t)
 	cfg.Deploy.AlarmEmail = ""

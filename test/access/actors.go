@@ -43,6 +43,10 @@ func (w *World) actor(name string) actor {
 		return role(accountC, "administrator", "stranger", w.managed("AdministratorAccess"))
 	case "auditor of B":
 		return role(b, "auditor", "auditor", w.managed("ReadOnlyAccess"))
+	case "operator":
+		return role(a, "operator", "person", policy{"Operator", w.Operator})
+	case "operator with a shell":
+		return role(a, "operator", "person", policy{"Operator", w.Operator}, policy{"Shell", w.Shell})
 	case "anonymous":
 		return actor{principal: map[string]string{"type": "Anonymous"}}
 	case "CloudFormation's presigned URL", "ECR's presigned URL":
@@ -78,6 +82,10 @@ func (w *World) service(name string) actor {
 		return service("cloudwatch", alarm, b)
 	case "CloudWatch, for a stranger's alarm":
 		return service("cloudwatch", strange(alarm), accountC)
+	case "VPC flow logs":
+		return service("vpc-flow-logs", "arn:aws:ec2:"+w.A.Region()+":"+w.A.Account()+":vpc-flow-log/fl-1", w.A.Account())
+	case "VPC flow logs of a stranger":
+		return service("vpc-flow-logs", "arn:aws:ec2:"+w.A.Region()+":"+accountC+":vpc-flow-log/fl-1", accountC)
 	case "EC2":
 		return service("ec2", "", "")
 	case "Lambda":

@@ -2,7 +2,9 @@ package access
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/goccy/go-yaml"
 )
@@ -22,8 +24,8 @@ type Case struct {
 
 func (c Case) String() string {
 	with := ""
-	for key, value := range c.With {
-		with += fmt.Sprintf(" (%s %s)", key, value)
+	for _, key := range slices.Sorted(maps.Keys(c.With)) {
+		with += fmt.Sprintf(" (%s %s)", key, c.With[key])
 	}
 	return fmt.Sprintf("%s, %s on %s%s from %s", c.Who, c.Does, c.On, with, c.From)
 }

@@ -2,6 +2,8 @@ package access
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -12,8 +14,8 @@ func Table(subjects []Subject) string {
 		fmt.Fprintf(&out, "## %s\n\n| who | does | on | from | is | why |\n|---|---|---|---|---|---|\n", s.Subject)
 		for _, c := range s.Cases {
 			on := c.On
-			for key, value := range c.With {
-				on += fmt.Sprintf(", %s `%s`", strings.TrimPrefix(key, "s3:"), value)
+			for _, key := range slices.Sorted(maps.Keys(c.With)) {
+				on += fmt.Sprintf(", %s `%s`", key[strings.LastIndex(key, ":")+1:], c.With[key])
 			}
 			is := c.Is
 			if is == "allowed" {

@@ -8,13 +8,12 @@ import { runSimulation } from '@cloud-copilot/iam-simulate'
 const simulations = JSON.parse(readFileSync(0, 'utf8'))
 const decisions = []
 for (const simulation of simulations) {
-  const { resultType, errors, analysis, overallResult, ignoredContextKeys } = await runSimulation(simulation, {})
+  const { resultType, overallResult, result, errors } = await runSimulation(simulation, {})
   decisions.push({
-    result: analysis?.result ?? overallResult ?? '',
-    kind: resultType ?? '',
-    by: analysis?.blockedBy ?? [],
-    ignored: ignoredContextKeys ?? [],
-    error: errors ? JSON.stringify(errors) : ''
+    result: overallResult ?? '',
+    ignored: result?.ignoredContextKeys ?? [],
+    // A request names one thing; several results would be those of a pattern.
+    error: errors ? JSON.stringify(errors) : resultType === 'single' ? '' : `got the result ${resultType}, want single`
   })
 }
 process.stdout.write(JSON.stringify(decisions))

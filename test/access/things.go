@@ -115,9 +115,9 @@ func (w *World) bucketNamed(t *cfn.Template, name any) string {
 
 func (w *World) resource(name string) thing {
 	codeDeploy := "arn:aws:codedeploy:" + w.B.Region() + ":" + w.B.Account() + ":"
+	ssm := "arn:aws:ssm:" + w.A.Region() + ":" + w.A.Account() + ":"
 	plain := func(t *cfn.Template, arn string) thing { return thing{arn: arn, account: t.Account()} }
-	role := func(t *cfn.Template, who actor) thing {
-		arn := who.context["aws:PrincipalArn"]
+	role := func(t *cfn.Template, arn string) thing {
 		return thing{arn: arn, account: t.Account(), policy: t.Properties(arn[strings.LastIndex(arn, "/")+1:])["AssumeRolePolicyDocument"]}
 	}
 	switch name {
@@ -140,14 +140,29 @@ func (w *World) resource(name string) thing {
 		return w.functionThing("TriggerFunctionName")
 	case "root password":
 		return plain(w.A, w.A.ARN(w.A.Output("RootPasswordSecretArn")))
+	case "token's key":
+		id := w.only(w.A, "AWS::KMS::Key")
+		return thing{w.A.ARN(id), w.A.Account(), w.A.Properties(id)["KeyPolicy"], false}
+	case "token's parameter":
+		return plain(w.A, ssm+"parameter/gitlab-codedeploy/staging/runner-token")
+	case "another parameter":
+		return plain(w.A, ssm+"parameter/another")
+	case "document status":
+		return plain(w.A, ssm+"document/gitlab-codedeploy-staging-status")
+	case "a document of another environment":
+		return plain(w.A, ssm+"document/gitlab-codedeploy-production-status")
+	case "another instance of A":
+		return plain(w.A, "arn:aws:ec2:"+w.A.Region()+":"+w.A.Account()+":instance/i-0fedcba9876543210")
+	case "role of the flow log":
+		return role(w.A, w.A.Properties(w.only(w.A, "AWS::EC2::FlowLog"))["DeliverLogsPermissionArn"].(string))
 	case "instance of the server":
 		return plain(w.A, w.A.ARN(w.A.Output("ServerInstanceId")))
 	case "role of the runner":
-		return role(w.A, w.actor("runner"))
+		return role(w.A, w.actor("runner").context["aws:PrincipalArn"])
 	case "role of the server":
-		return role(w.A, w.actor("server"))
+		return role(w.A, w.actor("server").context["aws:PrincipalArn"])
 	case "role of the trigger":
-		return role(w.B, w.actor("trigger"))
+		return role(w.B, w.actor("trigger").context["aws:PrincipalArn"])
 	}
 	cfnRefuse("nothing is called %q", name)
 	return thing{}

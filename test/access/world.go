@@ -14,6 +14,9 @@ type World struct {
 	A, B *cfn.Template
 	// Managed are policies that AWS wrote, by name.
 	Managed map[string]any
+	// Operator and Shell are the policies that docs/operations.md gives to
+	// operators: for commands, and for a shell besides.
+	Operator, Shell any
 	// Reader is the name of a role of account B that may read artifacts.
 	Reader string
 	// Application and Group are a pair that may be deployed to.
