@@ -150,6 +150,11 @@ func TestS9_theRunnerMayPutArtifactsAndReadStates(t *testing.T) {
 		policy := gitlab.Resources[id].Properties
 		if strings.Contains(text(policy["Roles"]), "RunnerRole") {
 			for _, s := range statements(policy["PolicyDocument"]) {
+				if s["Sid"] == "NoOtherParameter" {
+					assert.Equal(t, "Deny", s["Effect"])
+					assert.Contains(t, text(s["NotResource"]), ":parameter/gitlab-codedeploy/")
+					continue
+				}
 				assert.Equal(t, "Allow", s["Effect"])
 				granted[text(s["Action"])] = s
 			}
