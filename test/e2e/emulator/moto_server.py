@@ -4,6 +4,9 @@ Secrets: GitLab's role names the secret it may read. Where moto's CloudFormation
 ignores the secret, that name is empty, and moto refuses the role's policy and so
 the whole stack.
 
+Keys: KMS calls the parts of a tag TagKey and TagValue, CloudFormation does not. Moto
+hands CloudFormation's on as they are, and fails on them.
+
 Bucket policies: moto applies a Deny without looking at its condition. The
 artifact bucket's, which refuses what does not come through account A's VPC
 endpoint, would refuse every upload; moto knows no endpoint a call came through.
@@ -34,6 +37,7 @@ from moto.cloudformation.utils import get_stack_from_s3_url
 from moto.codedeploy.models import Application, DeploymentGroup, DeploymentInfo
 from moto.core.common_models import CloudFormationModel
 from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.kms.models import Key
 from moto.s3 import notifications
 from moto.s3.models import FakeBucket
 from moto.secretsmanager.models import secretsmanager_backends
@@ -154,7 +158,23 @@ def with_named_groups(to_dict):
     return patched
 
 
+def with_tags_of_kms(create):
+    def patched(cls, resource_name, cloudformation_json, *arguments, **more):
+        properties = dict(cloudformation_json["Properties"])
+        properties["Tags"] = [
+            {"TagKey": tag["Key"], "TagValue": tag["Value"]}
+            for tag in properties.get("Tags", [])
+        ]
+        renamed = {**cloudformation_json, "Properties": properties}
+        return create.__func__(cls, resource_name, renamed, *arguments, **more)
+
+    return classmethod(patched)
+
+
 def patch():
+    Key.create_from_cloudformation_json = with_tags_of_kms(
+        Key.create_from_cloudformation_json
+    )
     FakeBucket.get_permission = permit_in_spite_of_the_policy
     notifications.send_event = send_from_the_buckets_account
     notifications._get_s3_event = describe_the_version
@@ -171,6 +191,9 @@ def needless():
     types = {model.cloudformation_type(): model for model in parsing.get_model_list()}
     if types["AWS::SecretsManager::Secret"] is not GeneratedSecret:
         yield "secrets"
+
+    if "TagKey" in inspect.getsource(Key.create_from_cloudformation_json):
+        yield "keys"
 
     policy = {
         "Statement": {
