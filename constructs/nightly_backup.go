@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
-	"github.com/aws/aws-cdk-go/awscdk/v2/awssnssubscriptions"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsssm"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
@@ -148,13 +147,7 @@ func bucketWildcard(bucket awss3.Bucket, prefix string) string {
 // missingBackupAlarm defines the alarm and its topic. It is on until there is
 // the first backup.
 func missingBackupAlarm(scope constructs.Construct, props NightlyBackupProps) awssns.Topic {
-	topic := awssns.NewTopic(scope, jsii.String("Alarms"), &awssns.TopicProps{
-		DisplayName: jsii.String("gitlab-codedeploy alarms"),
-		EnforceSSL:  jsii.Bool(true),
-	})
-	if props.Email != "" {
-		topic.AddSubscription(awssnssubscriptions.NewEmailSubscription(&props.Email, nil))
-	}
+	topic := newAlarmTopic(scope, props.Email)
 	alarm := awscloudwatch.NewAlarm(scope, jsii.String("BackupMissing"), &awscloudwatch.AlarmProps{
 		AlarmDescription: jsii.String(fmt.Sprintf(
 			"GitLab has had no complete backup for %d hours: scripts/ops status shows the last run, scripts/ops backup --follow its log", missingBackupHours)),

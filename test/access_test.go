@@ -255,7 +255,7 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 		},
 		"the runner may do everything in S3": {
 			bySid("UploadArtifacts", func(s map[string]any) { s["Action"], s["Resource"] = "s3:*", "*" }), nothing,
-			"runner, s3:GetObject on backups/one.tar from the endpoint: is allowed, want refused",
+			"runner, s3:GetObject on backups/secrets/one.tar from the endpoint: is allowed, want refused",
 		},
 		"the runner may list everything": {
 			func(resources map[string]any) {

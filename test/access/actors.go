@@ -80,6 +80,8 @@ func (w *World) service(name string) actor {
 		return service("events", strange(rule), accountC)
 	case "CloudWatch, for our alarm":
 		return service("cloudwatch", alarm, b)
+	case "CloudWatch, for an alarm of A":
+		return service("cloudwatch", w.A.ARN(w.A.OfType("AWS::CloudWatch::Alarm")[0]), w.A.Account())
 	case "CloudWatch, for a stranger's alarm":
 		return service("cloudwatch", strange(alarm), accountC)
 	case "VPC flow logs":

@@ -132,8 +132,9 @@ func (w *World) resource(name string) thing {
 	case "dead letters of status":
 		return w.queue("StatusDeadLetterQueueUrl")
 	case "alarms":
-		topic := w.B.Output("AlarmTopicArn")
-		return thing{w.B.ARN(topic), w.B.Account(), w.policyFor(w.B, "AWS::SNS::TopicPolicy", "Topics", w.B.Ref(topic)), false}
+		return w.topic(w.B)
+	case "alarms of A":
+		return w.topic(w.A)
 	case "status function":
 		return w.functionThing("StatusFunctionName")
 	case "trigger function":
@@ -141,7 +142,7 @@ func (w *World) resource(name string) thing {
 	case "root password":
 		return plain(w.A, w.A.ARN(w.A.Output("RootPasswordSecretArn")))
 	case "token's key":
-		id := w.only(w.A, "AWS::KMS::Key")
+		id := w.A.Output("RunnerTokenKeyArn")
 		return thing{w.A.ARN(id), w.A.Account(), w.A.Properties(id)["KeyPolicy"], false}
 	case "token's parameter":
 		return plain(w.A, ssm+"parameter/gitlab-codedeploy/staging/runner-token")
@@ -166,6 +167,11 @@ func (w *World) resource(name string) thing {
 	}
 	cfnRefuse("nothing is called %q", name)
 	return thing{}
+}
+
+func (w *World) topic(t *cfn.Template) thing {
+	id := t.Output("AlarmTopicArn")
+	return thing{t.ARN(id), t.Account(), w.policyFor(t, "AWS::SNS::TopicPolicy", "Topics", t.Ref(id)), false}
 }
 
 func (w *World) queue(output string) thing {

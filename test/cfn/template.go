@@ -69,12 +69,18 @@ func (t *Template) OfType(typ string) []string {
 	return ids
 }
 
-// Output returns the logical id of the resource that an output names by Ref,
-// or "".
+// Output returns the logical id of the resource that an output names, by Ref
+// or by an attribute, or "".
 func (t *Template) Output(name string) string {
 	value, _ := t.Outputs[name].Value.(map[string]any)
-	id, _ := value["Ref"].(string)
-	return id
+	if id, ok := value["Ref"].(string); ok {
+		return id
+	}
+	attribute, _ := value["Fn::GetAtt"].([]any)
+	if len(attribute) == 0 {
+		return ""
+	}
+	return attribute[0].(string)
 }
 
 // Properties returns the properties of a resource, worked out.
