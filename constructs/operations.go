@@ -160,7 +160,32 @@ var operations = []operation{
 			{Name: "Name", Flag: "--name", Description: "The runner's name", Pattern: runnerNamePattern},
 		},
 	},
+	{
+		name: "upgrade", id: "Upgrade", script: "scripts/server/upgrade-gitlab.sh", host: onServer,
+		does: "upgrade GitLab stop by stop, or check whether it can be; the sender has to ask before",
+		parameters: []ScriptParameter{
+			{Name: "Mode", Flag: "--mode", Description: "run; preflight or plan to change nothing", Pattern: `^(run|preflight|plan)$`},
+			{Name: "From", Flag: "--from", Description: "Version that has to be installed; nothing for any", Pattern: `^([0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2})?$`, Optional: true},
+			{Name: "To", Flag: "--to", Description: "The last stop", Pattern: `^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`},
+			bucketParameter, regionParameter,
+			{Name: "BackupEachHop", Flag: "--backup-each-hop", Description: "no: without a backup of before", Pattern: `^(yes|no)$`, Optional: true, Default: "yes"},
+			{Name: "FixKnownJobs", Flag: "--fix-known-jobs", Description: "yes: documented remedies for migrations that are stuck", Pattern: `^(yes|no)$`, Optional: true, Default: "no"},
+			{Name: "RepositoryUrl", Flag: "--repository-url", Description: "Base URL of the package repositories", Pattern: repositoryURLPattern},
+		},
+	},
+	{
+		name: "upgrade-runner", id: "UpgradeRunner", script: "scripts/runner/upgrade-runner.sh", host: onRunner,
+		does: "bring GitLab Runner to a version when its jobs have ended",
+		parameters: []ScriptParameter{
+			{Name: "Version", Flag: "--version", Description: "GitLab Runner version, or a minor for its newest patch", Pattern: `^[0-9]{1,2}\.[0-9]{1,2}(\.[0-9]{1,2})?$`},
+			{Name: "RepositoryUrl", Flag: "--repository-url", Description: "Base URL of the package repositories", Pattern: repositoryURLPattern},
+			{Name: "JobsTimeout", Flag: "--jobs-timeout", Description: "Longest wait for running jobs, in seconds", Pattern: `^[0-9]{1,6}$`, Optional: true, Default: "7200"},
+		},
+	},
 }
+
+// repositoryURLPattern is that of the installations, too.
+const repositoryURLPattern = `^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$`
 
 // Parameters of several operations.
 var (

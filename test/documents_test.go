@@ -156,6 +156,12 @@ func TestS8_everyDocumentHoldsATestedScript(t *testing.T) {
 	})
 }
 
+// What a library says of itself and of its functions is left out.
+var (
+	topComment      = regexp.MustCompile(`\A(?:#.*\n)+`)
+	functionComment = regexp.MustCompile(`(?m)^(?:#.*\n)+([a-z_0-9]+\(\) )`)
+)
+
 // inlined returns a script in one piece. It is not the code that the documents
 // are made by, on purpose.
 func inlined(t *testing.T, path string) string {
@@ -165,7 +171,8 @@ func inlined(t *testing.T, path string) string {
 		if source, found := strings.CutPrefix(lines[i], "# shellcheck source="); found {
 			i++
 			require.Regexp(t, `^source `, lines[i])
-			out.WriteString(inlined(t, strings.TrimSpace(source)))
+			library := topComment.ReplaceAllString(inlined(t, strings.TrimSpace(source)), "")
+			out.WriteString(functionComment.ReplaceAllString(library, "$1"))
 			continue
 		}
 		if data, found := strings.CutPrefix(lines[i], "# inlined data="); found {
