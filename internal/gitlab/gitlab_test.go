@@ -26,7 +26,7 @@ func TestS8TheStopsOfTheSourceAreAllOnThePath(t *testing.T) {
 	for _, version := range path {
 		minors = append(minors, version[:strings.LastIndex(version, ".")])
 	}
-	assert.Equal(t, strings.Fields("13.12 14.0 14.3 14.9 14.10 15.0 15.4 15.11 16.3 16.7 16.11 17.3 17.5 17.8 17.11 18.2 18.5 18.8 18.11"), minors)
+	assert.Equal(t, strings.Fields("13.12 14.0 14.3 14.9 14.10 15.0 15.4 15.11 16.3 16.7 16.11 17.3 17.5 17.8 17.11 18.2 18.5 18.8 18.11 19.2"), minors)
 }
 
 func TestS8EachStopHasAPackageThatExists(t *testing.T) {
