@@ -77,10 +77,16 @@ check: setup-tools ## Formatting and linters only.
 test: setup-test ## Everything: linters, templates, Go tests, script tests, the demo asserted.
 	@scripts/steps.sh \
 		'synth=$(MAKE) synth' 'cfn-lint=$(MAKE) lint-templates' \
-		'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' 'go test=go test ./...' \
+		'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' 'go test=go test ./...' 'fuzz=$(MAKE) fuzz' \
 		-- 'bats of the installations=$(BATS) $(HOST_TESTS)' \
 		-- 'gofmt=$(MAKE) gofmt' 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt' \
 		'bats of the other scripts=$(BATS) $(filter-out $(HOST_TESTS),$(wildcard test/scripts/*.bats))'
+
+.PHONY: fuzz
+fuzz: export FUZZTIME ?= 3s
+fuzz: ## Feed each decoder with random input, for FUZZTIME=3s each.
+	@git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's|/[^/]*:func (Fuzz[A-Za-z0-9_]*).*| \1|' | \
+	while read -r package target; do go test "./$$package" -run '^$$' -fuzz "^$$target$$" -fuzztime "$$FUZZTIME"; done
 
 .PHONY: bench
 bench: setup ## Measure the trigger and the upload against references; takes minutes.

@@ -4,6 +4,7 @@
 //	trigger   the function, against the same job in Python 3 with boto3
 //	calls     what it asks of AWS for one deployment
 //	upload    scripts/ci/upload-artifact.sh, against `aws deploy push`
+//	synth     a thousand deployment groups, against one
 //
 // Machines differ and are never quiet, so ours and the reference take turns
 // (A B A B …), medians are shown, and a ratio is the median of the pairs' own
@@ -39,6 +40,9 @@ type Options struct {
 	FolderMB      int // size of the folder that is uploaded, in 10⁶ bytes
 	SmallFolderMB int // of a smaller one, to see whether memory grows
 
+	SynthPairs       int // of synths
+	DeploymentGroups int // in the larger of their configurations
+
 	GOARCH string // that binaries are measured for
 	Script string // the upload script, from Root
 
@@ -56,6 +60,8 @@ func main() {
 	flag.IntVar(&options.UploadPairs, "upload-pairs", 3, "pairs of uploads; 0 uploads nothing")
 	flag.IntVar(&options.FolderMB, "mb", 500, "size of the folder that is uploaded, in 10⁶ bytes")
 	flag.IntVar(&options.SmallFolderMB, "small-mb", 100, "size of the folder that shows whether memory grows")
+	flag.IntVar(&options.SynthPairs, "synth-pairs", 5, "pairs of synths; 0 synthesises nothing")
+	flag.IntVar(&options.DeploymentGroups, "groups", 1000, "deployment groups in the larger configuration")
 	flag.StringVar(&options.Script, "script", "scripts/ci/upload-artifact.sh", "the upload script, for trying a change out")
 	flag.Parse()
 
@@ -90,7 +96,7 @@ func Measure(ctx context.Context, options Options) (Report, error) {
 		return report, err
 	}
 	for _, benchmark := range []func(context.Context, Options, *Report) error{
-		benchSizes, benchTrigger, benchUpload,
+		benchSizes, benchTrigger, benchUpload, benchSynth,
 	} {
 		if err := benchmark(ctx, options, &report); err != nil {
 			return report, err
@@ -109,7 +115,7 @@ func checkMachine(root string) error {
 		return errors.New("memory is read from /proc: run it on Linux")
 	}
 	var missing []string
-	for _, file := range []string{"go.mod", python(root), awsCLI(root)} {
+	for _, file := range []string{"go.mod", python(root), awsCLI(root), cdk(root)} {
 		if !filepath.IsAbs(file) {
 			file = filepath.Join(root, file)
 		}
@@ -128,6 +134,7 @@ func checkMachine(root string) error {
 
 func python(root string) string { return filepath.Join(root, ".venv", "bin", "python3") }
 func awsCLI(root string) string { return filepath.Join(root, ".venv", "bin", "aws") }
+func cdk(root string) string    { return filepath.Join(root, "node_modules", ".bin", "cdk") }
 
 // machine describes where the figures come from.
 func machine() string {

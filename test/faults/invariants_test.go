@@ -133,13 +133,13 @@ func (w *world) uploadOf(d *cloud.Deployment) *placed {
 	return nil
 }
 
-// older says whether a was uploaded before b, as far as S3 tells: the second,
-// and within one key the order of versions.
+// older says whether a was uploaded before b, as far as S3 tells: its event the
+// millisecond, and within one key the order of versions.
 func older(a, b *placed) bool {
 	if a.Key == b.Key {
 		return a.version.Sequence < b.version.Sequence
 	}
-	return a.version.Modified.Unix() < b.version.Modified.Unix()
+	return a.version.Modified.UnixMilli() < b.version.Modified.UnixMilli()
 }
 
 // acknowledged checks that a message may go: its uploads were deployed, or
