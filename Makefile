@@ -60,10 +60,9 @@ synth: setup-tools ## Write both templates of ENV=staging to cdk.out.
 	@cdk synth --quiet --context env="$$ENV" --output cdk.out
 
 .PHONY: diff
-diff: synth ## Compare ENV with what is deployed: PROFILE_A=… PROFILE_B=….
+diff: setup-tools ## Show what a deploy of ENV would change: PROFILE_A=… PROFILE_B=….
 	@: "$${PROFILE_A:?set PROFILE_A to a profile of the GitLab account}" "$${PROFILE_B:?set PROFILE_B to a profile of the deployment account}"
-	@cdk diff --app cdk.out --profile "$$PROFILE_A" "GitLab-$$ENV"
-	@cdk diff --app cdk.out --profile "$$PROFILE_B" "Deploy-$$ENV"
+	@scripts/ops diff --env "$$ENV" --profile-a "$$PROFILE_A" --profile-b "$$PROFILE_B"
 
 .PHONY: check
 check: setup-tools ## Formatting and linters only.

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/jsii-runtime-go"
 
+	"gitlab-codedeploy/constructs"
 	"gitlab-codedeploy/internal/config"
 	"gitlab-codedeploy/stacks"
 )
@@ -47,6 +48,7 @@ func run() (err error) {
 	}
 	stacks.NewGitLab(app, cfg, ".")
 	stacks.NewDeploy(app, cfg, ".")
+	constructs.AcceptFindings(app)
 	assembly := app.Synth(nil)
 	return stacks.WriteProtections(*assembly.Directory(), cfg)
 }

@@ -27,7 +27,7 @@ type BackupBucket struct {
 // NewBackupBucket defines a BackupBucket under scope.
 func NewBackupBucket(scope constructs.Construct, id string, props BackupBucketProps) *BackupBucket {
 	scope = constructs.NewConstruct(scope, &id)
-	return &BackupBucket{Bucket: newPrivateBucket(scope, "Bucket", awss3.BucketProps{
+	bucket := newPrivateBucket(scope, "Bucket", awss3.BucketProps{
 		Versioned: jsii.Bool(true),
 		LifecycleRules: &[]*awss3.LifecycleRule{{
 			// The server itself decides what is old: it keeps the newest ones
@@ -38,5 +38,7 @@ func NewBackupBucket(scope constructs.Construct, id string, props BackupBucketPr
 		}},
 		ServerAccessLogsBucket: props.AccessLogs,
 		ServerAccessLogsPrefix: jsii.String("s3/backups/"),
-	})}
+	})
+	acknowledge(bucket, quietBucket)
+	return &BackupBucket{Bucket: bucket}
 }

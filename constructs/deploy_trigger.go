@@ -74,6 +74,7 @@ func NewDeployTrigger(scope constructs.Construct, id string, props DeployTrigger
 			MaxReceiveCount: jsii.Number(maxReceives(props.LongestDeploymentHours)),
 		},
 	})
+	acknowledge(queue, queueKeys)
 	return &DeployTrigger{
 		Queue:           queue,
 		DeadLetterQueue: deadLetters,
@@ -111,6 +112,10 @@ func triggerFunction(scope constructs.Construct, queue awssqs.Queue, props Deplo
 	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 	policy.AddStatements(allow("TakeMessages", []*string{queue.QueueArn()},
 		"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"))
+	acknowledge(function, finding{
+		rule:   "NIST.800.53.R5-LambdaDLQ CKV_AWS_116",
+		reason: "A queue calls this function: a message that fails goes back there, and at last to the queue's own dead-letter queue.",
+	})
 
 	// The pairs go to Lambda inside the code's archive, where a reviewer would
 	// only see a hash change. Here "cdk diff" shows them.

@@ -11,8 +11,8 @@
 //     such a struct back.
 //   - The ids given to child constructs are part of the contract: changing one
 //     changes the logical id, and CloudFormation then replaces the resource.
-//   - A finding of cdk-nag that stays is acknowledged next to its resource,
-//     with the reason (acknowledge, in nag.go).
+//   - A finding of a checker that stays is acknowledged next to its resource,
+//     with the reason (acknowledge, in findings.go). docs/findings.md lists all.
 //   - Constructs know neither the configuration nor the environment. They
 //     panic on a mistake of the calling code; what a user can get wrong is
 //     refused earlier, by package config.

@@ -66,6 +66,11 @@ func NewLoadBalancer(scope constructs.Construct, id string, props LoadBalancerPr
 		DropInvalidHeaderFields: jsii.Bool(true),
 		DeletionProtection:      jsii.Bool(props.Protect),
 	})
+	acknowledge(balancer, finding{
+		rule: "NIST.800.53.R5-ALBWAFEnabled",
+		reason: "Only the ranges in the configuration are admitted, GitLab limits requests itself, and large pushes do not pass a firewall's limits. " +
+			"An account that has a web ACL for all can still associate it.",
+	})
 	balancer.LogAccessLogs(props.AccessLogs, jsii.String("load-balancer"))
 
 	zone := hostedZone(scope, props)
@@ -80,12 +85,16 @@ func NewLoadBalancer(scope constructs.Construct, id string, props LoadBalancerPr
 	https.AddTargetGroups(jsii.String("Server"), &elb.AddApplicationTargetGroupsProps{
 		TargetGroups: &[]elb.IApplicationTargetGroup{serverTargets(scope, props)},
 	})
-	balancer.AddListener(jsii.String("Http"), &elb.BaseApplicationListenerProps{
+	http := balancer.AddListener(jsii.String("Http"), &elb.BaseApplicationListenerProps{
 		Port: jsii.Number(80),
 		Open: jsii.Bool(false),
 		DefaultAction: elb.ListenerAction_Redirect(&elb.RedirectOptions{
 			Protocol: jsii.String("HTTPS"), Port: jsii.String("443"), Permanent: jsii.Bool(true),
 		}),
+	})
+	acknowledge(http, finding{
+		rule:   "NIST.800.53.R5-ELBv2ACMCertificateRequired",
+		reason: "This listener only sends to the one with a certificate.",
 	})
 
 	if zone != nil {
@@ -116,7 +125,7 @@ func newFrontGroup(scope constructs.Construct, props LoadBalancerProps) awsec2.S
 	}
 	if world {
 		acknowledge(group, finding{
-			rule:   "AwsSolutions-EC23",
+			rule:   "AwsSolutions-EC23 CKV_AWS_260",
 			reason: "The configuration opens this load balancer to the internet; it cannot, as long as GitLab has a known takeover hole.",
 		})
 	} else {

@@ -27,5 +27,24 @@ func newPrivateBucket(scope constructs.Construct, id string, rest awss3.BucketPr
 		rules = append(rules, *rest.LifecycleRules...)
 	}
 	rest.LifecycleRules = &rules
-	return awss3.NewBucket(scope, &id, &rest)
+	bucket := awss3.NewBucket(scope, &id, &rest)
+	acknowledge(bucket, finding{
+		rule: "NIST.800.53.R5-S3DefaultEncryptionKMS CT.S3.PR.10",
+		reason: "S3 encrypts every object with keys of its own. A key of ours would have to be opened to the other account's jobs, " +
+			"CodeDeploy's agents and log delivery, which load balancers do not do with one; the bucket's policy already decides who reads.",
+	}, finding{
+		rule: "NIST.800.53.R5-S3BucketReplicationEnabled",
+		reason: "Artifacts can be built again, backups are copies of what the server has, and logs are for looking back. " +
+			"A copy in another region doubles the price and belongs to a plan for the loss of a region.",
+	}, finding{
+		rule:   "CT.S3.PR.9",
+		reason: "Versions keep what was replaced or deleted, each for its time. A lock could not be lifted for what has to go.",
+	})
+	return bucket
+}
+
+// quietBucket is for buckets that nothing waits at.
+var quietBucket = finding{
+	rule:   "CT.S3.PR.4",
+	reason: "Nothing has to happen when an object arrives here; whoever needs it looks for it.",
 }

@@ -99,6 +99,8 @@ func NewScriptDocument(scope constructs.Construct, id string, props ScriptDocume
 		UpdateMethod: jsii.String("NewVersion"),
 		Content:      content,
 	})
+	// "scripts/ops diff" names the script whose lines it shows.
+	document.AddMetadata(jsii.String("Script"), &props.Script)
 	return &ScriptDocument{Document: document, Name: document.Ref()}
 }
 

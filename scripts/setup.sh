@@ -8,7 +8,8 @@
 #/
 #/   tools   These, for `make synth`, `make check` and scripts/ops. The default.
 #/   demo    Also rsync, without which gitlab-ci-local runs no job.
-#/   test    Also the programs that only tests use.
+#/   test    Also the programs that only tests use, and the checker checkov in a
+#/           Python environment of its own (.venv-checkov).
 #/
 #/ The machine has to bring Go, Node with npm, and Python 3 with venv and pip.
 #/ Programs of demo and test are installed by apt-get as root on Debian.
@@ -91,6 +92,7 @@ find_work() {
   WORK='' MISSING='' PACKAGES=()
   node_is_done || WORK+=' node'
   python_is_done || WORK+=' python'
+  [[ $PURPOSE != test ]] || checkov_is_done || WORK+=' checkov'
   go_is_done || WORK+=' go'
   if [[ $PURPOSE != tools ]]; then find_missing "${DEMO_PROGRAMS[@]}"; fi
   # Without apt-get only these stop the set-up.
@@ -118,6 +120,10 @@ python_wants() {
   echo "$ROOT"
   cat requirements-dev.txt requirements-dev.lock
 }
+checkov_wants() {
+  echo "$ROOT"
+  cat requirements-checkov.txt requirements-checkov.lock
+}
 go_wants() {
   GOTOOLCHAIN=local go env GOMODCACHE
   cat go.mod go.sum
@@ -134,6 +140,10 @@ node_is_done() {
 # .venv/bin/python3 is a link, which dangles once the Python behind it is gone.
 python_is_done() {
   is_stamped python_wants .venv/.setup && [[ -x .venv/bin/python3 ]]
+}
+
+checkov_is_done() {
+  is_stamped checkov_wants .venv-checkov/.setup && [[ -x .venv-checkov/bin/python3 ]]
 }
 
 go_is_done() {
@@ -182,7 +192,7 @@ check_machine() {
     check_version Node "$MIN_NODE" https://nodejs.org "$(node --version 2>/dev/null || true)"
     command -v npm >/dev/null || problem "npm is missing: it comes with Node (https://nodejs.org) or as a package of its own"
   fi
-  if [[ $WORK == *python* ]]; then
+  if [[ $WORK == *python* || $WORK == *checkov* ]]; then
     check_version Python "$MIN_PYTHON" https://www.python.org "$(python3 --version 2>&1 || true)"
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null && command -v python3 >/dev/null; then
       problem "Python's venv or pip is missing: install them (Debian: apt-get install python3-venv)"
@@ -257,6 +267,7 @@ report() {
   case $1 in
     node) title='Node tools (npm ci)' ;;
     python) title='Python tools (.venv)' ;;
+    checkov) title='checkov (.venv-checkov)' ;;
     go) title='Go modules' ;;
     programs) title="Debian packages (${PACKAGES[*]})" ;;
   esac
@@ -296,6 +307,15 @@ install_python() {
     -r requirements-dev.txt -c requirements-dev.lock
   mend_first_lines
   stamp python_wants .venv/.setup
+}
+
+# install_checkov keeps apart what checkov needs: it names exact versions of
+# packages, the AWS SDK among them, that the other tools have newer.
+install_checkov() {
+  python3 -m venv --clear .venv-checkov
+  .venv-checkov/bin/python3 -m pip install --quiet --disable-pip-version-check --no-input \
+    -r requirements-checkov.txt -c requirements-checkov.lock
+  stamp checkov_wants .venv-checkov/.setup
 }
 
 # mend_first_lines lets a shell start the scripts of old-style packages, the

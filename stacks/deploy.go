@@ -59,6 +59,9 @@ func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		Notify:              trigger.Queue,
 		AccessLogs:          logs.Bucket,
 	})
+	if cfg.Pipeline != nil {
+		constructs.NewPipelineAccess(stack, "PipelineAccess", pipelineAccessProps(cfg))
+	}
 
 	output(stack, "ArtifactBucketName", artifacts.Bucket.BucketName(), "Bucket that jobs upload to")
 	output(stack, "QueueUrl", trigger.Queue.QueueUrl(), "Queue of uploaded artifacts")

@@ -89,6 +89,9 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		KeepDays:    gitlab.Backup.KeepDays,
 		Email:       gitlab.AlarmEmail,
 	})
+	if cfg.Pipeline != nil {
+		constructs.NewPipelineAccess(stack, "PipelineAccess", pipelineAccessProps(cfg))
+	}
 
 	output(stack, "VpcId", network.VPC.VpcId(), "VPC of GitLab")
 	output(stack, "S3EndpointId", network.S3Endpoint.VpcEndpointId(), "S3 endpoint that uploads come through; account B's stack needs it")

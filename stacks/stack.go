@@ -4,6 +4,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/jsii-runtime-go"
 
+	"gitlab-codedeploy/constructs"
 	"gitlab-codedeploy/internal/config"
 )
 
@@ -17,6 +18,17 @@ func newStack(app awscdk.App, name, account, description string, cfg config.Conf
 	awscdk.Tags_Of(stack).Add(jsii.String("project"), jsii.String("gitlab-codedeploy"), nil)
 	awscdk.Tags_Of(stack).Add(jsii.String("environment"), &cfg.Environment, nil)
 	return stack
+}
+
+// pipelineAccessProps is the same in both accounts.
+func pipelineAccessProps(cfg config.Config) constructs.PipelineAccessProps {
+	return constructs.PipelineAccessProps{
+		Environment:      cfg.Environment,
+		IssuerURL:        cfg.Pipeline.IssuerURL,
+		ProjectPath:      cfg.Pipeline.ProjectPath,
+		Branch:           cfg.Pipeline.Branch,
+		ExistingProvider: cfg.Pipeline.ExistingProvider,
+	}
 }
 
 // output defines an output of stack. Its name is part of the product's

@@ -39,8 +39,14 @@ func golden(t *testing.T, name string, tpl template) {
 	require.NoError(t, enc.Encode(tpl.raw))
 	got := string(assetHash.ReplaceAll(buf.Bytes(), []byte("<asset>")))
 
-	path := filepath.Join("testdata", name+".template.json")
+	compareGolden(t, filepath.Join("testdata", name+".template.json"), got)
+}
+
+// compareGolden compares a text with the reviewed one in a file.
+func compareGolden(t *testing.T, path, got string) {
+	t.Helper()
 	if *update {
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
 		return
 	}
@@ -48,11 +54,11 @@ func golden(t *testing.T, name string, tpl template) {
 	require.NoError(t, err, "make it with: go test ./test -run Golden -update")
 	diff, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
 		A: difflib.SplitLines(string(want)), FromFile: path,
-		B: difflib.SplitLines(got), ToFile: "synthesised", Context: 3,
+		B: difflib.SplitLines(got), ToFile: "now", Context: 3,
 	})
 	require.NoError(t, err)
 	if diff != "" {
-		t.Errorf("the template of %s changed:\n%s\nIf that is meant: go test ./test -run Golden -update", name, diff)
+		t.Errorf("%s is not what comes out now:\n%s\nIf that is meant: go test ./test -run Golden -update", path, diff)
 	}
 }
 

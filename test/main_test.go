@@ -14,6 +14,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/constructs"
 	"gitlab-codedeploy/internal/config"
 	"gitlab-codedeploy/stacks"
 )
@@ -41,6 +42,15 @@ func newApp(t *testing.T) awscdk.App {
 	return awscdk.NewApp(&awscdk.AppProps{Context: &context, Outdir: &outdir})
 }
 
+// newAppAsTheCLI is newApp with what the CDK's command adds: the place of each
+// resource in the code. cfn-lint knows the CDK's templates by it.
+func newAppAsTheCLI(t *testing.T) awscdk.App {
+	t.Helper()
+	app := newApp(t)
+	app.Node().SetContext(jsii.String("aws:cdk:enable-path-metadata"), true)
+	return app
+}
+
 // staging returns the configuration of the goldens.
 func staging(t *testing.T) config.Config {
 	t.Helper()
@@ -54,15 +64,17 @@ func synthesise(t *testing.T, cfg config.Config) (gitlab, deploy template) {
 	t.Helper()
 	app := newApp(t)
 	a, b := stacks.NewGitLab(app, cfg, ".."), stacks.NewDeploy(app, cfg, "..")
+	constructs.AcceptFindings(app)
 	return templateOf(t, a), templateOf(t, b)
 }
 
 // newAppWithStaging returns an app with both stacks of staging.
 func newAppWithStaging(t *testing.T) awscdk.App {
 	t.Helper()
-	app := newApp(t)
+	app := newAppAsTheCLI(t)
 	stacks.NewGitLab(app, staging(t), "..")
 	stacks.NewDeploy(app, staging(t), "..")
+	constructs.AcceptFindings(app)
 	return app
 }
 

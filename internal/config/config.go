@@ -9,7 +9,7 @@
 //
 // The work goes in three steps, a file for each: parse.go makes a tree of the text, decode.go fits the tree to the
 // types below (keys, types, defaults), validate.go checks the values that fitted, with the rules of network.go,
-// load_balancer.go and deploy.go. A value has at most one problem: what is missing or of the wrong type is not checked
+// load_balancer.go, deploy.go and pipeline.go. A value has at most one problem: what is missing or of the wrong type is not checked
 // any further.
 //
 // The tags of the fields drive decode.go: `yaml` is the key, `default` its value when it is left out, and
@@ -40,6 +40,20 @@ type Config struct {
 	TerminationProtection bool   `yaml:"terminationProtection" default:"true"`
 	GitLab                GitLab `yaml:"gitlab"`
 	Deploy                Deploy `yaml:"deploy"`
+	// Pipeline lets the pipeline of this repository itself review and deploy; nil when neither account trusts one.
+	Pipeline *Pipeline `yaml:"pipeline,omitempty"`
+}
+
+// Pipeline is the GitLab project whose jobs get roles in both accounts, by tokens of GitLab's instead of keys.
+type Pipeline struct {
+	// IssuerURL is what the tokens name as their issuer: AWS reads GitLab's public keys below it, from the internet.
+	IssuerURL string `yaml:"issuerUrl"`
+	// ProjectPath is the project's full path, such as "platform/gitlab-codedeploy".
+	ProjectPath string `yaml:"projectPath"`
+	// Branch is the protected branch whose jobs may deploy.
+	Branch string `yaml:"branch" default:"main"`
+	// ExistingProvider is for accounts that trust this issuer already: IAM takes each issuer once.
+	ExistingProvider bool `yaml:"existingProvider" default:"false"`
 }
 
 // GitLab configures account A: network, load balancer, GitLab server and runner host.

@@ -67,6 +67,10 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 			LogRetentionDays: 60, LongestDeploymentHours: 25, StatusRetentionDays: 366, AlarmEmail: "team@example.com",
 			DeploymentGroups: []DeploymentGroup{{"web", "web-blue-green"}, {"web", "web-canary"}},
 		},
+		Pipeline: &Pipeline{
+			IssuerURL: "https://ci.example.com/oidc", ProjectPath: "platform/infra/gitlab-codedeploy",
+			Branch: "release/main", ExistingProvider: true,
+		},
 	}, got)
 }
 
@@ -79,7 +83,7 @@ func TestConfigBackupValuesReachTheirFields(t *testing.T) {
 }
 
 func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
-	optional := regexp.MustCompile(`(?m)^ *(terminationProtection|edition|rootVolumeGiB|dataVolumeGiB|dataVolumeId|snapshotKeepDays|generation|allowReplacement|packageRepositoryUrl|concurrentJobs|jobImage|tags|logRetentionDays|prefix|replacedVersionDays|longestDeploymentHours|statusRetentionDays|alarmEmail):.*\n`)
+	optional := regexp.MustCompile(`(?m)^ *(terminationProtection|edition|rootVolumeGiB|dataVolumeGiB|dataVolumeId|snapshotKeepDays|generation|allowReplacement|packageRepositoryUrl|concurrentJobs|jobImage|tags|logRetentionDays|prefix|replacedVersionDays|longestDeploymentHours|statusRetentionDays|alarmEmail|branch|existingProvider):.*\n`)
 	got, err := load("config/staging.yaml", "staging", []byte(optional.ReplaceAllString(base, "")))
 	require.NoError(t, err)
 	assert.True(t, got.TerminationProtection)
@@ -104,6 +108,14 @@ func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
 	assert.Equal(t, 24, got.Deploy.LongestDeploymentHours)
 	assert.Equal(t, 365, got.Deploy.StatusRetentionDays)
 	assert.Empty(t, got.Deploy.AlarmEmail)
+	assert.Equal(t, "main", got.Pipeline.Branch)
+	assert.False(t, got.Pipeline.ExistingProvider)
+}
+
+func TestConfigNoPipelineIsTrustedUnlessOneIsNamed(t *testing.T) {
+	config, err := Load(realConfigs, "staging")
+	require.NoError(t, err)
+	assert.Nil(t, config.Pipeline)
 }
 
 func TestConfigUnknownEnvironmentListsThoseThatThereAre(t *testing.T) {
@@ -202,7 +214,7 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 		}
 	}
 	explained("", configType, 0, 0)
-	assert.Equal(t, 60, checked, "keys of the configuration")
+	assert.Equal(t, 65, checked, "keys of the configuration")
 }
 
 func TestConfigTreeHasALineForEveryKey(t *testing.T) {

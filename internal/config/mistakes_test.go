@@ -66,6 +66,11 @@ deploy:
   deploymentGroups:
     - {application: web, deploymentGroup: web-blue-green}
     - {application: web, deploymentGroup: web-canary}
+pipeline:
+  issuerUrl: https://ci.example.com/oidc
+  projectPath: platform/infra/gitlab-codedeploy
+  branch: release/main
+  existingProvider: true
 `
 
 const (
@@ -114,7 +119,7 @@ func TestConfigKeyMistakes(t *testing.T) {
 		value("unknown key like nothing", "  logRetentionDays: 30\n", "  logRetentionDays: 30\n  colour: blue\n",
 			`38: gitlab.colour: unknown key, want one of account, network, loadBalancer, server, runner, backup, logRetentionDays, alarmEmail`),
 		value("unknown key with a line break", "region: eu-west-1\n", "region: eu-west-1\n\"a\\nb\": 1\n",
-			`3: "a\nb": unknown key, want one of environment, region, terminationProtection, gitlab, deploy`),
+			`3: "a\nb": unknown key, want one of environment, region, terminationProtection, gitlab, deploy, pipeline`),
 		value("unknown key beside the one meant", "region: eu-west-1\n", "region: eu-west-1\nregoin: us-east-1\n",
 			`3: regoin: unknown key, did you mean region?`),
 		value("unknown key of an element", "application: web, deploymentGroup: web-canary", "app: web, deploymentGroup: web-canary",
@@ -586,6 +591,33 @@ func TestConfigS14DeploymentGroupMistakes(t *testing.T) {
 	})
 }
 
+func TestConfigPipelineMistakes(t *testing.T) {
+	const (
+		issuer = "issuerUrl: https://ci.example.com/oidc"
+		url    = "an https URL without a port and without a / at its end, such as https://gitlab.example.com"
+		path   = "projectPath: platform/infra/gitlab-codedeploy"
+		branch = "branch: release/main"
+		named  = "the name of a branch: up to 255 letters, digits and . _ / -, beginning with a letter, digit or _"
+	)
+	var mistakes []mistake
+	for _, text := range []string{"http://gitlab.example.com", "https://gitlab.example.com/", "https://gitlab.example.com:8443", "gitlab.example.com", "https://*.example.com"} {
+		mistakes = append(mistakes, value("issuer "+text, issuer, "issuerUrl: "+text, fmt.Sprintf("48: pipeline.issuerUrl: got %q, want %s", text, url)))
+	}
+	// A wildcard would let other projects and branches in.
+	for _, text := range []string{"platform", "platform/*", "platform/infra?", "/platform/infra", "platform//infra", "platform/infra/"} {
+		mistakes = append(mistakes, value("project "+text, path, "projectPath: "+text,
+			fmt.Sprintf("49: pipeline.projectPath: got %q, want the full path of a project such as platform/gitlab-codedeploy", text)))
+	}
+	for _, text := range []string{"release-*", "ma?n", "-main", "ma:in"} {
+		mistakes = append(mistakes, value("branch "+text, branch, "branch: "+text, fmt.Sprintf("50: pipeline.branch: got %q, want %s", text, named)))
+	}
+	run(t, append(mistakes,
+		value("full name of a branch", branch, "branch: refs/heads/main",
+			`50: pipeline.branch: got "refs/heads/main", want the name of a branch without refs/heads/`),
+		value("no project", "  "+path+"\n", "", `47: pipeline.projectPath: missing, want a string`),
+	))
+}
+
 func TestConfigAllProblemsComeAtOnceInTheOrderOfTheFile(t *testing.T) {
 	text := strings.NewReplacer(
 		`"222222222222"`, `222222222222`,
@@ -631,7 +663,7 @@ func TestConfigAWrongTypeIsReportedOnce(t *testing.T) {
 }
 
 func TestConfigFilesThatAreNoConfiguration(t *testing.T) {
-	const keys = "want a mapping with the keys environment, region, terminationProtection, gitlab, deploy"
+	const keys = "want a mapping with the keys environment, region, terminationProtection, gitlab, deploy, pipeline"
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", ":1: got an empty file, " + keys},
 		{"only comments", "# nothing\n\n# here\n", ":1: got an empty file, " + keys},

@@ -125,6 +125,9 @@ func (d *document) validate(environment string) {
 	}
 
 	d.validateDeploy(&c.Deploy)
+	if c.Pipeline != nil {
+		d.validatePipeline(c.Pipeline)
+	}
 }
 
 func (d *document) validateHosts(server *Server, runner *Runner) {

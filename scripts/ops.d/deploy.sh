@@ -14,6 +14,11 @@
 #/   --env NAME             Environment: config/NAME.yaml.
 #/   --profile-a PROFILE    AWS profile of GitLab's account (gitlab.account).
 #/   --profile-b PROFILE    AWS profile of the deployment account (deploy.account).
+#/   --only a|b             Deploy one account's stack, with its profile alone.
+#/   --endpoint ID          With --only b: account A's S3 endpoint. Default: the
+#/                          one that the stack has.
+#/   --assembly DIR         Deploy what cdk synth has put there, a reviewed state,
+#/                          instead of synthesising.
 #/   --method METHOD        change-set (default) or direct, as of cdk deploy.
 #/   --timeout SECONDS      Longest time for one stack. Default: 7200.
 #/   --work DIR             Keep the synthesised templates and the logs in DIR.
@@ -36,16 +41,9 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 source "$ROOT/scripts/lib/common.sh"
 # shellcheck source=scripts/lib/children.sh
 source "$ROOT/scripts/lib/children.sh"
+# shellcheck source=scripts/lib/accounts.sh
+source "$ROOT/scripts/lib/accounts.sh"
 
-# The CDK CLI has to be the pinned one. The AWS CLI is rather the operator's
-# own, since that is where their profiles are known to work.
-PATH=$ROOT/node_modules/.bin:$PATH:$ROOT/.venv/bin
-
-# No pager (AWS CLI 2 has one), and no waiting for an unreachable endpoint.
-export AWS_PAGER='' AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=3
-AWS_LIMITS=(--cli-connect-timeout 10 --cli-read-timeout 60)
-
-STEP=   # what is under way, for messages
 LIFTED= # the policy that a stack has to get back
 
 main() {
@@ -66,17 +64,20 @@ main() {
     return
   fi
   check_identities
-  bootstrap A
-  bootstrap B
-  deploy A
-  read_endpoint
-  deploy B
+  local letter
+  for letter in $LETTERS; do
+    bootstrap "$letter"
+  done
+  for letter in $LETTERS; do
+    deploy "$letter"
+    if [[ $letter == A && $LETTERS != A ]]; then read_endpoint; fi
+  done
   print_result
 }
 
 parse() {
   ENVIRONMENT='' PROFILE_A='' PROFILE_B='' METHOD=change-set TIMEOUT=7200
-  WORK='' DRY_RUN='' YES=''
+  WORK='' DRY_RUN='' YES='' ONLY='' ENDPOINT='' ASSEMBLY=''
   local option
   while (($#)); do
     option=$1
@@ -88,12 +89,15 @@ parse() {
         sed -n 's/^#\/ \{0,1\}//p' "${BASH_SOURCE[0]}"
         exit
         ;;
-      --env | --profile-a | --profile-b | --method | --timeout | --work)
+      --env | --profile-a | --profile-b | --only | --endpoint | --assembly | --method | --timeout | --work)
         [[ -n ${1-} ]] || bad_usage "$option needs a value"
         case $option in
           --env) ENVIRONMENT=$1 ;;
           --profile-a) PROFILE_A=$1 ;;
           --profile-b) PROFILE_B=$1 ;;
+          --only) ONLY=$1 ;;
+          --endpoint) ENDPOINT=$1 ;;
+          --assembly) ASSEMBLY=$1 ;;
           --method) METHOD=$1 ;;
           --timeout) TIMEOUT=$1 ;;
           --work) WORK=$1 ;;
@@ -103,22 +107,12 @@ parse() {
       *) bad_usage "unknown argument '$option'" ;;
     esac
   done
-  local missing=
-  [[ -n $ENVIRONMENT ]] || missing+=' --env'
-  [[ -n $PROFILE_A ]] || missing+=' --profile-a'
-  [[ -n $PROFILE_B ]] || missing+=' --profile-b'
-  [[ -z $missing ]] || bad_usage "missing:$missing"
+  check_accounts
+  [[ -z $ENDPOINT || $LETTERS == B ]] || bad_usage "--endpoint is for --only b: otherwise it is read from account A"
+  [[ -z $ENDPOINT || $ENDPOINT =~ ^vpce-[0-9a-f]{8,17}$ ]] || bad_usage "--endpoint: want the id of a VPC endpoint, got '$ENDPOINT'"
   [[ $METHOD == change-set || $METHOD == direct ]] ||
     bad_usage "--method: want change-set or direct, got '$METHOD'"
   [[ $TIMEOUT =~ ^[1-9][0-9]{0,5}$ ]] || bad_usage "--timeout: want seconds, got '$TIMEOUT'"
-}
-
-need_tools() {
-  local tool missing=
-  for tool in aws cdk go node; do
-    command -v "$tool" >/dev/null || missing+=" $tool"
-  done
-  [[ -z $missing ]] || bad_usage "not installed:$missing; make setup installs all but Go"
 }
 
 # The CDK asks on stdout, which is for the result here: the question goes to
@@ -153,14 +147,6 @@ interrupted() {
   exit "$1"
 }
 
-begin() {
-  STEP=$*
-  STEP_BEGAN=$SECONDS
-  log "$STEP"
-}
-
-end() { log "$STEP: done in $((SECONDS - STEP_BEGAN)) s"; }
-
 # run_step LOG COMMAND ... runs a command that changes an account, and ends the
 # script when it fails.
 run_step() {
@@ -187,57 +173,7 @@ run_step() {
   esac
 }
 
-# synthesise needs no account: both are in the configuration.
-synthesise() {
-  begin "synthesising $ENVIRONMENT"
-  rm -rf "$WORK/assembly"
-  synth_command "$WORK/assembly"
-  run_logged 600 "$WORK/synth.log" "${CMD[@]}" || {
-    log "error: $ENVIRONMENT cannot be synthesised; the reason stands above"
-    exit 2
-  }
-  end
-}
-
-# read_manifest takes from the assembly what each stack needs: account, region,
-# least bootstrap version, and the parameter that tells an account's version.
-read_manifest() {
-  local facts
-  # shellcheck disable=SC2016 # JavaScript
-  facts=$(node -e '
-    const [file, ...names] = process.argv.slice(1);
-    for (const name of names) {
-      const { environment, properties } = require(file).artifacts[name];
-      console.log(...environment.replace("aws://", "").split("/"),
-        properties.requiresBootstrapStackVersion, properties.bootstrapStackVersionSsmParameter);
-    }
-  ' "$WORK/assembly/manifest.json" "GitLab-$ENVIRONMENT" "Deploy-$ENVIRONMENT") ||
-    die "the assembly has no stacks GitLab-$ENVIRONMENT and Deploy-$ENVIRONMENT"
-  local line='[0-9]{12} [a-z0-9-]+ [0-9]+ /[^ ]+'
-  [[ $facts =~ ^$line$'\n'$line$ ]] ||
-    die "the assembly's stacks lack an account, a region or a bootstrap version: $facts"
-  FACTS_A=${facts%%$'\n'*}
-  FACTS_B=${facts#*$'\n'}
-}
-
-# use A or use B chooses the account that the functions below speak about.
-use() {
-  case $1 in
-    A) PROFILE=$PROFILE_A STACK=GitLab-$ENVIRONMENT KEY=gitlab.account FACTS=$FACTS_A ;;
-    B) PROFILE=$PROFILE_B STACK=Deploy-$ENVIRONMENT KEY=deploy.account FACTS=$FACTS_B ;;
-  esac
-  read -r ACCOUNT REGION NEEDED_BOOTSTRAP VERSION_PARAMETER <<<"$FACTS"
-}
-
 # The commands, each put into CMD: --dry-run prints the same ones.
-
-synth_command() {
-  CMD=(cdk synth --quiet --context "env=$ENVIRONMENT" --output "$1")
-}
-
-identity_command() {
-  aws_command sts get-caller-identity --query Account --output text
-}
 
 bootstrap_version_command() {
   aws_command ssm get-parameter --name "$VERSION_PARAMETER" --query Parameter.Value --output text
@@ -253,7 +189,8 @@ deploy_command() {
   [[ -z $YES ]] || approval=never
   CMD=(cdk deploy "$STACK" --app "$1" --exclusively --profile "$PROFILE" --method "$METHOD"
     --require-approval "$approval" --progress events --no-color)
-  [[ $STACK != Deploy-* ]] || CMD+=(--parameters "$STACK:SourceVpceId=$2")
+  # Left out, the stack keeps the value that it has.
+  [[ $STACK != Deploy-* || -z $2 ]] || CMD+=(--parameters "$STACK:SourceVpceId=$2")
 }
 
 # policy_command FILE sets the policy of an update of the stack.
@@ -269,45 +206,6 @@ endpoint_command() {
 
 outputs_command() {
   aws_command cloudformation describe-stacks --stack-name "$STACK" --query 'Stacks[0].Outputs' --output json
-}
-
-aws_command() {
-  CMD=(aws "$@" --profile "$PROFILE" --region "$REGION" "${AWS_LIMITS[@]}")
-}
-
-# ask runs the AWS call in CMD: ANSWER is what it printed, COMPLAINT its
-# messages in one line.
-ask() {
-  local status=0
-  run_child "${CMD[@]}" >"$WORK/answer" 2>"$WORK/complaint" || status=$?
-  ANSWER=$(cat "$WORK/answer")
-  COMPLAINT=$(tr -s '\n' ' ' <"$WORK/complaint" | sed 's/^ //; s/ $//')
-  rm -f "$WORK/answer" "$WORK/complaint"
-  return "$status"
-}
-
-# check_identities reports what is wrong with both profiles before it ends.
-check_identities() {
-  local letter got='' problems=0
-  begin "checking the credentials of $PROFILE_A and $PROFILE_B"
-  for letter in A B; do
-    use "$letter"
-    identity_command
-    if ! ask || [[ ! $ANSWER =~ ^[0-9]{12}$ ]]; then
-      problems=$((problems + 1))
-      log "error: profile $PROFILE gives no credentials for account $ACCOUNT ($KEY in config/$ENVIRONMENT.yaml)." \
-        "AWS says: ${COMPLAINT:-$ANSWER}. Sign in again (aws sso login --profile $PROFILE) or mend the profile."
-    elif [[ $ANSWER != "$ACCOUNT" ]]; then
-      problems=$((problems + 1))
-      log "error: profile $PROFILE is of account $ANSWER," \
-        "but $STACK belongs to account $ACCOUNT ($KEY in config/$ENVIRONMENT.yaml)"
-    fi
-    got+="$ANSWER "
-  done
-  [[ $got != "${FACTS_B%% *} ${FACTS_A%% *} " || $problems == 0 ]] ||
-    log "the two profiles are the right ones the wrong way round"
-  ((problems == 0)) || exit 2
-  end
 }
 
 # bootstrap makes or updates the CDK's own stack where it is missing or older
@@ -327,7 +225,7 @@ bootstrap() {
   fi
   confirm "Account $ACCOUNT, $REGION: bootstrap stack: $has. Let the CDK deploy it?"
   begin "bootstrapping account $ACCOUNT in $REGION ($has)"
-  bootstrap_command "$WORK/assembly"
+  bootstrap_command "$ASSEMBLY"
   run_step "bootstrap-$STACK.log" "${CMD[@]}"
 }
 
@@ -349,7 +247,7 @@ protect() {
 # prepare_policy comes before each deploy: what was lifted once, by a deploy
 # that did not end here, is so no more.
 prepare_policy() {
-  local between=$WORK/assembly/$STACK.policy.json during=$WORK/assembly/$STACK.deploy-policy.json
+  local between=$ASSEMBLY/$STACK.policy.json during=$ASSEMBLY/$STACK.deploy-policy.json
   if ! cmp -s "$between" "$during"; then
     log "warning: config/$ENVIRONMENT.yaml has allowReplacement: this deploy may replace or delete what holds data in $STACK"
     confirm "Let CloudFormation replace or delete what it has to in $STACK of account $ACCOUNT?"
@@ -368,11 +266,11 @@ deploy() {
   use "$1"
   prepare_policy
   begin "deploying $STACK to account $ACCOUNT in $REGION as $PROFILE"
-  deploy_command "$WORK/assembly" "${ENDPOINT-}"
+  deploy_command "$ASSEMBLY" "$ENDPOINT"
   # Without a terminal: no spinner, and all talk on one channel.
   has_terminal || CMD+=(--ci)
   run_step "deploy-$STACK.log" "${CMD[@]}"
-  protect "$WORK/assembly/$STACK.policy.json"
+  protect "$ASSEMBLY/$STACK.policy.json"
   LIFTED=
 }
 
@@ -387,10 +285,11 @@ read_endpoint() {
 }
 
 print_result() {
-  local letter
+  local letter stacks=()
   STEP="reading the outputs"
-  for letter in A B; do
+  for letter in $LETTERS; do
     use "$letter"
+    stacks+=("$STACK")
     outputs_command
     ask || die "reading the outputs of $STACK: $COMPLAINT"
     printf '%s\n' "$ANSWER" >"$WORK/outputs-$STACK.json"
@@ -401,9 +300,9 @@ print_result() {
     const outputs = stack => require(`${folder}/outputs-${stack}.json`) ?? [];
     console.log(JSON.stringify(Object.fromEntries(stacks.map(stack =>
       [stack, Object.fromEntries(outputs(stack).map(o => [o.OutputKey, o.OutputValue]))])), null, 2));
-  ' "$WORK" "GitLab-$ENVIRONMENT" "Deploy-$ENVIRONMENT")
+  ' "$WORK" "${stacks[@]}")
   printf '%s\n' "$RESULT"
-  print_next_steps
+  [[ $LETTERS != 'A B' ]] || print_next_steps
 }
 
 # output NAME finds an output in RESULT, where each has a line of its own.
@@ -418,7 +317,7 @@ print_next_steps() {
     echo
     echo "Next:"
     # With a hosted zone in the configuration the stack made the record itself.
-    if ! grep -q '"AWS::Route53::RecordSet"' "$WORK/assembly/$STACK.template.json"; then
+    if ! grep -q '"AWS::Route53::RecordSet"' "$ASSEMBLY/$STACK.template.json"; then
       echo "- DNS: point ${host%%/*} at $(output LoadBalancerDnsName) (CNAME, or an alias record)."
     fi
     echo "- GitLab: sign in at $url as root. The password:"
@@ -435,11 +334,15 @@ print_commands() {
   # Words that become shell variables of the printed text.
   local assembly=@ASSEMBLY@ endpoint=@ENDPOINT@ letter
   printf '%s\n' "cd $(shell_words "$ROOT")" \
-    "PATH=$(shell_words "$ROOT")/node_modules/.bin:\$PATH:$(shell_words "$ROOT")/.venv/bin" \
-    "assembly=\$(mktemp -d)"
-  synth_command "$assembly"
-  print_command
-  for letter in A B; do
+    "PATH=$(shell_words "$ROOT")/node_modules/.bin:\$PATH:$(shell_words "$ROOT")/.venv/bin"
+  if [[ $ASSEMBLY == "$WORK/assembly" ]]; then
+    echo "assembly=\$(mktemp -d)"
+    synth_command "$assembly"
+    print_command
+  else
+    echo "assembly=$(shell_words "$ASSEMBLY")"
+  fi
+  for letter in $LETTERS; do
     use "$letter"
     echo "# $STACK: has to print $ACCOUNT"
     identity_command
@@ -450,13 +353,15 @@ print_commands() {
     bootstrap_command "$assembly"
     print_command
   done
-  use A
-  print_deploy
-  endpoint_command
-  echo "endpoint=\$($(print_command))"
-  use B
-  print_deploy
-  for letter in A B; do
+  for letter in $LETTERS; do
+    use "$letter"
+    if [[ $LETTERS == B ]]; then endpoint=$ENDPOINT; fi
+    print_deploy
+    [[ $letter == A && $LETTERS != A ]] || continue
+    endpoint_command
+    echo "endpoint=\$($(print_command))"
+  done
+  for letter in $LETTERS; do
     use "$letter"
     outputs_command
     print_command
@@ -471,23 +376,6 @@ print_deploy() {
   print_command
   policy_command "$assembly/$STACK.policy.json"
   print_command
-}
-
-print_command() {
-  # shellcheck disable=SC2016 # for the reader's shell
-  shell_words "${CMD[@]}" | sed 's/@ASSEMBLY@/"$assembly"/; s/@ENDPOINT@/"$endpoint"/'
-}
-
-# shell_words quotes each word where a shell needs it.
-shell_words() {
-  # The quotes in variables: bash 3.2 reads them differently in a replacement.
-  local word quoted line='' quote="'" escaped="'\\''"
-  for word in "$@"; do
-    quoted=$word
-    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || quoted="'${word//$quote/$escaped}'"
-    line+=" $quoted"
-  done
-  printf '%s\n' "${line# }"
 }
 
 main "$@"

@@ -533,3 +533,42 @@ CASES
   run --separate-stderr "$REPO/scripts/ops" deploy --help
   [[ $status == 0 && $output == "Usage: scripts/ops deploy --env NAME"* ]]
 }
+
+@test "S15: --only a deploys account A with one profile, and prints its outputs" {
+  run --separate-stderr "$REPO/scripts/ops" deploy --env staging --only a --profile-a profile-a --yes
+  [[ $status == 0 ]]
+  [[ $(node -p 'Object.keys(JSON.parse(process.argv[1])).join()' "$output") == GitLab-staging ]]
+  [[ $(calls | grep '^cdk') == $'cdk synth\ncdk deploy GitLab-staging' ]]
+  not_called profile-b
+}
+
+@test "S9: --only b takes the endpoint that it is told, or leaves the one that is there" {
+  run --separate-stderr "$REPO/scripts/ops" deploy --env staging --only b --profile-b profile-b --endpoint vpce-0123456789abcdef0 --yes
+  [[ $status == 0 ]]
+  grep -qE -- '^cdk deploy Deploy-staging .* --parameters Deploy-staging:SourceVpceId=vpce-0123456789abcdef0( |$)' "$CALLS"
+  not_called '^cdk deploy GitLab-staging|profile-a'
+  : >"$CALLS"
+  run --separate-stderr "$REPO/scripts/ops" deploy --env staging --only b --profile-b profile-b --yes
+  [[ $status == 0 ]]
+  not_called '--parameters'
+}
+
+@test "S15: --only and --endpoint that make no sense are refused" {
+  ops_deploy --yes --endpoint vpce-0123456789abcdef0
+  [[ $status == 2 && $stderr == *"--endpoint is for --only b"* ]]
+  ops_deploy --yes --only b --endpoint vpc-1
+  [[ $status == 2 && $stderr == *"--endpoint: want the id of a VPC endpoint, got 'vpc-1'"* ]]
+  ops_deploy --yes --only ab
+  [[ $status == 2 && $stderr == *"--only: want a or b, got 'ab'"* ]]
+  [[ ! -s $CALLS ]]
+}
+
+@test "S15: --assembly deploys what was reviewed, without a synthesis" {
+  cdk synth --output "$BATS_TEST_TMPDIR/reviewed state"
+  : >"$CALLS"
+  cd "$BATS_TEST_TMPDIR"
+  ops_deploy --yes --assembly "reviewed state"
+  [[ $status == 0 ]]
+  not_called '^cdk synth'
+  [[ $(grep -c -- "^cdk deploy .* --app $BATS_TEST_TMPDIR/reviewed state --exclusively" "$CALLS") == 2 ]]
+}

@@ -15,7 +15,7 @@ setup() {
   export REPO FAKES MODCACHE="$BATS_TEST_TMPDIR/modules"
   mkdir -p "$REPO/scripts" "$SYSTEM" "$FAKES" "$MODCACHE/cache/download"
   cp "$ROOT/scripts/setup.sh" "$REPO/scripts/"
-  cp "$ROOT/go.mod" "$ROOT/go.sum" "$ROOT"/package*.json "$ROOT"/requirements-dev.* "$REPO/"
+  cp "$ROOT/go.mod" "$ROOT/go.sum" "$ROOT"/package*.json "$ROOT"/requirements-*.* "$REPO/"
   local tool
   for tool in bash cat chmod cmp cp date diff dirname env flock grep head mkdir mktemp mv rm sed sleep sort tail touch; do
     ln -s "$(command -v "$tool")" "$SYSTEM/"
@@ -48,6 +48,9 @@ setup() {
         cp "$0" .venv/bin/python3
         printf "#!%s/.venv/bin/python3\nimport sys\n" "$PWD" >.venv/bin/aws
         chmod +x .venv/bin/aws ;;
+      "-m venv --clear .venv-checkov")
+        mkdir -p .venv-checkov/bin
+        cp "$0" .venv-checkov/bin/python3 ;;
       *pip*) [[ ! -e $FAKES/pip-fails ]] || { echo "pip: no such luck"; exit 1; } ;;
     esac'
   stub id 'echo "${FAKE_UID:-1000}"'
@@ -318,6 +321,23 @@ two_at_once() {
   # The linters and the templates do without.
   set_up tools
   [[ $status == 0 ]]
+}
+
+@test "S15: checkov gets a Python environment of its own, for tests only" {
+  set_up demo
+  [[ $status == 0 && ! -e $REPO/.venv-checkov ]]
+  : >"$CALLS"
+  set_up test
+  [[ $status == 0 ]]
+  [[ $stderr == *"set-up: checkov (.venv-checkov): done in "* ]]
+  diff - <(installs) <<'EXPECTED'
+python3 -m pip install --quiet --disable-pip-version-check --no-input -r requirements-checkov.txt -c requirements-checkov.lock
+python3 -m venv --clear .venv-checkov
+EXPECTED
+  : >"$CALLS"
+  echo '# newer' >>"$REPO/requirements-checkov.lock"
+  set_up test
+  [[ $status == 0 && $(installs) == 'python3 -m pip '*$'\n''python3 -m venv --clear .venv-checkov' ]]
 }
 
 @test "S15: what only tests need is named where it cannot be installed" {

@@ -54,6 +54,8 @@ var Gaps = []Gap{
 		Without: "anybody may publish; moto enforces no policy"},
 	{Type: "AWS::EC2::SecurityGroupEgress",
 		Without: "the load balancer may send anywhere; moto moves no packets"},
+	{Type: "AWS::IAM::OIDCProvider",
+		Without: "nobody's tokens are believed; moto lets anybody assume any role"},
 	{Type: "AWS::SSM::Association",
 		Without: "nothing is installed on the instances, which do not run"},
 	{Type: "AWS::Backup::BackupVault",
