@@ -277,6 +277,18 @@ var configCases = map[string]configCase{
 	"deploy.alarmEmail":                          {func(c *config.Config) { c.Deploy.AlarmEmail = "" }, nil},
 	"deploy.deploymentGroups[0].application":     {func(c *config.Config) { c.Deploy.DeploymentGroups[0].Application = "other" }, nil},
 	"deploy.deploymentGroups[0].deploymentGroup": {func(c *config.Config) { c.Deploy.DeploymentGroups[0].DeploymentGroup = "other" }, nil},
+
+	"pipeline.issuerUrl":        {func(c *config.Config) { trusted(c).IssuerURL = "https://gitlab.com" }, nil},
+	"pipeline.projectPath":      {func(c *config.Config) { trusted(c).ProjectPath = "other/project" }, nil},
+	"pipeline.branch":           {func(c *config.Config) { trusted(c).Branch = "release" }, nil},
+	"pipeline.existingProvider": {func(c *config.Config) { trusted(c).ExistingProvider = true }, nil},
+}
+
+// trusted lets a pipeline in, which staging does not.
+func trusted(c *config.Config) *config.Pipeline {
+	pipeline := examplePipeline
+	c.Pipeline = &pipeline
+	return c.Pipeline
 }
 
 const otherCertificate = "arn:aws:acm:ap-northeast-1:111111111111:certificate/00000000-0000-0000-0000-000000000000"

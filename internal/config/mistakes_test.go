@@ -599,22 +599,26 @@ func TestConfigPipelineMistakes(t *testing.T) {
 		branch = "branch: release/main"
 		named  = "the name of a branch: up to 255 letters, digits and . _ / -, beginning with a letter, digit or _"
 	)
+	// at is a key's problem, with the line of base that the key is on.
+	at := func(line, problem string) string {
+		return fmt.Sprintf("%d: %s", 1+strings.Count(base[:strings.Index(base, line)], "\n"), problem)
+	}
 	var mistakes []mistake
 	for _, text := range []string{"http://gitlab.example.com", "https://gitlab.example.com/", "https://gitlab.example.com:8443", "gitlab.example.com", "https://*.example.com"} {
-		mistakes = append(mistakes, value("issuer "+text, issuer, "issuerUrl: "+text, fmt.Sprintf("48: pipeline.issuerUrl: got %q, want %s", text, url)))
+		mistakes = append(mistakes, value("issuer "+text, issuer, "issuerUrl: "+text, at(issuer, fmt.Sprintf("pipeline.issuerUrl: got %q, want %s", text, url))))
 	}
 	// A wildcard would let other projects and branches in.
 	for _, text := range []string{"platform", "platform/*", "platform/infra?", "/platform/infra", "platform//infra", "platform/infra/"} {
 		mistakes = append(mistakes, value("project "+text, path, "projectPath: "+text,
-			fmt.Sprintf("49: pipeline.projectPath: got %q, want the full path of a project such as platform/gitlab-codedeploy", text)))
+			at(path, fmt.Sprintf("pipeline.projectPath: got %q, want the full path of a project such as platform/gitlab-codedeploy", text))))
 	}
 	for _, text := range []string{"release-*", "ma?n", "-main", "ma:in"} {
-		mistakes = append(mistakes, value("branch "+text, branch, "branch: "+text, fmt.Sprintf("50: pipeline.branch: got %q, want %s", text, named)))
+		mistakes = append(mistakes, value("branch "+text, branch, "branch: "+text, at(branch, fmt.Sprintf("pipeline.branch: got %q, want %s", text, named))))
 	}
 	run(t, append(mistakes,
 		value("full name of a branch", branch, "branch: refs/heads/main",
-			`50: pipeline.branch: got "refs/heads/main", want the name of a branch without refs/heads/`),
-		value("no project", "  "+path+"\n", "", `47: pipeline.projectPath: missing, want a string`),
+			at(branch, `pipeline.branch: got "refs/heads/main", want the name of a branch without refs/heads/`)),
+		value("no project", "  "+path+"\n", "", at("pipeline:", `pipeline.projectPath: missing, want a string`)),
 	))
 }
 
