@@ -150,12 +150,12 @@ register() {
 register_once() {
   local options=(register --non-interactive --url "$URL" --name "$NAME" --executor docker --docker-image "$IMAGE")
   if [[ $TOKEN == glrt-* ]]; then
-    CI_SERVER_TOKEN=$TOKEN REDACT=$TOKEN logged gitlab_runner "${options[@]}"
+    CI_SERVER_TOKEN=$TOKEN REDACT=$TOKEN logged gitlab_runner ${options[@]+"${options[@]}"}
     return
   fi
   options+=(--locked=false)
   if [[ -n $TAGS ]]; then options+=(--tag-list "$TAGS" --run-untagged=false); else options+=(--run-untagged=true); fi
-  REGISTRATION_TOKEN=$TOKEN REDACT=$TOKEN logged gitlab_runner "${options[@]}"
+  REGISTRATION_TOKEN=$TOKEN REDACT=$TOKEN logged gitlab_runner ${options[@]+"${options[@]}"}
 }
 
 # gitlab_runner hides by what gitlab-runner names the runner in its messages:
