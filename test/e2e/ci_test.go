@@ -202,10 +202,13 @@ func TestPipelineJobsThatReachAWSAreOff(t *testing.T) {
 	c := newCheckout(t, "")
 	jobs := func(variables ...string) []string {
 		args := []string{filepath.Join(root, "node_modules", ".bin", "gitlab-ci-local"), "--list-json", "--no-color", "--state-dir", ".gitlab-ci-local"}
+		var predefined []string
 		for _, v := range variables {
 			name, _, _ := strings.Cut(v, "=")
-			args = append(args, "--variable", v, "--ignore-predefined-vars", name)
+			predefined = append(predefined, name)
+			args = append(args, "--variable", v)
 		}
+		args = append(args, "--ignore-predefined-vars", strings.Join(predefined, ","))
 		cmd := c.command(args...)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
