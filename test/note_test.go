@@ -22,7 +22,7 @@ import (
 // request show with reviewed ones. Deployed are the templates of staging.
 func TestGolden_NoteOf(t *testing.T) {
 	before := stagingWithPaths(t)
-	for name, change := range map[string]func(t *testing.T) [2]template{
+	cases := map[string]func(t *testing.T) [2]template{
 		"nothing":                configured(func(*config.Config) {}),
 		"another-zone":           configured(func(cfg *config.Config) { slices.Reverse(cfg.GitLab.Network.Zones) }),
 		"a-larger-server":        configured(func(cfg *config.Config) { cfg.GitLab.Server.InstanceType = "m5.2xlarge" }),
@@ -59,11 +59,15 @@ func TestGolden_NoteOf(t *testing.T) {
 			ids := deploy.ofType(t, "AWS::CloudWatch::Alarm")
 			delete(deploy.raw["Resources"].(map[string]any), ids[0])
 		}),
-	} {
+	}
+	for name, change := range cases {
 		t.Run(name, func(t *testing.T) {
 			compareGolden(t, filepath.Join("testdata", "notes", name+".md"), noteOf(t, &before, change(t)))
 		})
 	}
+	kept, err := filepath.Glob(filepath.Join("testdata", "notes", "*"))
+	require.NoError(t, err)
+	assert.Len(t, kept, len(cases), "a reviewed note of no case")
 }
 
 func TestNoteOfAFirstDeploySaysSo(t *testing.T) {
