@@ -323,8 +323,8 @@ print_next_steps() {
     echo "- GitLab: sign in at $url as root. The password:"
     echo "  $(shell_words aws secretsmanager get-secret-value --secret-id "$(output RootPasswordSecretArn)" \
       --query SecretString --output text --profile "$PROFILE" --region "$REGION")"
-    echo "- Runner: register it on its host with GitLab's token (sudo gitlab-runner register):"
-    echo "  $(shell_words aws ssm start-session --target "$(output RunnerInstanceId)" --profile "$PROFILE" --region "$REGION")"
+    echo "- Runner: when GitLab answers there, register it:"
+    echo "  $(shell_words scripts/ops register-runner --env "$ENVIRONMENT" --profile "$PROFILE")"
     echo "- Each application: set the CI variable ARTIFACT_BUCKET to $(output ArtifactBucketName),"
     echo "  and take the job from scripts/ci/deploy.gitlab-ci.yml."
   } >&2

@@ -74,29 +74,47 @@ on_runner() {
     "Image=$IMAGE" "Concurrency=$CONCURRENCY" ${TAGS:+"Tags=$TAGS"}
 }
 
-# hand_over brings the token from the server to the runner. Each host removes
-# the parameter itself; only one that is cut off cannot.
+# hand_over brings the token from the server to the runner. The runner removes
+# the parameter itself on every way out; but it may never have got that far.
 hand_over() {
   local status=0
   : >"$WORK/result"
+  ISSUING=1
+  trap end_hand_over EXIT
   run_operation server runner-token Action=issue "Name=$NAME" "Parameter=$PARAMETER" "Key=$KEY" "Region=$REGION" ${TAGS:+"Tags=$TAGS"} || status=$?
+  ISSUING=
   if ((status == 0)); then
     : >"$WORK/result"
     on_runner register || status=$?
   fi
+  trap end_work EXIT
   remove_parameter
   ((status == 0)) || exit "$status"
 }
 
+# end_hand_over is the end when a step was given up: a run that goes on without
+# its token fails, and this is the way to be sure that no token stays.
+end_hand_over() {
+  local status=$?
+  trap end_work EXIT
+  stop_child
+  remove_parameter
+  [[ -z $ISSUING ]] ||
+    log "warning: the server may still put a token into $PARAMETER. This command removes it when it is run again"
+  exit "$status"
+}
+
+# remove_parameter is silent when there is nothing left to remove.
 remove_parameter() {
   aws_command ssm delete-parameter --name "$PARAMETER"
   if [[ -n $DRY_RUN ]]; then
     echo "# when the runner has not removed it"
     print_command
-    return
-  fi
-  ask || [[ $COMPLAINT == *ParameterNotFound* ]] ||
+  elif ask; then
+    log "$PARAMETER still held the token: it is removed"
+  elif [[ $COMPLAINT != *ParameterNotFound* ]]; then
     log "warning: $PARAMETER may still hold a token, which only the runner can decrypt: $COMPLAINT. Remove it with: $(print_command)"
+  fi
 }
 
 main "$@"
