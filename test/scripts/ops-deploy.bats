@@ -155,7 +155,7 @@ EXPECTED
   [[ $stderr == *"cdk talks about deploy"*"cdk warns about deploy"* ]]
   [[ $stderr == *"deploying GitLab-staging to account 111111111111 in ap-northeast-1 as profile-a: done in "* ]]
   [[ $stderr == *"point gitlab.example.com at lb-1.elb.amazonaws.com"* ]]
-  [[ $stderr == *"--target i-0123456789abcdef0 --profile profile-a"* ]]
+  [[ $stderr == *"scripts/ops register-runner --env staging --profile profile-a"* ]]
   [[ $stderr == *"ARTIFACT_BUCKET to example-deploy-staging"* ]]
 }
 

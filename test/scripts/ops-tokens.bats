@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# shellcheck disable=SC2016 # text for shells on the host
+# shellcheck disable=SC2016,SC2086 # text for shells on the host; a command and its options
 # scripts/ops reset-tokens and register-runner from the laptop to the hosts:
 # the real documents, the real AWS CLI against a played Systems Manager, a
 # stand-in host that is server and runner at once, and a real PostgreSQL.
@@ -38,10 +38,17 @@ setup() {
   on_host bash -c 'mkdir -p /opt/gitlab; echo "gitlab-ce 13.10.2" >/opt/gitlab/version-manifest.txt'
   stub gitlab-rails 'cat >/dev/null; echo "gitlab-codedeploy token: $(cat "$STATE/gitlab/registration-token")"'
   cp "$FIXTURES/gitlab-runner.py" "$STUBS/gitlab-runner"
-  stub aws 'case $2 in
-      put-parameter) cat /dev/fd/0 >"$STATE/parameter" ;;
-      get-parameter) cat "$STATE/parameter" ;;
-      delete-parameter) rm "$STATE/parameter" ;;
+  # The hosts' AWS CLI keeps parameters where the played Systems Manager looks.
+  mkdir "$STATE/parameters"
+  ln -s "$STATE/parameters" "$REMOTE/parameters"
+  stub aws '
+    action=$2
+    while [[ $1 != --name ]]; do shift; done
+    file=$STATE/parameters$2
+    case $action in
+      put-parameter) mkdir -p "${file%/*}" && cat /dev/fd/0 >"$file" ;;
+      get-parameter) cat "$file" ;;
+      delete-parameter) rm "$file" ;;
     esac'
 }
 
@@ -52,25 +59,66 @@ teardown() {
 
 tokens() { sql 'SELECT count(*) FROM projects WHERE runners_token IS NOT NULL OR runners_token_encrypted IS NOT NULL'; }
 
-@test "S12: scripts/ops reset-tokens shows what there is, then resets it" {
-  ops reset-tokens --check
-  echo "$output $stderr"
-  [ "$status" -eq 0 ]
-  [[ $output == *'"projects": {"before": 3}'* ]]
+# parameters prints the values of all parameters.
+parameters() { find "$STATE/parameters" -type f -exec cat {} +; }
+
+# answers TEXT COMMAND ARGUMENT … runs a command of the operator on a terminal,
+# where that is typed.
+answers() {
+  run python3 "$ROOT/test/scripts/fixtures/ops-terminal.py" 80 "$1" \
+    env PATH="$PATH" "$REPO/scripts/ops" "$2" --env staging --profile account-a "${@:3}"
+  echo "$output"
+}
+
+@test "S12: scripts/ops reset-tokens shows what there is, asks, and resets it; lost secrets are asked for twice" {
+  answers $'y\nn' reset-tokens --lost-secrets
+  [ "$status" -eq 1 ]
+  [[ $output == *'3  registration tokens of projects (projects)'*"reset the tokens listed above in GitLab's database?"*'is deleted for good'*'not confirmed; nothing was done'* ]]
+  [ "$(sent)" = reset-tokens ]
+  [[ $(parameters_of reset-tokens) == *'"LostSecrets": ["yes"], "Check": ["yes"], "Yes": ["no"]}' ]]
   [ "$(tokens)" -eq 3 ]
-  ops reset-tokens --yes
-  echo "$output $stderr"
+
+  answers y reset-tokens
   [ "$status" -eq 0 ]
   [[ $output == *'"projects": {"before": 3, "after": 0}'* ]]
+  [[ $output != *'is deleted for good'* ]]
   [ "$(tokens)" -eq 0 ]
   [ "$(sql 'SELECT count(*) FROM ci_variables')" -eq 2 ]
 }
 
-@test "S12: without a terminal scripts/ops reset-tokens wants --yes, before anything is sent" {
-  ops reset-tokens --lost-secrets
-  [ "$status" -eq 2 ]
-  [[ $stderr == *'no terminal to ask on'* ]]
+@test "S12: without a terminal the commands that ask want --yes, before anything is sent" {
+  local command
+  for command in 'reset-tokens --lost-secrets' configure unregister-runner; do
+    ops $command
+    echo "$command: $stderr"
+    [ "$status" -eq 2 ]
+    [[ $stderr == *'no terminal to ask on'* ]]
+  done
   [ -z "$(sent)" ]
+}
+
+@test "S8: scripts/ops configure shows the difference and asks; a no changes nothing, a yes applies it" {
+  local ours=/etc/gitlab/gitlab-codedeploy.rb
+  on_host bash -c '
+    mkdir -p /opt/gitlab/{bin,embedded} /etc/gitlab/test /var/opt/gitlab/postgresql/data
+    cp "$1/sign_in.py" /opt/gitlab/embedded/
+    cp "$1/gitlab-ctl.py" /opt/gitlab/bin/gitlab-ctl
+    chmod +x /opt/gitlab/bin/gitlab-ctl
+    echo 12 >/var/opt/gitlab/postgresql/data/PG_VERSION
+    echo a-seed >/var/opt/gitlab/seed
+    echo "gitlab_rails['\''smtp_password'\''] = '\''hunter2'\''" >/etc/gitlab/gitlab.rb' _ "$FIXTURES"
+  answers n configure
+  [ "$status" -eq 1 ]
+  [[ $output == *"+external_url 'https://gitlab.example.com'"*"+from_file '$ours'"*'write the difference shown above, if any, and reconfigure GitLab?'* ]]
+  [[ $output != *hunter2* ]]
+  [ "$(sent)" = configure ]
+  run ! on_host test -e $ours
+
+  answers y configure
+  [ "$status" -eq 0 ]
+  [[ $output == *'"state": "applied"}'* ]]
+  on_host grep -qx "external_url 'https://gitlab.example.com'" $ours
+  [[ $(parameters_of configure) == *'"ExternalUrl": ["https://gitlab.example.com"], "Check": ["no"], "Yes": ["yes"]}' ]]
 }
 
 @test "S13: scripts/ops register-runner brings the token from server to runner, and ends when GitLab hears from it" {
@@ -80,7 +128,7 @@ tokens() { sql 'SELECT count(*) FROM projects WHERE runners_token IS NOT NULL OR
   [ "$status" -eq 0 ]
   [[ $output == *'"online": true'* ]]
   [ "$(sent | paste -sd ' ')" = 'register-runner runner-token register-runner runner-token' ]
-  [ ! -e "$STATE/parameter" ]
+  [ -z "$(parameters)" ]
   on_host grep -qx 'concurrent = 3' /etc/gitlab-runner/config.toml
   on_host grep -qx '    image = "debian:12-slim"' /etc/gitlab-runner/config.toml
   [ ! -e "$STATE/seen-in-arguments" ]
@@ -119,5 +167,28 @@ tokens() { sql 'SELECT count(*) FROM projects WHERE runners_token IS NOT NULL OR
   [ "$status" -eq 1 ]
   [[ $stderr == *'gitlab-rails runner failed'* ]]
   [ "$(sent | paste -sd ' ')" = 'register-runner runner-token' ]
-  [ ! -e "$STATE/parameter" ]
+  [ -z "$(parameters)" ]
+}
+
+@test "S13 register-runner | all of the runner's unit is killed once the token is there | the laptop removes the parameter" {
+  printf '#!/usr/bin/env bash\n[[ $2 != get-parameter ]] || exec pkill -KILL --session 0\nexec "%s" "$@"\n' "$STUBS/aws.real" >"$STUBS/aws.new"
+  mv "$STUBS/aws" "$STUBS/aws.real"
+  mv "$STUBS/aws.new" "$STUBS/aws"
+  chmod +x "$STUBS/aws"
+  ops register-runner
+  echo "$output $stderr"
+  [ "$status" -eq 1 ]
+  [[ $stderr == *'of register-runner ended without a status: it was killed'*'/gitlab-codedeploy/staging/runner-token still held the token: it is removed'* ]]
+  [ -z "$(parameters)" ]
+  grep -q '^DeleteParameter ' "$REMOTE/requests"
+}
+
+@test "S13 register-runner | the runner's agent takes no more commands once the token is there | the laptop removes the parameter" {
+  stub gitlab-rails 'cat >/dev/null; touch "$STATE/offline"; echo "gitlab-codedeploy token: $(cat "$STATE/gitlab/registration-token")"'
+  ln -s "$STATE/offline" "$REMOTE/offline-$REMOTE_RUNNER"
+  ops register-runner
+  echo "$output $stderr"
+  [ "$status" -eq 1 ]
+  [[ $stderr == *'register-runner was not started: the agent on the instance did not take it'*'runner-token still held the token: it is removed'* ]]
+  [ -z "$(parameters)" ]
 }
