@@ -87,13 +87,14 @@ hand_over() {
     : >"$WORK/result"
     on_runner register || status=$?
   fi
-  trap end_work EXIT
   remove_parameter
+  trap end_work EXIT
   ((status == 0)) || exit "$status"
 }
 
-# end_hand_over is the end when a step was given up: a run that goes on without
-# its token fails, and this is the way to be sure that no token stays.
+# end_hand_over is the end when a step was given up. A run that goes on and has
+# not read its token yet fails then: this way none stays behind.
+# shellcheck disable=SC2329 # the trap calls it
 end_hand_over() {
   local status=$?
   trap end_work EXIT

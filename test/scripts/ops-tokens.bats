@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # shellcheck disable=SC2016,SC2086 # text for shells on the host; a command and its options
-# scripts/ops reset-tokens and register-runner from the laptop to the hosts:
+# scripts/ops reset-tokens, configure, register-runner and unregister-runner, to the hosts:
 # the real documents, the real AWS CLI against a played Systems Manager, a
 # stand-in host that is server and runner at once, and a real PostgreSQL.
 
@@ -26,6 +26,7 @@ setup() {
   start_systemd
   start_remote Url=https://gitlab.example.com BackupBucketName=example-backups \
     RunnerTokenKeyArn=arn:aws:kms:ap-northeast-1:111111111111:key/12345678-1234-1234-1234-123456789012
+  touch "$REMOTE/prompt"
   run_on_host server INSTALL_POLL=0.05
   run_on_host runner INSTALL_POLL=0.05
   stub go 'echo "{\"Environment\": \"staging\", \"Region\": \"ap-northeast-1\", \"Deploy\": {\"Account\": \"222222222222\"},
@@ -86,7 +87,7 @@ answers() {
   [ "$(sql 'SELECT count(*) FROM ci_variables')" -eq 2 ]
 }
 
-@test "S12: without a terminal the commands that ask want --yes, before anything is sent" {
+@test "S12: without a terminal the commands that ask want --yes, and --dry-run of all four prints the calls: nothing is sent" {
   local command
   for command in 'reset-tokens --lost-secrets' configure unregister-runner; do
     ops $command
@@ -94,10 +95,17 @@ answers() {
     [ "$status" -eq 2 ]
     [[ $stderr == *'no terminal to ask on'* ]]
   done
+  # --dry-run needs no terminal.
+  for command in reset-tokens configure register-runner unregister-runner; do
+    ops $command --dry-run
+    echo "$command: $output $stderr"
+    [ "$status" -eq 0 ]
+    [[ $output == *"send-command --document-name gitlab-codedeploy-staging-"* ]]
+  done
   [ -z "$(sent)" ]
 }
 
-@test "S8: scripts/ops configure shows the difference and asks; a no changes nothing, a yes applies it" {
+@test "S8: scripts/ops configure shows the difference, asks, and then applies it" {
   local ours=/etc/gitlab/gitlab-codedeploy.rb
   on_host bash -c '
     mkdir -p /opt/gitlab/{bin,embedded} /etc/gitlab/test /var/opt/gitlab/postgresql/data
@@ -107,16 +115,11 @@ answers() {
     echo 12 >/var/opt/gitlab/postgresql/data/PG_VERSION
     echo a-seed >/var/opt/gitlab/seed
     echo "gitlab_rails['\''smtp_password'\''] = '\''hunter2'\''" >/etc/gitlab/gitlab.rb' _ "$FIXTURES"
-  answers n configure
-  [ "$status" -eq 1 ]
-  [[ $output == *"+external_url 'https://gitlab.example.com'"*"+from_file '$ours'"*'write the difference shown above, if any, and reconfigure GitLab?'* ]]
-  [[ $output != *hunter2* ]]
-  [ "$(sent)" = configure ]
-  run ! on_host test -e $ours
-
   answers y configure
   [ "$status" -eq 0 ]
-  [[ $output == *'"state": "applied"}'* ]]
+  [[ $output == *"+external_url 'https://gitlab.example.com'"*"+from_file '$ours'"*'write the difference shown above, if any, and reconfigure GitLab?'*'reconfiguring GitLab'*'"state": "applied"}'* ]]
+  [[ $output != *hunter2* ]]
+  [ "$(sent | paste -sd ' ')" = 'configure configure' ]
   on_host grep -qx "external_url 'https://gitlab.example.com'" $ours
   [[ $(parameters_of configure) == *'"ExternalUrl": ["https://gitlab.example.com"], "Check": ["no"], "Yes": ["yes"]}' ]]
 }
@@ -149,25 +152,22 @@ answers() {
   [[ $output == *'"state": "unregistered"'* ]]
 }
 
-@test "S13: --dry-run of each command prints the calls and sends nothing" {
-  local command
-  for command in reset-tokens configure register-runner unregister-runner; do
-    ops "$command" --dry-run
-    echo "$command: $output $stderr"
-    [ "$status" -eq 0 ]
-    [[ $output == *"send-command --document-name gitlab-codedeploy-staging-"* ]]
-  done
-  [ -z "$(sent)" ]
-}
-
-@test "S13 register-runner | the server cannot read a token | it ends with 1, and nothing is registered" {
-  stub gitlab-rails 'cat >/dev/null; echo "PG::ConnectionBad" >&2; exit 1'
-  ops register-runner
-  echo "$output $stderr"
-  [ "$status" -eq 1 ]
-  [[ $stderr == *'gitlab-rails runner failed'* ]]
-  [ "$(sent | paste -sd ' ')" = 'register-runner runner-token' ]
+@test "S13 register-runner | the command is ended while the runner registers | the laptop removes the parameter, the runner goes on" {
+  local status=0 ops
+  echo registered >"$STATE/hang"
+  "$REPO/scripts/ops" register-runner --env staging --profile account-a 2>"$BATS_TEST_TMPDIR/said" 3>&- &
+  ops=$!
+  wait_for_file "$STATE/hangs"
+  [ -n "$(parameters)" ]
+  kill -TERM "$ops"
+  wait "$ops" || status=$?
+  cat "$BATS_TEST_TMPDIR/said"
+  [ "$status" -eq 143 ]
   [ -z "$(parameters)" ]
+  grep -q 'interrupted; run .* go.* on' "$BATS_TEST_TMPDIR/said"
+  grep -q 'runner-token still held the token: it is removed' "$BATS_TEST_TMPDIR/said"
+  rm "$STATE/hang"
+  on_host timeout 30 bash -c 'until grep -qs registered /var/lib/gitlab-codedeploy/runs/*/result; do sleep 0.05; done'
 }
 
 @test "S13 register-runner | all of the runner's unit is killed once the token is there | the laptop removes the parameter" {
