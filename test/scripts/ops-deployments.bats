@@ -415,7 +415,7 @@ CASES
 
 @test "S15: ops lists the command, and it has a help" {
   run --separate-stderr "$ROOT/scripts/ops" --help
-  [[ $output == *"  deployments  Lists the last deployments"* ]]
+  [[ $output == *"  deployments  "*" Lists the last deployments"* ]]
   run --separate-stderr "$ROOT/scripts/ops" deployments --help
   [[ $status == 0 && $output == "Usage: scripts/ops deployments --env NAME"* ]]
 }

@@ -480,7 +480,7 @@ CASES
 
 @test "S15: ops lists redrive, and it has a help" {
   run --separate-stderr "$ROOT/scripts/ops" --help
-  [[ $output == *"  redrive      Moves the uploads in the dead-letter queue"* ]]
+  [[ $output == *"  redrive  "*" Moves the uploads in the dead-letter queue"* ]]
   run --separate-stderr "$ROOT/scripts/ops" redrive --help
   [[ $status == 0 && $output == "Usage: scripts/ops redrive --env NAME"* ]]
 }
