@@ -23,7 +23,7 @@ EMULATOR := go run ./test/e2e/cmd/emulator
 
 # Each script test is bounded, so that a hanging one has a name.
 BATS := BATS_TEST_TIMEOUT=120 node_modules/bats/bin/bats --timing
-HOST_TESTS := $(wildcard test/scripts/install-*.bats test/scripts/upgrade-*.bats)
+HOST_TESTS := $(sort $(shell grep -l "^load fixtures/host/host$$" test/scripts/*.bats))
 
 # Sources by kind, tracked or new, each an assignment for a recipe's shell.
 GO_FILES := files=$$(git ls-files -co --exclude-standard '*.go')
