@@ -6,13 +6,14 @@
 # Call stop_child from the EXIT trap.
 # shellcheck shell=bash
 
-CHILD=          # process, or process group, under way
+CHILD=          # process, or process group, under way; "starting" until it is known
 CHILD_IS_GROUP= # set when CHILD leads a group of its own
+TEE=            # what copies CHILD's words into a log
 
 # run_child COMMAND ... runs a command whose output the caller has redirected.
 run_child() {
   local status=0
-  CHILD_IS_GROUP=
+  CHILD_IS_GROUP='' CHILD=starting
   "$@" <&0 &
   CHILD=$!
   wait "$CHILD" 2>/dev/null || status=$?
@@ -27,11 +28,11 @@ run_logged() {
   local limit=$1 log=$2
   shift 2
   start_tee "$log"
+  CHILD_IS_GROUP=1 CHILD=starting
   set -m
   "$@" </dev/null >"$log.pipe" 2>&1 &
   CHILD=$!
   set +m
-  CHILD_IS_GROUP=1
   finish_logged "$limit" "$log"
 }
 
@@ -42,15 +43,16 @@ run_asking() {
   local limit=$1 log=$2
   shift 2
   start_tee "$log"
+  CHILD_IS_GROUP='' CHILD=starting
   "$@" <&0 >&2 2>"$log.pipe" &
   CHILD=$!
-  CHILD_IS_GROUP=
   finish_logged "$limit" "$log"
 }
 
 start_tee() {
   rm -f "$1.pipe"
   mkfifo "$1.pipe"
+  TEE=starting
   tee "$1" <"$1.pipe" >&2 &
   TEE=$!
 }
@@ -68,8 +70,9 @@ finish_logged() {
     sleep 0.2
   done
   wait "$CHILD" 2>/dev/null || status=$?
-  stop_child
+  end_child
   wait "$TEE" || true
+  TEE=
   rm -f "$2.pipe"
   [[ -z $late ]] || return 124
   return "$status"
@@ -77,9 +80,20 @@ finish_logged() {
 
 signal_child() { kill "-$1" -- "${CHILD_IS_GROUP:+-}$CHILD" 2>/dev/null; }
 
-# stop_child ends what is left: also the children of a group whose leader has
+# end_child ends what is left: also the children of a group whose leader has
 # ended, which would hold the log open.
-stop_child() {
+end_child() {
+  # A trap may run between the start of a child and the line that notes it.
+  [[ $CHILD != starting ]] || CHILD=${!-}
   [[ -z $CHILD ]] || signal_child TERM || true
   CHILD=
+}
+
+# stop_child is end_child for a script that ends in the middle. A child that
+# never came to open its log would be waited for by tee for ever.
+stop_child() {
+  end_child
+  [[ $TEE != starting ]] || TEE=${!-}
+  [[ -z $TEE ]] || kill "$TEE" 2>/dev/null || true
+  TEE=
 }
