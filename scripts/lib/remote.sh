@@ -104,7 +104,7 @@ parse_options() {
 # open_account makes the work folder and leaves the stack's outputs at hand.
 # Under --dry-run it prints how they are read.
 open_account() {
-  need_tools
+  need_tools aws go node
   begin_work
   : >"$WORK/result"
   load_environment
@@ -213,6 +213,7 @@ start_run() {
     log "error: $operation was not started on the $host: its document ended with $CODE"
     exit "$CODE"
   fi
+  INTERRUPTED="run $RUN goes on, to follow it: $(follow_hint)"
 }
 
 follow_hint() { echo "scripts/ops $(basename "$0" .sh) --env $ENVIRONMENT${PROFILE:+ --profile $PROFILE} --follow $RUN"; }
