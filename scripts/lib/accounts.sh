@@ -7,13 +7,8 @@
 # the account that the functions speak about.
 # shellcheck shell=bash
 
-# The CDK CLI has to be the pinned one. The AWS CLI is rather the operator's
-# own, since that is where their profiles are known to work.
-PATH=$ROOT/node_modules/.bin:$PATH:$ROOT/.venv/bin
-
-# No pager (AWS CLI 2 has one), and no waiting for an unreachable endpoint.
-export AWS_PAGER='' AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=3
-AWS_LIMITS=(--cli-connect-timeout 10 --cli-read-timeout 60)
+# shellcheck source=scripts/lib/aws.sh
+source "$ROOT/scripts/lib/aws.sh"
 
 STEP= # what is under way, for messages
 
@@ -34,14 +29,6 @@ check_accounts() {
   [[ -n $ASSEMBLY ]] || return 0
   [[ -f $ASSEMBLY/manifest.json ]] || bad_usage "--assembly: $ASSEMBLY/manifest.json does not exist; cdk synth --output makes it"
   ASSEMBLY=$(cd "$ASSEMBLY" && pwd)
-}
-
-need_tools() {
-  local tool missing=
-  for tool in aws cdk go node; do
-    command -v "$tool" >/dev/null || missing+=" $tool"
-  done
-  [[ -z $missing ]] || bad_usage "not installed:$missing; make setup installs all but Go"
 }
 
 begin() {
@@ -104,25 +91,6 @@ synth_command() {
   CMD=(cdk synth --quiet --context "env=$ENVIRONMENT" --output "$1")
 }
 
-identity_command() {
-  aws_command sts get-caller-identity --query Account --output text
-}
-
-aws_command() {
-  CMD=(aws "$@" --profile "$PROFILE" --region "$REGION" "${AWS_LIMITS[@]}")
-}
-
-# ask runs the AWS call in CMD: ANSWER is what it printed, COMPLAINT its
-# messages in one line.
-ask() {
-  local status=0
-  run_child "${CMD[@]}" >"$WORK/answer" 2>"$WORK/complaint" || status=$?
-  ANSWER=$(cat "$WORK/answer")
-  COMPLAINT=$(tr -s '\n' ' ' <"$WORK/complaint" | sed 's/^ //; s/ $//')
-  rm -f "$WORK/answer" "$WORK/complaint"
-  return "$status"
-}
-
 # check_identities reports what is wrong with any profile before it ends.
 check_identities() {
   local letter got='' problems=0 profiles="$PROFILE_A and $PROFILE_B"
@@ -151,16 +119,4 @@ check_identities() {
 print_command() {
   # shellcheck disable=SC2016 # for the reader's shell
   shell_words "${CMD[@]}" | sed 's/@ASSEMBLY@/"$assembly"/; s/@ENDPOINT@/"$endpoint"/'
-}
-
-# shell_words quotes each word where a shell needs it.
-shell_words() {
-  # The quotes in variables: bash 3.2 reads them differently in a replacement.
-  local word quoted line='' quote="'" escaped="'\\''"
-  for word in "$@"; do
-    quoted=$word
-    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || quoted="'${word//$quote/$escaped}'"
-    line+=" $quoted"
-  done
-  printf '%s\n' "${line# }"
 }

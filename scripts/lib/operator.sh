@@ -9,29 +9,13 @@
 
 SIDE=Deploy # the account's part of the configuration, and its stack's name
 
-# The AWS CLI is rather the operator's own, since that is where their profiles
-# are known to work.
-PATH=$ROOT/node_modules/.bin:$PATH:$ROOT/.venv/bin
-
-# No pager (AWS CLI 2 has one), and no waiting for an unreachable endpoint.
-export AWS_PAGER='' AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=${AWS_MAX_ATTEMPTS:-3}
-AWS_LIMITS=(--cli-connect-timeout 10 --cli-read-timeout 60)
+# shellcheck source=scripts/lib/aws.sh
+source "$ROOT/scripts/lib/aws.sh"
 
 INTERRUPTED= # what goes on in AWS after an interrupt, for its message
 
 # print_help prints the "#/" header of the running command.
 print_help() { sed -n 's/^#\/ \{0,1\}//p' "$0"; }
-
-need_tools() {
-  local tool missing=
-  for tool in aws go node; do
-    command -v "$tool" >/dev/null || missing+=" $tool"
-  done
-  [[ -z $missing ]] || bad_usage "not installed:$missing; make setup installs all but Go"
-}
-
-# Questions go to stderr: stdout is for the result.
-has_terminal() { [[ -t 0 && -t 2 ]]; }
 
 # begin_work makes the folder WORK, which ends with the script, and takes care
 # of the child under way when the script is interrupted.
@@ -77,12 +61,6 @@ load_environment() {
 
 # The commands, each put into CMD: --dry-run prints the same ones.
 
-aws_command() {
-  CMD=(aws "$@")
-  [[ -z $PROFILE ]] || CMD+=(--profile "$PROFILE")
-  CMD+=(--region "$REGION" "${AWS_LIMITS[@]}")
-}
-
 # AWS CLI 1 has an endpoint of its own for SQS, whatever the environment and the
 # profile say: only an argument moves it.
 # https://github.com/aws/aws-cli/blob/develop/awscli/customizations/overridesslcommonname.py
@@ -96,40 +74,11 @@ sqs_command() {
   [[ -z $SQS_ENDPOINT ]] || CMD+=(--endpoint-url "$SQS_ENDPOINT")
 }
 
-identity_command() {
-  aws_command sts get-caller-identity --query Account --output text
-}
-
-outputs_command() {
-  aws_command cloudformation describe-stacks --stack-name "$STACK" --query 'Stacks[0].Outputs' --output json
-}
-
 # output_command NAME reads one output, as text.
 output_command() {
   aws_command cloudformation describe-stacks --stack-name "$STACK" \
     --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue" --output text
 }
-
-# ask runs the AWS call in CMD: ANSWER is what it printed, COMPLAINT its
-# messages in one line.
-ask() {
-  local status=0
-  ask_into "$WORK/answer" || status=$?
-  ANSWER=$(cat "$WORK/answer")
-  return "$status"
-}
-
-# ask_into FILE is ask with the answer in a file.
-ask_into() {
-  local status=0
-  run_child exec_quietly "$1" || status=$?
-  COMPLAINT=$(LC_ALL=C tr -s '\000-\037\177' ' ' <"$WORK/complaint" | sed 's/^ //; s/ $//')
-  return "$status"
-}
-
-# exec_quietly FILE becomes CMD. The files are the child's only: a trap that
-# runs meanwhile has to reach the terminal.
-exec_quietly() { exec "${CMD[@]}" </dev/null >"$1" 2>"$WORK/complaint"; }
 
 # check_identity ends the script when the profile is of another account.
 check_identity() {
@@ -182,15 +131,4 @@ need_output() {
 print_command() {
   # shellcheck disable=SC2016 # for the reader's shell
   shell_words "${CMD[@]}" | sed 's/%%\([a-z_]*\)%%/"$\1"/g; s/%%output:\([A-Za-z]*\)%%/"$(output \1)"/g'
-}
-
-# shell_words quotes each word where a shell needs it.
-shell_words() {
-  local word quoted line=
-  for word in "$@"; do
-    quoted=$word
-    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || quoted="'${word//\'/\'\\\'\'}'"
-    line+=" $quoted"
-  done
-  printf '%s\n' "${line# }"
 }

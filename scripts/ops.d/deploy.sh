@@ -48,7 +48,7 @@ LIFTED= # the policy that a stack has to get back
 
 main() {
   parse "$@"
-  need_tools
+  need_tools aws cdk go node
   [[ -n $YES || -n $DRY_RUN ]] || has_terminal ||
     bad_usage "there is no terminal to ask on: pass --yes to deploy without questions"
   make_work_folder
@@ -115,10 +115,6 @@ parse() {
   [[ $TIMEOUT =~ ^[1-9][0-9]{0,5}$ ]] || bad_usage "--timeout: want seconds, got '$TIMEOUT'"
 }
 
-# The CDK asks on stdout, which is for the result here: the question goes to
-# stderr instead.
-has_terminal() { [[ -t 0 && -t 2 ]]; }
-
 make_work_folder() {
   KEEP_WORK=$WORK
   if [[ -n $WORK ]]; then
@@ -152,6 +148,8 @@ interrupted() {
 run_step() {
   local file=$WORK/$1 status=0 run=run_logged
   shift
+  # The CDK asks on stdout, which is for the result here: the question goes to
+  # stderr instead.
   if has_terminal; then run=run_asking; fi
   "$run" "$TIMEOUT" "$file" "$@" || status=$?
   case $status in
@@ -202,10 +200,6 @@ policy_command() {
 endpoint_command() {
   aws_command cloudformation describe-stacks --stack-name "$STACK" \
     --query "Stacks[0].Outputs[?OutputKey=='S3EndpointId'].OutputValue" --output text
-}
-
-outputs_command() {
-  aws_command cloudformation describe-stacks --stack-name "$STACK" --query 'Stacks[0].Outputs' --output json
 }
 
 # bootstrap makes or updates the CDK's own stack where it is missing or older

@@ -50,7 +50,7 @@ BATCH=25
 
 main() {
   parse "$@"
-  need_tools
+  need_tools aws go node
   begin_work
   load_environment
   if [[ -n $DRY_RUN ]]; then

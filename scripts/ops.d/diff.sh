@@ -34,7 +34,7 @@ source "$ROOT/scripts/lib/accounts.sh"
 
 main() {
   parse "$@"
-  need_tools
+  need_tools aws cdk go node
   WORK=$(mktemp -d "${TMPDIR:-/tmp}/ops-diff.XXXXXX")
   trap finish EXIT
   trap 'interrupted 130' INT

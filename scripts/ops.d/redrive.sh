@@ -44,7 +44,7 @@ QUEUE_URL='https?://[A-Za-z0-9.:-]+/[0-9]{12}/[A-Za-z0-9_-]{1,80}'
 
 main() {
   parse "$@"
-  need_tools
+  need_tools aws go node
   [[ -n $YES || -n $DRY_RUN ]] || has_terminal ||
     bad_usage "there is no terminal to ask on: pass --yes to move without a question"
   begin_work
