@@ -9,6 +9,8 @@
 
 # Seconds between two looks; each starts Rails until 15.0.
 MIGRATIONS_POLL=${MIGRATIONS_POLL:-30}
+# Seconds for one question.
+MIGRATIONS_TIMEOUT=${MIGRATIONS_TIMEOUT:-900}
 
 # Jobs that are known to stay "pending" though nothing is left to do for them.
 # https://gitlab.com/gitlab-org/gitlab/-/blob/master/doc/update/versions/gitlab_14_changes.md
@@ -20,8 +22,12 @@ STUCK_JOBS="'PopulateTopicsTotalProjectsCountCache', 'UpdateVulnerabilityOccurre
 ask_gitlab() {
   local status=0 errors
   errors=$(mktemp)
-  ANSWER=$(timeout 900 "$@" 2>"$errors" 9>&- </dev/null) || status=$?
-  ((status == 0)) || ANSWER="$1 ended with $status: $(tail -n 1 "$errors")"
+  ANSWER=$(timeout "$MIGRATIONS_TIMEOUT" "$@" 2>"$errors" 9>&- </dev/null) || status=$?
+  case $status in
+    0) ;;
+    124) ANSWER="$1 takes longer than $MIGRATIONS_TIMEOUT s" ;;
+    *) ANSWER="$1 ended with $status: $(tail -n 1 "$errors")" ;;
+  esac
   rm -f "$errors"
   return "$status"
 }
