@@ -62,11 +62,24 @@ includes_settings() {
   grep -Eq "^[[:space:]]*from_file[ (]+['\"]${SETTINGS}['\"]" "$1"
 }
 
+# address_in_use prints the address that the settings in force name: the last
+# one wins, and ours come last.
+address_in_use() {
+  local file address='' found
+  for file in "$MAIN_SETTINGS" "$SETTINGS"; do
+    found=$(sed -n "s/^[[:space:]]*external_url[ (]*['\"]\([^'\"]*\)['\"].*/\1/p" "$file" 2>/dev/null | tail -n 1) || true
+    address=${found:-$address}
+  done
+  printf '%s\n' "$address"
+}
+
 # answers_sign_in URL asks for the sign-in page as the load balancer does, and
 # sets ANSWER to the HTTP status. 000 means no answer.
 answers_sign_in() {
+  local host=${1:-localhost}
+  host=${host#*://}
   ANSWER=$(curl --silent --output /dev/null --max-time 30 --write-out '%{http_code}' \
-    --header "Host: ${1#https://}" --header 'X-Forwarded-Proto: https' --header 'X-Forwarded-Port: 443' \
+    --header "Host: ${host%%[:/]*}" --header 'X-Forwarded-Proto: https' --header 'X-Forwarded-Port: 443' \
     http://localhost/users/sign_in) || true
   [[ $ANSWER == 200 ]]
 }

@@ -245,15 +245,4 @@ ready() {
 
 not_ready() { printf '/users/sign_in does not answer with 200; the last answer was HTTP %s' "$ANSWER"; }
 
-# address_in_use prints the address that the settings in force name: the last
-# one wins, and ours come last.
-address_in_use() {
-  local file address=''
-  for file in "$MAIN_SETTINGS" "$SETTINGS"; do
-    [[ -e $file ]] || continue
-    address=$(sed -n "s/^[[:space:]]*external_url[ (]*['\"]\([^'\"]*\)['\"].*/\1/p" "$file" | tail -n 1 | grep . || printf '%s' "$address")
-  done
-  printf '%s\n' "$address"
-}
-
 operate configure main "$@"

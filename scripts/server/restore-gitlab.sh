@@ -37,6 +37,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/host.sh"
 # shellcheck source=scripts/lib/operation.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/operation.sh"
+# shellcheck source=scripts/lib/settings.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib/settings.sh"
 # shellcheck source=scripts/lib/backup-store.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/backup-store.sh"
 
@@ -343,22 +345,11 @@ found() {
 
 wait_for_page() {
   INSTALL_TIMEOUT=$((SECONDS + RESTORE_READY_TIMEOUT))
-  if wait_for "$RESTORE_READY_TIMEOUT" answers_sign_in; then
+  if wait_for "$RESTORE_READY_TIMEOUT" answers_sign_in "$(address_in_use)"; then
     found sign-in ok 'the page answers with 200'
   else
     found sign-in wrong "the page does not answer with 200; the last answer was HTTP $ANSWER"
   fi
-}
-
-# answers_sign_in asks as the load balancer does: see install-gitlab.sh.
-answers_sign_in() {
-  local host
-  host=$(sed -n "s/^external_url ['\"]https\{0,1\}:\/\/\([A-Za-z0-9.-]*\).*/\1/p" \
-    "$BACKUP_CONFIG"/gitlab-codedeploy.rb "$BACKUP_CONFIG"/gitlab.rb 2>/dev/null | head -n 1) || true
-  ANSWER=$(curl --silent --output /dev/null --max-time 30 --write-out '%{http_code}' \
-    --header "Host: ${host:-localhost}" --header 'X-Forwarded-Proto: https' --header 'X-Forwarded-Port: 443' \
-    http://localhost/users/sign_in) || true
-  [[ $ANSWER == 200 ]]
 }
 
 operate restore main "$@"

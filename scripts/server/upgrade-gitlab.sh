@@ -489,10 +489,8 @@ reconfigure() {
 }
 
 wait_until_ready() {
-  local url
-  url=$(sed -nE "s/^external_url ['\"](https?:\/\/[A-Za-z0-9.-]+).*/\1/p" "$SETTINGS" "$MAIN_SETTINGS" 2>/dev/null | head -n 1) || true
   log "waiting for services and sign-in page"
-  wait_for "$UPGRADE_READY_TIMEOUT" is_ready "${url:-http://localhost}" && return
+  wait_for "$UPGRADE_READY_TIMEOUT" is_ready "$(address_in_use)" && return
   die "GitLab $INSTALLED does not get ready: ${SERVICE_PROBLEM:-the sign-in page answers with HTTP $ANSWER}. See gitlab-ctl status, gitlab-ctl tail"
 }
 
