@@ -95,10 +95,9 @@ parse_arguments() {
   [[ $ACTION == register ]] || return 0
   # Plain http from this very host, for tests.
   check_argument --url "$URL" 'https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?|http://localhost:[0-9]+' 'https:// and a host name, without port or path'
-  check_argument --parameter "$PARAMETER" '/[A-Za-z0-9/._-]+' 'the name of an SSM parameter, from /'
-  check_argument --region "$REGION" '[a-z]{2}(-[a-z]+)+-[0-9]' 'a region such as ap-northeast-1'
+  check_token_parameter "$PARAMETER" "$REGION"
   check_argument --image "$IMAGE" '[a-z0-9][A-Za-z0-9._/:@-]{0,254}' 'a Docker image such as alpine:3.20'
-  check_argument --tags "$TAGS" '([A-Za-z0-9][A-Za-z0-9._-]*(,[A-Za-z0-9][A-Za-z0-9._-]*)*)?' 'tags of letters, digits and . _ -, with commas between them'
+  check_job_tags "$TAGS"
   check_argument --concurrency "$CONCURRENCY" '[1-9][0-9]{0,2}' 'a number from 1 to 999'
 }
 

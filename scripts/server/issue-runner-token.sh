@@ -30,6 +30,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/host.sh"
 # shellcheck source=scripts/lib/operation.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/operation.sh"
+# shellcheck source=scripts/lib/runner.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib/runner.sh"
 # shellcheck source=scripts/lib/database.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/database.sh"
 
@@ -75,12 +77,11 @@ parse_arguments() {
     shift $(($# > 1 ? 2 : 1))
   done
   check_argument --action "$ACTION" 'issue|online' 'issue or online'
-  check_argument --name "$NAME" '[A-Za-z0-9][A-Za-z0-9._-]{0,62}' 'a name of letters, digits and . _ -'
+  check_runner_name "$NAME"
   [[ $ACTION == issue ]] || return 0
-  check_argument --parameter "$PARAMETER" '/[A-Za-z0-9/._-]+' 'the name of an SSM parameter, from /'
+  check_token_parameter "$PARAMETER" "$REGION"
   check_argument --key "$KEY" 'arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key/[0-9a-f-]+|alias/[A-Za-z0-9/_-]+)' 'the ARN of a KMS key'
-  check_argument --region "$REGION" '[a-z]{2}(-[a-z]+)+-[0-9]' 'a region such as ap-northeast-1'
-  check_argument --tags "$TAGS" '([A-Za-z0-9][A-Za-z0-9._-]*(,[A-Za-z0-9][A-Za-z0-9._-]*)*)?' 'tags of letters, digits and . _ -, with commas between them'
+  check_job_tags "$TAGS"
 }
 
 check_host() {
