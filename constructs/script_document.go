@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsssm"
 	"github.com/aws/constructs-go/constructs/v10"
@@ -151,17 +152,40 @@ func scriptDocumentContent(props ScriptDocumentProps) (map[string]any, error) {
 			},
 		}},
 	}
-	// As it is sent: without Go's escapes for <, > and &, of which scripts are full.
-	var body bytes.Buffer
+	size, err := documentSize(content)
+	if err != nil {
+		return nil, err
+	}
+	if size > maxDocumentBytes {
+		return nil, fmt.Errorf("%s makes a document of %d bytes, and Systems Manager takes %d", props.Script, size, maxDocumentBytes)
+	}
+	return content, nil
+}
+
+// documentSize is the most that the document may have when CloudFormation
+// sends it, which does not say how it writes JSON: with a blank after each
+// comma and colon, and with characters beyond ASCII as escapes. Of Go's own
+// escapes there are none for <, > and &, of which scripts are full.
+func documentSize(content map[string]any) (int, error) {
+	var body, spread bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(content); err != nil {
-		return nil, err
+		return 0, err
 	}
-	if body.Len() > maxDocumentBytes {
-		return nil, fmt.Errorf("%s makes a document of %d bytes, and Systems Manager takes %d", props.Script, body.Len(), maxDocumentBytes)
+	// Without any indentation: a line end for each blank.
+	if err := json.Indent(&spread, body.Bytes(), "", ""); err != nil {
+		return 0, err
 	}
-	return content, nil
+	size := 0
+	for _, r := range spread.String() {
+		if r < utf8.RuneSelf {
+			size++
+		} else {
+			size += len(`\u0000`)
+		}
+	}
+	return size, nil
 }
 
 // definition returns the parameter as the document declares it.

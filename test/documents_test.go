@@ -125,7 +125,7 @@ func TestS8_everyDocumentHoldsATestedScript(t *testing.T) {
 		require.NoError(t, err)
 		for _, file := range files {
 			_, text, _ := strings.Cut(inlined(t, strings.TrimPrefix(file, "../")), "\n")
-			scripts[text] = file
+			scripts[terse(text)] = file
 		}
 	}
 	operation := regexp.MustCompile(`(?m)^operate ([a-z-]+) main "\$@"$`)
@@ -156,11 +156,15 @@ func TestS8_everyDocumentHoldsATestedScript(t *testing.T) {
 	})
 }
 
-// What a library says of itself and of its functions is left out.
 var (
-	topComment      = regexp.MustCompile(`\A(?:#.*\n)+`)
-	functionComment = regexp.MustCompile(`(?m)^(?:#.*\n)+([a-z_0-9]+\(\) )`)
+	topComment      = regexp.MustCompile(`\A(?:#(?:[^/\n].*)?\n)+`)
+	functionComment = regexp.MustCompile(`(?m)^(?:#(?:[^/\n].*)?\n)+([a-z_0-9]+\(\) )`)
 )
+
+// terse leaves out what a script says of itself, but for its help, and of its functions.
+func terse(script string) string {
+	return functionComment.ReplaceAllString(topComment.ReplaceAllString(script, ""), "$1")
+}
 
 // inlined returns a script in one piece. It is not the code that the documents
 // are made by, on purpose.
@@ -171,8 +175,7 @@ func inlined(t *testing.T, path string) string {
 		if source, found := strings.CutPrefix(lines[i], "# shellcheck source="); found {
 			i++
 			require.Regexp(t, `^source `, lines[i])
-			library := topComment.ReplaceAllString(inlined(t, strings.TrimSpace(source)), "")
-			out.WriteString(functionComment.ReplaceAllString(library, "$1"))
+			out.WriteString(terse(inlined(t, strings.TrimSpace(source))))
 			continue
 		}
 		if data, found := strings.CutPrefix(lines[i], "# inlined data="); found {

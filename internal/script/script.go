@@ -40,13 +40,13 @@ func inlineData(root, path, file string, lines []string, i int) ([]string, error
 
 var functionLine = regexp.MustCompile(`^[a-z_0-9]+\(\) `)
 
-// withoutComments leaves out what a library says of itself at its top and before its functions: Systems Manager takes
-// documents of 64 KB at most. Other comments stay, for in text that a script writes they are none.
+// withoutComments leaves out what lines say of themselves at their top and before their functions: Systems Manager takes
+// documents of 64 KB at most. Other comments stay, for in text that a script writes they are none, and so does the help.
 func withoutComments(lines []string) []string {
 	var out []string
 	begin := 0 // of the comment that the lines before i are, or i
 	for i, line := range lines {
-		if strings.HasPrefix(line, "#") {
+		if strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "#/") {
 			continue
 		}
 		if begin > 0 && !functionLine.MatchString(line) {
@@ -62,8 +62,14 @@ func withoutComments(lines []string) []string {
 }
 
 // Inline returns the lines of the script at path, from root, with every
-// sourced file in the place of its "source" line, and without the shebang.
+// sourced file in the place of its "source" line, and without the shebang and
+// the comments above functions.
 func Inline(root, path string) ([]string, error) {
+	lines, err := inline(root, path)
+	return withoutComments(lines), err
+}
+
+func inline(root, path string) ([]string, error) {
 	text, err := os.ReadFile(filepath.Join(root, path))
 	if err != nil {
 		return nil, err
@@ -92,7 +98,7 @@ func Inline(root, path string) ([]string, error) {
 		if i == len(lines) || !strings.HasPrefix(strings.TrimSpace(lines[i]), "source ") {
 			return nil, fmt.Errorf("%s:%d: want a source line after %q", path, i+1, match[0])
 		}
-		sourced, err := Inline(root, match[1])
+		sourced, err := inline(root, match[1])
 		if err != nil {
 			return nil, err
 		}

@@ -21,12 +21,12 @@ func project(t *testing.T, files map[string]string) string {
 
 func TestS8DataStandsInTheScriptThatReadsIt(t *testing.T) {
 	root := project(t, map[string]string{
-		"a.sh":  "#!/bin/bash\n# Stops.\n# inlined data=d.tsv\nSTOPS=$(cat \"$(dirname \"$0\")/d.tsv\")\nmain\n",
+		"a.sh":  "#!/bin/bash\n#/ Usage\n# Stops.\n# inlined data=d.tsv\nSTOPS=$(cat \"$(dirname \"$0\")/d.tsv\")\nmain\n",
 		"d.tsv": "# a comment\n1\t$x\n",
 	})
 	lines, err := Inline(root, "a.sh")
 	require.NoError(t, err)
-	assert.Equal(t, []string{"# Stops.", "STOPS=$(cat <<'END_OF_DATA'", "# a comment", "1\t$x", "END_OF_DATA", ")", "main"}, lines)
+	assert.Equal(t, []string{"#/ Usage", "# Stops.", "STOPS=$(cat <<'END_OF_DATA'", "# a comment", "1\t$x", "END_OF_DATA", ")", "main"}, lines)
 }
 
 func TestS8DataThatCannotStandThereIsRefused(t *testing.T) {
@@ -41,15 +41,15 @@ func TestS8DataThatCannotStandThereIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "gone: no such file")
 }
 
-func TestS8LibrariesComeWithoutWhatTheySayOfTheirFunctions(t *testing.T) {
+func TestS8WhatIsSaidOfFunctionsStaysOutAndTheHelpStays(t *testing.T) {
 	root := project(t, map[string]string{
-		"a.sh": "# Kept: the script's own.\nfirst() { :; }\n# shellcheck source=b.sh\nsource b.sh\nmain\n",
+		"a.sh": "#/ Usage\n\n# A constant.\nA=1\n\n# What first does.\nfirst() { :; }\n# shellcheck source=b.sh\nsource b.sh\nmain\n",
 		"b.sh": "# What it is.\n# shellcheck shell=bash\n\n# A setting's reason.\nX=1\n\n# What f does.\n# In two lines.\nf() {\n  # inside\n  cat <<END\n# text\n# more\nEND\n}\n# the end\n",
 	})
 	lines, err := Inline(root, "a.sh")
 	require.NoError(t, err)
 	assert.Equal(t, []string{
-		"# Kept: the script's own.", "first() { :; }",
+		"#/ Usage", "", "# A constant.", "A=1", "", "first() { :; }",
 		"", "# A setting's reason.", "X=1", "", "f() {", "  # inside", "  cat <<END", "# text", "# more", "END", "}", "# the end", "main",
 	}, lines)
 }
