@@ -77,7 +77,7 @@ test: setup-test ## Everything: linters, templates, Go tests, script tests, the 
 	@scripts/steps.sh \
 		'synth=$(MAKE) synth' 'cfn-lint=$(MAKE) lint-templates' \
 		'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' 'go test=go test ./...' 'fuzz=$(MAKE) fuzz' \
-		-- 'bats of the installations=$(BATS) $(HOST_TESTS)' \
+		-- 'bats on stand-in hosts=$(BATS) $(HOST_TESTS)' \
 		-- 'gofmt=$(MAKE) gofmt' 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt' \
 		'bats of the other scripts=$(BATS) $(filter-out $(HOST_TESTS),$(wildcard test/scripts/*.bats))'
 

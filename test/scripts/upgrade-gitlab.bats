@@ -294,6 +294,25 @@ fails_because() {
   [ "$(data backups | wc -l)" -eq 1 ]
 }
 
+@test "S8 upgrade | the package's own check refuses it before a file is written | the old version stays and runs, and the next run goes on with the same backup" {
+  gitlab 13.12.15
+  # As real packages do, it refuses a jump over a major version by itself.
+  run on_host yum -y --repofrompath="stops,$HOST_URL/gitlab/gitlab-ce/amazon/2/x86_64" --repo=stops --nogpgcheck install gitlab-ce-15.0.5-ce.0.amazon2
+  [ "$status" -ne 0 ]
+  [[ $output == *'over a major version: not supported'* ]]
+
+  what_if fail-before-unpacking
+  run upgrade --to 14.0.12
+  stands_at 13.12.15
+  [[ $output == *'yum could not install gitlab-ce-14.0.12-ce.0.el7'* ]]
+  [ "$(on_host cat /opt/gitlab/version-manifest.txt)" = 13.12.15 ]
+  on_host rm /etc/gitlab/test/fail-before-unpacking
+  run upgrade --to 14.0.12
+  [ "$status" -eq 0 ]
+  [ "$(data visited)" = $'13.12.15\n14.0.12' ]
+  [ "$(data backups | wc -l)" -eq 1 ]
+}
+
 @test "S8 upgrade | reconfigure fails, or passes Chef's hour | it stops there with the reason, and the next run goes on; the hour is helped" {
   gitlab 13.12.15
   what_if fail-reconfigure $'There was an error running gitlab-ctl reconfigure\n'
