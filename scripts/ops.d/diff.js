@@ -15,9 +15,6 @@ const { structuredPatch } = require('diff');
 const { line } = require('../lib/terminal.js');
 const { compare, widens } = require('../lib/template-diff.js');
 
-// GitLab takes a note of a million characters, and a reader far less: what is
-// longer is cut, and says so.
-const maxNote = 200_000;
 const maxValue = 300; // characters of a value
 const maxScriptLines = 400;
 const maxOpenRows = 15; // of a table that is not folded
@@ -198,13 +195,12 @@ const summary = stacks => {
 
 const note = (environment, stacks) => {
   const alarms = stacks.flatMap(first);
-  const text = [
+  return [
     `## What changes in ${environment}`,
     summary(stacks),
     ...(alarms.length ? [alarms.map(alarm => `- ${alarm}`).join('\n')] : []),
     ...stacks.flatMap(details),
   ].join('\n\n');
-  return text.length > maxNote ? `${text.slice(0, maxNote)}\n\n… the note is cut here; make diff shows all of it.` : text;
 };
 
 const main = (environment, folder) => {

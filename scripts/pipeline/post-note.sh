@@ -3,7 +3,7 @@
 #/
 #/ Shows FILE as a note of the merge request that the pipeline belongs to. There
 #/ is one note for an environment: the next push changes it instead of adding
-#/ another.
+#/ another. A longer one than 200,000 characters is cut, and says so.
 #/
 #/ Reads REVIEW_NOTE_TOKEN (a project access token with scope api and role
 #/ Reporter, as a masked variable), ENVIRONMENT, and GitLab's own CI_API_V4_URL,
@@ -15,6 +15,9 @@ set -Eeuo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=scripts/lib/common.sh
 source "$ROOT/scripts/lib/common.sh"
+
+# GitLab takes a note of a million characters, and a reader far less.
+MAX_NOTE=200000
 
 # A merge request with more notes gets a new one instead of an endless search.
 MAX_PAGES=20
@@ -62,12 +65,18 @@ call() {
     die "$method $url: GitLab answers $status: $(head -c 300 "$WORK/answer.json"). REVIEW_NOTE_TOKEN needs scope api and role Reporter"
 }
 
+# At the end of a note that is cut, its remark could stand in an open block of code.
 write_body() {
   # shellcheck disable=SC2016 # JavaScript
   node -e '
-    const [file, mark] = process.argv.slice(1);
-    console.log(JSON.stringify({ body: `${mark}\n${require("fs").readFileSync(file, "utf8")}` }));
-  ' "$1" "$MARK" >"$WORK/body.json"
+    const [file, mark, limit] = process.argv.slice(1);
+    const name = require("path").basename(file);
+    let note = require("fs").readFileSync(file, "utf8");
+    if (note.length > limit) {
+      note = `**Cut after ${limit} characters:** ${name} among the artifacts of the job is whole.\n\n${note.slice(0, limit)}`;
+    }
+    console.log(JSON.stringify({ body: `${mark}\n${note}` }));
+  ' "$1" "$MARK" "$MAX_NOTE" >"$WORK/body.json"
 }
 
 # find_note sets NOTE to the id of the note that an earlier pipeline wrote: it

@@ -78,6 +78,16 @@ MARK='<!-- gitlab-codedeploy: changes in staging -->'
   if grep -q wrong-token "$CALLS"; then return 1; fi
 }
 
+@test "S15: a note that nobody would read to its end is cut, and says so first" {
+  start_gitlab
+  post_note "$(printf 'x%.0s' {1..200001})"
+  [[ $status == 0 ]]
+  local body
+  body=$(bodies)
+  [[ $body == "1 5 $MARK|**Cut after 200000 characters:** diff.md among the artifacts of the job is whole.||xxx"*x ]]
+  ((${#body} < 200300))
+}
+
 @test "S15: what is missing for a note is named at once" {
   printf 'x\n' >"$BATS_TEST_TMPDIR/diff.md"
   run --separate-stderr env -u CI_API_V4_URL -u REVIEW_NOTE_TOKEN ENVIRONMENT=staging CI_PROJECT_ID=42 CI_MERGE_REQUEST_IID=7 \
