@@ -29,7 +29,7 @@ teardown() {
 
 @test "S8: an operation goes its whole way on a host, and leaves its run there" {
   stub gitlab-ctl 'echo "run: nginx: (pid 1) 10s"'
-  stub gitlab-psql 'case $* in *ci_runners*) echo "1|3" ;; esac'
+  stub gitlab-psql 'case $* in *ci_runners*) printf "1\\t3\\n" ;; esac'
   stub curl 'printf 200'
   on_host bash -c 'mkdir -p /opt/gitlab && echo "gitlab-ce 15.4.6" >/opt/gitlab/version-manifest.txt'
   ops status
@@ -38,6 +38,7 @@ teardown() {
   [ "$status" -eq 1 ]
   grep -qE '^version +- +gitlab-ce 15.4.6, Amazon Linux 2' <<<"$output"
   grep -qE '^services +ok +all 1 are up' <<<"$output"
+  grep -qE '^runners +ok +1 of 3 ' <<<"$output"
   local run
   run=$(on_host ls /var/lib/gitlab-codedeploy/runs)
   [[ $run =~ ^[0-9]{8}T[0-9]{6}-[0-9a-f]{8}$ ]]
@@ -53,7 +54,7 @@ teardown() {
   stub gitlab-ctl 'echo "run: nginx: (pid 1) 10s"'
   stub curl 'printf 200'
   on_host bash -c 'mkdir -p /opt/gitlab && echo "gitlab-ce 13.10.2" >/opt/gitlab/version-manifest.txt'
-  kill_after gitlab-rails runner true
+  kill_after gitlab-psql -c true
   ops status
   [ "$status" -eq 1 ]
   grep -qE '^server +unknown +run .* of status ended without a status: it was killed, or the host was restarted' <<<"$output"
