@@ -6,6 +6,12 @@ bats_require_minimum_version 1.5.0
 ROOT=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 export ROOT
 
+# The AWS CLI as setup_suite.bash has loaded it, and a PATH for it and the other
+# Python tools. Stand-in hosts have namespaces of their own, and need .venv/bin/aws.
+AWS_CLI=${LOADED_AWS:-$ROOT/.venv/bin}/aws
+# shellcheck disable=SC2034 # the tests use it
+PYTHON_TOOLS=${AWS_CLI%/*}:$ROOT/.venv/bin
+
 # use_stubs puts an empty folder first on PATH and a file that records calls.
 use_stubs() {
   STUBS=$BATS_TEST_TMPDIR/stubs

@@ -27,7 +27,7 @@ setup() {
   cat "$BATS_FILE_TMPDIR/moto.url" >"$REMOTE/forward"
   # The stubs of the host are in front on the laptop, too: it has a CLI of its own.
   mkdir "$REMOTE/bin"
-  ln -s "$ROOT/.venv/bin/aws" "$REMOTE/bin/aws"
+  ln -s "$AWS_CLI" "$REMOTE/bin/aws"
   PATH=$REMOTE/bin:$PATH
   run_on_host server RESTORE_READY_TIMEOUT=5
 }
@@ -124,7 +124,7 @@ sealed() {
     [ "$status" -eq 2 ]
   done
   [ ! -s "$REMOTE/requests" ]
-  AWS_PROFILE=account-a run "$ROOT/.venv/bin/aws" ssm send-command --document-name gitlab-codedeploy-staging-restore \
+  AWS_PROFILE=account-a run "$AWS_CLI" ssm send-command --document-name gitlab-codedeploy-staging-restore \
     --instance-ids "$REMOTE_SERVER" --parameters '{"RunId": ["20261124T185436-0a1b2c3d"], "Backup": ["x; id"], "Bucket": ["b-b"], "Region": ["ap-northeast-1"]}'
   [ "$status" -ne 0 ]
   [[ $output == *InvalidParameters* ]]

@@ -127,7 +127,7 @@ row() { grep -E "^$1 +$2 " <<<"$output" | tr -s ' '; }
 }
 
 @test "S7: check against moto: real endpoints, instances and roles" {
-  PATH=$PATH:$ROOT/.venv/bin
+  PATH=$PATH:$PYTHON_TOOLS
   require_tool moto_server
   mv "$STUBS/aws" "$STUBS/played-aws"
   moto_server -H 127.0.0.1 -p 0 >"$BATS_TEST_TMPDIR/moto.log" 2>&1 3>&- &
@@ -163,7 +163,7 @@ PY
       get-caller-identity | describe-stacks | describe-instance-information) exec "$STUBS/played-aws" "$@" ;;
       *)
         while [[ $1 != --profile ]]; do words+=("$1"); shift; done
-        AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b exec '"$ROOT/.venv/bin/aws"' "${words[@]}" --region ap-northeast-1 --endpoint-url '"$endpoint"' ;;
+        AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b exec '"$AWS_CLI"' "${words[@]}" --region ap-northeast-1 --endpoint-url '"$endpoint"' ;;
     esac'
   sed -i "s/$SERVER/${ids[0]}/; s/$RUNNER/${ids[1]}/; s/$VPC/${ids[2]}/" "$FAKES/describe-stacks" "$FAKES/describe-instance-information"
   ops check

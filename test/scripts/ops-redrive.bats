@@ -59,12 +59,12 @@ result() { node -p 'const r = JSON.parse(require("fs").readFileSync(0)); [r.stat
 # does not know, with $FOLDER for what it remembers.
 play_moves() {
   use_stubs
-  export FOLDER=$BATS_TEST_TMPDIR REAL=$ROOT/.venv/bin/aws FIXTURES=$ROOT/test/scripts/fixtures
+  export FOLDER=$BATS_TEST_TMPDIR REAL=$AWS_CLI FIXTURES=$ROOT/test/scripts/fixtures
   stub aws '
     case $2 in
       start-message-move-task)
         touch "$FOLDER/started"
-        "${REAL%/*}/python" "$FIXTURES/ops-queues.py" "$ENDPOINT" move "$4" "$6" >"$FOLDER/moved"
+        "$ROOT/.venv/bin/python" "$FIXTURES/ops-queues.py" "$ENDPOINT" move "$4" "$6" >"$FOLDER/moved"
         echo "{\"TaskHandle\": \"played\"}" ;;
       list-message-move-tasks)
         [[ -e $FOLDER/started ]] || { echo "{\"Results\": []}"; exit; }

@@ -130,7 +130,7 @@ part() { grep -P "^$1\t" <<<"$output"; }
 
 # start_moto gives the account a load balancer and a bucket.
 start_moto() {
-  PATH=$ROOT/.venv/bin:$PATH
+  PATH=$PYTHON_TOOLS:$PATH
   require_tool moto_server
   env -u MOTO_ACCOUNT_ID moto_server -H 127.0.0.1 -p 0 >"$BATS_TEST_TMPDIR/moto.log" 2>&1 3>&- &
   MOTO=$!
