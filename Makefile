@@ -56,7 +56,7 @@ down: setup-tools ## Stop what `make up` started.
 
 .PHONY: synth
 synth: setup-tools ## Write both templates of ENV=staging to cdk.out.
-	@rm -rf cdk.out
+	@mkdir -p cdk.out && find cdk.out -mindepth 1 -delete
 	@cdk synth --quiet --context env="$$ENV" --output cdk.out
 
 .PHONY: diff

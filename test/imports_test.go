@@ -7,12 +7,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/test/inputs"
 )
 
 // TestImportsPointOneWay keeps main → stacks → {constructs, internal/config},
 // and everything that Lambda runs free of the CDK.
 func TestImportsPointOneWay(t *testing.T) {
 	const module = "gitlab-codedeploy"
+	require.NoError(t, inputs.Are(".."))
 	for pkg, banned := range map[string][]string{
 		"../lambda/...":          {"github.com/aws/aws-cdk-go", module + "/constructs", module + "/stacks", module + "/internal"},
 		"../constructs/...":      {module + "/stacks", module + "/internal/config", module + "/lambda", "github.com/aws/aws-sdk-go-v2"},

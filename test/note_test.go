@@ -16,6 +16,7 @@ import (
 	"gitlab-codedeploy/constructs"
 	"gitlab-codedeploy/internal/config"
 	"gitlab-codedeploy/stacks"
+	"gitlab-codedeploy/test/inputs"
 )
 
 // TestGolden_NoteOf compares the notes that "scripts/ops diff" and a merge
@@ -193,6 +194,7 @@ func noteOf(t *testing.T, before *[2]template, after [2]template) string {
 			writeJSON(t, filepath.Join(folder, "deployed", s.Stack+".json"), before[i].raw)
 		}
 	}
+	require.NoError(t, inputs.Are("..", "scripts", "package-lock.json"))
 	cmd := exec.Command(tool(t, "node_modules/.bin/node"), "../scripts/ops.d/diff.js", "staging", folder)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"gitlab-codedeploy/test/inputs"
 )
 
 // Decision is what the simulator says to a request.
@@ -22,6 +24,9 @@ type Decision struct {
 // Decide asks the simulator. root is the folder of the project, whose
 // node_modules hold it.
 func Decide(root string, simulations []Simulation) ([]Decision, error) {
+	if err := inputs.Are(root, "test/access", "package-lock.json", "requirements-dev.lock"); err != nil {
+		return nil, err
+	}
 	input, err := json.Marshal(simulations)
 	if err != nil {
 		return nil, err

@@ -19,12 +19,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/test/inputs"
 )
 
 // tiny measures as little as possible.
 func tiny(t *testing.T) Options {
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
+	require.NoError(t, inputs.Are(root))
 	if err := checkMachine(root); err != nil {
 		if os.Getenv("CI") == "true" {
 			require.NoError(t, err)

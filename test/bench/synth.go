@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"gitlab-codedeploy/test/inputs"
 )
 
 // benchSynth times the whole of "cdk synth" for a configuration with many
@@ -50,18 +52,21 @@ func benchSynth(ctx context.Context, options Options, report *Report) error {
 // its own, and returns the command that synthesises it.
 func synthProject(options Options, groups int) (command, error) {
 	dir := filepath.Join(options.Work, fmt.Sprintf("synth-%d", groups))
-	entries, err := os.ReadDir(options.Root)
+	files, err := inputs.Files(options.Root)
 	if err != nil {
 		return command{}, err
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "config"), 0o700); err != nil {
 		return command{}, err
 	}
-	for _, entry := range entries {
-		if entry.Name() == "config" || entry.Name() == "cdk.out" {
+	linked := map[string]bool{"config": true} // which is made here
+	for _, file := range append(files, "node_modules/", ".venv/") {
+		name, _, _ := strings.Cut(file, "/")
+		if linked[name] {
 			continue
 		}
-		if err := os.Symlink(filepath.Join(options.Root, entry.Name()), filepath.Join(dir, entry.Name())); err != nil {
+		linked[name] = true
+		if err := os.Symlink(filepath.Join(options.Root, name), filepath.Join(dir, name)); err != nil {
 			return command{}, err
 		}
 	}

@@ -55,7 +55,7 @@ func (u uploader) upload(ctx context.Context, store *store, folder string) (uplo
 	if err := trust(store.server, certificates); err != nil {
 		return uploaded{}, err
 	}
-	c := command{args: u.args(folder), dir: u.options.Work, env: append([]string{
+	c := command{args: u.args(folder), dir: u.options.Work, memory: true, env: append([]string{
 		"PATH=" + u.path, "HOME=" + home, "TMPDIR=" + home, "LANG=en_US.UTF-8",
 		"AWS_ENDPOINT_URL=" + store.server.URL, "AWS_CA_BUNDLE=" + certificates,
 		"AWS_DEFAULT_REGION=" + region, "AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret",

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/test/inputs"
 )
 
 // checkout is a copy of this repository as a runner has it: on the default
@@ -235,6 +237,7 @@ func TestPipelineJobsThatReachAWSAreOff(t *testing.T) {
 // TestPipelineChecksItself runs the job that needs no account, on this checkout
 // with its tools.
 func TestPipelineChecksItself(t *testing.T) {
+	require.NoError(t, inputs.Are(root))
 	c := &checkout{dir: root}
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(filepath.Join(root, ".emulator", "ci"))) })
 	out, err := c.command(filepath.Join(root, "node_modules", ".bin", "gitlab-ci-local"), "--force-shell-executor", "--no-color",

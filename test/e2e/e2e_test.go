@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/test/e2e/emulator"
+	"gitlab-codedeploy/test/inputs"
 )
 
 const (
@@ -87,6 +88,9 @@ func command(args ...string) (*exec.Cmd, *output) {
 }
 
 func run(ctx context.Context, args ...string) (output, error) {
+	if err := inputs.Are(root); err != nil {
+		return output{}, err
+	}
 	cmd, out := command(args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

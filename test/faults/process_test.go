@@ -18,6 +18,7 @@ import (
 
 	"gitlab-codedeploy/internal/gobuild"
 	"gitlab-codedeploy/test/faults/cloud"
+	"gitlab-codedeploy/test/inputs"
 )
 
 // program is one of the functions, built as it is deployed, in a folder like
@@ -44,6 +45,9 @@ func buildPrograms() (trigger, status program, err error) {
 		module := os.Getenv("FAULTS_MODULE") // a copy of the repository with a fault of its own
 		if module == "" {
 			module = "../.."
+			if p.err = inputs.Are(module, "go.mod", "go.sum", "lambda", "internal"); p.err != nil {
+				return
+			}
 		}
 		var built sync.WaitGroup
 		var errs [2]error

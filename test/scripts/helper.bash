@@ -7,7 +7,7 @@ ROOT=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 export ROOT
 
 # The AWS CLI as setup_suite.bash has loaded it, and a PATH for it and the other
-# Python tools. Stand-in hosts have namespaces of their own, and need .venv/bin/aws.
+# Python tools.
 AWS_CLI=${LOADED_AWS:-$ROOT/.venv/bin}/aws
 # shellcheck disable=SC2034 # the tests use it
 PYTHON_TOOLS=${AWS_CLI%/*}:$ROOT/.venv/bin
