@@ -17,8 +17,8 @@ import (
 // Files lists the files of the repository at root, tracked or new, by their
 // paths from there; all of them, or those below the given paths.
 func Files(root string, paths ...string) ([]string, error) {
-	cmd := exec.Command("git", append([]string{"ls-files", "-co", "--exclude-standard", "-z", "--"}, paths...)...)
-	cmd.Dir = root
+	// With a Dir, root itself would be looked at, whose time says nothing.
+	cmd := exec.Command("git", append([]string{"-C", root, "ls-files", "-co", "--exclude-standard", "-z", "--"}, paths...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
