@@ -104,7 +104,7 @@ gofmt:
 # a script or the tool changes.
 .PHONY: shellcheck
 shellcheck:
-	@$(SHELL_FILES) && passed=node_modules/.cache/shellcheck && now=$$(sha256sum $$files package-lock.json | sha256sum) && \
+	@$(SHELL_FILES) && passed=node_modules/.cache/shellcheck && now=$$(sha256sum $$files package-lock.json Makefile | sha256sum) && \
 	if [[ -e $$passed && $$(<$$passed) == "$$now" ]]; then echo "unchanged since it passed"; exit; fi && \
 	shellcheck -x $$files && mkdir -p node_modules/.cache && echo "$$now" >$$passed
 

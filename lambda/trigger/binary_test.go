@@ -23,6 +23,7 @@ import (
 
 	"gitlab-codedeploy/internal/gobuild"
 	"gitlab-codedeploy/lambda/internal/allowlist"
+	"gitlab-codedeploy/test/inputs"
 )
 
 var buildDir string // of bootstrap, "" until a test wants it
@@ -151,6 +152,7 @@ func TestS14_TheBinaryAnswersABatchOverTheRuntimeAPI(t *testing.T) {
 
 // Lambda loads the binary before the first invocation, so its size is start-up time.
 func TestS14_TheDeployedBinariesAreSmall(t *testing.T) {
+	require.NoError(t, inputs.Are("../..", "go.mod", "go.sum", "lambda"))
 	for _, name := range []string{"trigger", "status"} {
 		binary := filepath.Join(t.TempDir(), "bootstrap")
 		require.NoError(t, gobuild.Build("..", "./"+name, binary, "linux", "arm64"))

@@ -1,5 +1,5 @@
-# The registration of a GitLab Runner, on its host and on the server. Source it after common.sh and
-# host.sh, do not run it. Keep it to bash 4.2, like common.sh.
+# The registration of a GitLab Runner, on its host and on the server. Source it
+# after common.sh and host.sh, do not run it. Keep it to bash 4.2, like common.sh.
 # shellcheck shell=bash disable=SC2034 # the scripts use them
 
 RUNNER_CONFIG=${RUNNER_CONFIG:-/etc/gitlab-runner/config.toml}

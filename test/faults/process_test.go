@@ -45,7 +45,7 @@ func buildPrograms() (trigger, status program, err error) {
 		module := os.Getenv("FAULTS_MODULE") // a copy of the repository with a fault of its own
 		if module == "" {
 			module = "../.."
-			if p.err = inputs.Are(module, "go.mod", "go.sum", "lambda", "internal"); p.err != nil {
+			if p.err = inputs.Are(module, "go.mod", "go.sum", "lambda", "internal", "requirements-dev.lock"); p.err != nil {
 				return
 			}
 		}

@@ -1,5 +1,5 @@
-# Run by bats before the first file and after the last one. It loads the AWS CLI
-# once for all their calls: see fixtures/aws/server.py.
+# Run by bats before the first file. It loads the AWS CLI once for all their
+# calls: see fixtures/aws/server.py, which ends with bats.
 # shellcheck shell=bash
 
 setup_suite() {
