@@ -16,7 +16,7 @@ import (
 // relative to moduleDir) for goos and goarch into the file output. The error
 // of a failed build holds the compiler's own output.
 func Build(moduleDir, pkg, output, goos, goarch string) error {
-	cmd := exec.Command("go", "build",
+	cmd := exec.Command("go", "build", "-C", moduleDir,
 		// Neither paths nor the commit may reach the binary: the asset's hash
 		// has to be the same on every machine, or every deploy updates it.
 		"-trimpath", "-buildvcs=false",
@@ -25,7 +25,6 @@ func Build(moduleDir, pkg, output, goos, goarch string) error {
 		// https://docs.aws.amazon.com/lambda/latest/dg/golang-package.html
 		"-tags", "lambda.norpc", "-ldflags", "-s -w -buildid=",
 		"-o", output, pkg)
-	cmd.Dir = moduleDir
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s for %s/%s: %w\n%s", pkg, goos, goarch, err, strings.TrimSpace(string(out)))

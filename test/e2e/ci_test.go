@@ -38,11 +38,9 @@ func newCheckout(t *testing.T, endpoint string) *checkout {
 		"AWS_ENDPOINT_URL=" + endpoint,
 		"CDK_HOME=" + t.TempDir(), "CDK_DISABLE_CLI_TELEMETRY=true",
 	}}
-	files := exec.Command("git", "ls-files", "-co", "--exclude-standard", "-z")
-	files.Dir = root
-	names, err := files.Output()
+	names, err := inputs.Files(root)
 	require.NoError(t, err)
-	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
+	for _, name := range names {
 		info, err := os.Stat(filepath.Join(root, name))
 		if err != nil || !info.Mode().IsRegular() { // removed and not committed yet, or a link to tools
 			continue
@@ -238,10 +236,10 @@ func TestPipelineJobsThatReachAWSAreOff(t *testing.T) {
 // with its tools.
 func TestPipelineChecksItself(t *testing.T) {
 	require.NoError(t, inputs.Are(root))
-	c := &checkout{dir: root}
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(filepath.Join(root, ".emulator", "ci"))) })
-	out, err := c.command(filepath.Join(root, "node_modules", ".bin", "gitlab-ci-local"), "--force-shell-executor", "--no-color",
-		"--state-dir", filepath.Join(".emulator", "ci"), "check").CombinedOutput()
+	state, err := filepath.Rel(root, t.TempDir())
+	require.NoError(t, err)
+	out, err := new(checkout).command(filepath.Join(root, "node_modules", ".bin", "gitlab-ci-local"), "--force-shell-executor", "--no-color",
+		"--cwd", "../..", "--state-dir", state, "check").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Contains(t, string(out), "all well after")
 }

@@ -79,7 +79,6 @@ type output struct{ stdout, stderr string }
 // accounts, inside somebody's Git hook and pipeline. None of them may matter.
 func command(args ...string) (*exec.Cmd, *output) {
 	cmd := exec.Command(program, append([]string{"--dir", dir}, args...)...)
-	cmd.Dir = root
 	cmd.Env = append(os.Environ(),
 		"AWS_PROFILE=production", "AWS_ACCESS_KEY_ID=AKIAREALREALREALREAL", "AWS_SECRET_ACCESS_KEY=real",
 		"AWS_REGION=us-east-1", "AWS_ENDPOINT_URL=http://127.0.0.1:1", "AWS_ENDPOINT_URL_S3=http://127.0.0.1:1",
@@ -388,7 +387,7 @@ func readUntil(t *testing.T, r io.Reader, text string) string {
 // Last, because it takes away what the tests above share.
 func TestS15_DownStopsWhatUpStarted(t *testing.T) {
 	up(t)
-	if _, err := os.Stat("/proc/self/cwd"); err == nil {
+	if _, err := os.Stat("/proc/self/stat"); err == nil {
 		require.Len(t, processesOf(t, ""), 4, "moto, the host and its functions")
 	}
 	first, err := run(t.Context(), "down")
