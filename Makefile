@@ -21,11 +21,11 @@ diff: export PROFILE_B := $(PROFILE_B)
 
 EMULATOR := go run ./test/e2e/cmd/emulator
 
-# Each script test is bounded, so that a hanging one has a name.
+# Each script test is bounded, so that a hanging one has a name. A step for each
+# file, those on stand-in hosts first: they take longest.
 BATS := BATS_TEST_TIMEOUT=120 node_modules/bats/bin/bats --timing
-JOB_TESTS := $(wildcard test/scripts/upload-*.bats)
-UPGRADE_TESTS := $(wildcard test/scripts/upgrade-*.bats)
 HOST_TESTS := $(sort $(shell grep -l "^load fixtures/host/host$$" test/scripts/*.bats))
+SCRIPT_TESTS := $(HOST_TESTS) $(filter-out $(HOST_TESTS),$(wildcard test/scripts/*.bats))
 
 # Sources by kind, tracked or new, each an assignment for a recipe's shell.
 GO_FILES := files=$$(git ls-files -co --exclude-standard '*.go')
@@ -72,18 +72,15 @@ check: setup-tools ## Formatting and linters only.
 		'gofmt=$(MAKE) gofmt' 'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' \
 		-- 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt'
 
-# The first lane holds what compiles the CDK, so that it is compiled once, and
-# some script tests, for it ends first. These mostly wait; two lanes of them share
-# the second core.
+# The first lane holds what compiles the CDK, so that it is compiled once. Script
+# tests mostly wait: two lanes of them share the second core.
 .PHONY: test
 test: setup-test ## Everything: linters, templates, Go tests, script tests, the demo asserted.
 	@scripts/steps.sh \
 		'synth=$(MAKE) synth' 'cfn-lint=$(MAKE) lint-templates' \
 		'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' 'go test=go test ./...' 'fuzz=$(MAKE) fuzz' \
-		'bats of the job=$(BATS) $(JOB_TESTS)' 'bats of the upgrade=$(BATS) $(UPGRADE_TESTS)' \
-		-- 'bats on stand-in hosts=$(BATS) $(filter-out $(UPGRADE_TESTS),$(HOST_TESTS))' \
 		-- 'gofmt=$(MAKE) gofmt' 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt' \
-		'bats of the other scripts=$(BATS) $(filter-out $(HOST_TESTS) $(UPGRADE_TESTS) $(JOB_TESTS),$(wildcard test/scripts/*.bats))'
+		-- --shared $(foreach file,$(SCRIPT_TESTS),'$(notdir $(file))=$(BATS) $(file)')
 
 .PHONY: fuzz
 fuzz: export FUZZTIME ?= 3s

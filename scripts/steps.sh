@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-#/ Usage: scripts/steps.sh NAME=COMMAND ... [-- NAME=COMMAND ...]
+#/ Usage: scripts/steps.sh NAME=COMMAND ... [-- NAME=COMMAND ...] [--shared NAME=COMMAND ...]
 #/
 #/ Runs shell commands one after the other, each under a heading with its name,
-#/ result and duration. After `--` a second lane begins, which runs beside the
-#/ first; each step's output is kept together. All steps run, whatever became
-#/ of the ones before; at the end the failed ones are named again.
+#/ result and duration. After `--` another lane begins, which runs beside the
+#/ ones before; each step's output is kept together. Steps after `--shared`
+#/ belong to no lane: whichever is done with its own takes the next of them.
+#/ All steps run, whatever became of the ones before; at the end the failed ones
+#/ are named again.
 #/
 #/ Exit status: 0 all went well, 1 a step failed, 2 wrong use.
 
@@ -16,24 +18,31 @@ main() {
       sed -n 's/^#\/ \{0,1\}//p' "${BASH_SOURCE[0]}"
       exit
       ;;
-    '' | --)
+    '' | -- | --shared)
       echo "error: want at least one NAME=COMMAND (see --help)" >&2
       exit 2
       ;;
   esac
   WORK=$(mktemp -d)
   LANES=()
+  SHARED=()
   trap stop EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
   : >"$WORK/failed"
 
+  local lanes=("$@") steps=() argument i
+  for ((i = 0; i < $#; i++)); do
+    [[ ${lanes[i]} == --shared ]] || continue
+    SHARED=("${lanes[@]:i+1}")
+    lanes=("${lanes[@]:0:i}")
+    break
+  done
   # Each lane is a process group, so that an interrupt ends all of it.
-  local steps=() argument
-  for argument in "$@" --; do
+  for argument in "${lanes[@]}" --; do
     if [[ $argument == -- ]]; then
       set -m
-      run_lane "${steps[@]}" </dev/null &
+      run_lane ${steps[@]+"${steps[@]}"} </dev/null &
       set +m
       LANES+=("$!")
       steps=()
@@ -59,21 +68,25 @@ heading() { printf '\n=== %s\n' "$*"; }
 run_lane() {
   set +m
   trap - INT TERM HUP
-  local step name out begin status result
+  local out step i
   out=$(mktemp "$WORK/lane.XXXXXX")
-  for step in "$@"; do
-    name=${step%%=*}
-    begin=$SECONDS
-    status=0
-    bash -c "${step#*=}" >"$out" 2>&1 || status=$?
-    result=ok
-    if ((status)); then
-      result="FAILED with $status"
-      echo "$name" >>"$WORK/failed"
-    fi
-    # In one write, so that two lanes do not mix their lines.
-    printf '%s\n' "$(heading "$name: $result in $((SECONDS - begin)) s" && cat "$out")"
+  for step in "$@"; do run_step "$step"; done
+  for i in ${SHARED[@]+"${!SHARED[@]}"}; do
+    # Only one lane can make the folder.
+    if mkdir "$WORK/taken.$i" 2>/dev/null; then run_step "${SHARED[i]}"; fi
   done
+}
+
+# run_step NAME=COMMAND keeps what the command writes in the file $out.
+run_step() {
+  local name=${1%%=*} begin=$SECONDS status=0 result=ok
+  bash -c "${1#*=}" >"$out" 2>&1 || status=$?
+  if ((status)); then
+    result="FAILED with $status"
+    echo "$name" >>"$WORK/failed"
+  fi
+  # In one write, so that two lanes do not mix their lines.
+  printf '%s\n' "$(heading "$name: $result in $((SECONDS - begin)) s" && cat "$out")"
 }
 
 stop() {

@@ -26,6 +26,25 @@ load helper
   [[ ${lines[${#lines[@]} - 1]} == *': reads' ]]
 }
 
+@test "S15: a shared step is run once, by a lane that is done with its own" {
+  # "busy" holds its lane until the last of the shared steps opens the pipe.
+  local pipe=$BATS_TEST_TMPDIR/pipe
+  mkfifo "$pipe"
+  run "$ROOT/scripts/steps.sh" "busy=cat '$pipe'" -- 'quick=true' --shared 'one=exit 3' "two=echo met >'$pipe'"
+  [[ $status == 1 ]]
+  [[ $output == *'=== quick: ok'*'=== one: FAILED with 3'*'=== two: ok'* ]]
+  [[ $(grep -c '^=== ' <<<"$output") == 5 ]]
+  [[ ${lines[${#lines[@]} - 1]} == '=== failed after '*' s: one' ]]
+}
+
+@test "S15: lanes without steps of their own share all of them" {
+  local pipe=$BATS_TEST_TMPDIR/pipe
+  mkfifo "$pipe"
+  run "$ROOT/scripts/steps.sh" 'own=true' -- --shared "writes=echo met >'$pipe'" "reads=cat '$pipe'"
+  [[ $status == 0 ]]
+  [[ $output == *$'\nmet\n'* ]]
+}
+
 @test "S15: a step reads nothing from the terminal" {
   run "$ROOT/scripts/steps.sh" 'reads=cat' <<<'typed'
   [[ $status == 0 && $output != *typed* ]]
