@@ -294,6 +294,7 @@ killed_at() {
   "$2"
   echo "$1: $status"
   [ "$status" -eq 137 ]
+  killed_is_gone
   nothing_complete
   install_stub_again "${1%% *}"
 }

@@ -165,6 +165,7 @@ back_to_old() {
     run killed_configure
     echo "$step: $status: $output"
     [ "$status" -eq 137 ]
+    killed_is_gone
     [ ! -e "$STUBS/$name" ]
     # Asked for what was there before: everything comes back.
     configure --check yes
@@ -188,6 +189,7 @@ back_to_old() {
   done
   on_host pkill -KILL -f 'configure-gitlab.sh|ctl.py'
   wait $! || true
+  killed_is_gone
   on_host rm /etc/gitlab/test/hang-reconfigure
   on_host test -e $JOURNAL
   configure --yes yes

@@ -171,7 +171,8 @@ wait_until() {
   [ "$(field exit)" = None ]
   [ "$(field more)" = False ]
   [[ $(body) == "| "*"working"$'\n|+an open line' ]]
-  # The lock went with it.
+  # The lock goes with it.
+  flock --timeout 10 "$OPERATION_LOCK" true
   script 'exclusive test'
   start 20261124T185437-00000002
   ended 20261124T185437-00000002

@@ -334,6 +334,7 @@ nowhere() {
         ;;
       *) killed_while "$step" killed_register register-runner.sh ;;
     esac
+    killed_is_gone
     issue
     register
     echo "$step: $output $stderr"
@@ -399,6 +400,7 @@ killed_while() {
   issue
   register
   killed_while unregistered unregister unregister-runner.sh
+  killed_is_gone
   on_host grep -q "$NAME" $CONFIG
   unregister
   [ "$status" -eq 0 ]

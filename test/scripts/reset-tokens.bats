@@ -177,6 +177,7 @@ counts() { python3 -c 'import json, sys; c = json.loads(sys.argv[1])["reset"][sy
     sleep 0.05
   done
   [ "$(everything)" = "$before" ]
+  flock --timeout 10 "$OPERATION_LOCK" true
   reset --yes yes --lost-secrets yes
   [ "$status" -eq 0 ]
   [ "$(counts ci_builds)" = '2 0' ]

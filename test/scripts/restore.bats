@@ -342,6 +342,7 @@ hostile_member() {
     restore
     echo "$step: $status"
     [ "$status" -eq 137 ]
+    killed_is_gone
     cp "$FIXTURES/gitlab-data.sh" "$STUBS/gitlab-ctl"
     cp "$FIXTURES/gitlab-data.sh" "$STUBS/gitlab-backup"
     restore

@@ -120,6 +120,7 @@ all_stops_once() {
       on_host tail -n 3 /etc/gitlab/test/killed
       return 1
     }
+    killed_is_gone
   done
   echo "$runs runs"
   ((runs > 70))
