@@ -72,8 +72,12 @@ run_lane() {
   out=$(mktemp "$WORK/lane.XXXXXX")
   for step in "$@"; do run_step "$step"; done
   for i in ${SHARED[@]+"${!SHARED[@]}"}; do
-    # Only one lane can make the folder.
-    if mkdir "$WORK/taken.$i" 2>/dev/null; then run_step "${SHARED[i]}"; fi
+    # Only one lane can make the folder. Where none can, the lane ends.
+    if mkdir "$WORK/taken.$i" 2>/dev/null; then
+      run_step "${SHARED[i]}"
+    else
+      [[ -d $WORK/taken.$i ]]
+    fi
   done
 }
 

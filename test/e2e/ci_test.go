@@ -236,6 +236,7 @@ func TestPipelineJobsThatReachAWSAreOff(t *testing.T) {
 // with its tools.
 func TestPipelineChecksItself(t *testing.T) {
 	require.NoError(t, inputs.Are(root))
+	// Nothing may be made in the repository's folders: their times are inputs, too.
 	state, err := filepath.Rel(root, t.TempDir())
 	require.NoError(t, err)
 	out, err := new(checkout).command(filepath.Join(root, "node_modules", ".bin", "gitlab-ci-local"), "--force-shell-executor", "--no-color",

@@ -77,30 +77,28 @@ type output struct{ stdout, stderr string }
 
 // command runs the program with the variables of a laptop that knows real
 // accounts, inside somebody's Git hook and pipeline. None of them may matter.
-func command(args ...string) (*exec.Cmd, *output) {
+func command(args ...string) (*exec.Cmd, error) {
 	cmd := exec.Command(program, append([]string{"--dir", dir}, args...)...)
 	cmd.Env = append(os.Environ(),
 		"AWS_PROFILE=production", "AWS_ACCESS_KEY_ID=AKIAREALREALREALREAL", "AWS_SECRET_ACCESS_KEY=real",
 		"AWS_REGION=us-east-1", "AWS_ENDPOINT_URL=http://127.0.0.1:1", "AWS_ENDPOINT_URL_S3=http://127.0.0.1:1",
 		"GIT_DIR=/nonexistent", "CI_COMMIT_BRANCH=feature", "ARTIFACT_BUCKET=production", "EMULATOR_PORT=")
-	return cmd, &output{}
+	return cmd, inputs.Are(root)
 }
 
 func run(ctx context.Context, args ...string) (output, error) {
-	if err := inputs.Are(root); err != nil {
+	cmd, err := command(args...)
+	if err != nil {
 		return output{}, err
 	}
-	cmd, out := command(args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Start()
-	if err == nil {
+	if err = cmd.Start(); err == nil {
 		stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
 		err = cmd.Wait()
 		stop()
 	}
-	out.stdout, out.stderr = stdout.String(), stderr.String()
-	return *out, err
+	return output{stdout.String(), stderr.String()}, err
 }
 
 // both is one demo and one emulator left running, started at the same moment.
@@ -312,7 +310,8 @@ func TestS15_TakenPortIsNamed(t *testing.T) {
 	defer listener.Close()
 	port := listener.Addr().(*net.TCPAddr).Port
 
-	cmd, _ := command("demo")
+	cmd, err := command("demo")
+	require.NoError(t, err)
 	cmd.Env = append(cmd.Env, "EMULATOR_PORT="+strconv.Itoa(port))
 	out, err := cmd.CombinedOutput()
 	assert.Equal(t, 1, exitCode(err), "%s", out)
@@ -331,8 +330,9 @@ func TestS15_WrongUseIsExplained(t *testing.T) {
 // startDemo returns a demo that is deploying the stacks, with what it has shown.
 func startDemo(t *testing.T) (cmd *exec.Cmd, stderr io.Reader, seen string) {
 	t.Helper()
-	cmd, _ = command("demo")
-	stderr, err := cmd.StderrPipe()
+	cmd, err := command("demo")
+	require.NoError(t, err)
+	stderr, err = cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {

@@ -1,5 +1,5 @@
-# Run by bats before the first file. It loads the AWS CLI once for all their
-# calls: see fixtures/aws/server.py, which ends with bats.
+# Run by bats before the first of its files. It loads the AWS CLI once for all
+# their calls: see fixtures/aws/server.py, which ends with bats.
 # shellcheck shell=bash
 
 setup_suite() {

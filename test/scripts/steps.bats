@@ -37,6 +37,15 @@ load helper
   [[ ${lines[${#lines[@]} - 1]} == '=== failed after '*' s: one' ]]
 }
 
+@test "S15: a shared step that no lane can take is no success" {
+  use_stubs
+  stub mkdir 'exit 1'
+  run "$ROOT/scripts/steps.sh" 'own=true' -- --shared 'left=true'
+  [[ $status == 1 ]]
+  [[ $output != *'=== left'* ]]
+  [[ ${lines[${#lines[@]} - 1]} == *': a lane ended early'* ]]
+}
+
 @test "S15: lanes without steps of their own share all of them" {
   local pipe=$BATS_TEST_TMPDIR/pipe
   mkfifo "$pipe"
