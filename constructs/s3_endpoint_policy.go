@@ -66,6 +66,11 @@ func s3EndpointStatements(scope constructs.Construct, props NetworkProps) []awsi
 		// The layers of images in ECR, for jobs that run in one.
 		// https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html#ecr-minimum-s3-perms
 		through("ImageLayers", nil, objectsOf("prod-"+region+"-starport-layer-bucket"), "s3:GetObject"),
+		// Docker Hub sends hosts in AWS to a bucket of their region. A wildcard,
+		// because Docker names no bucket anywhere; all that were seen begin so. Of
+		// a stranger's bucket of such a name this only reads.
+		// https://jfrog.com/help/r/what-should-we-whitelist-for-artifactory-when-our-docker-registry-is-behind-firewalls-and-proxy-servers
+		through("DockerHubLayers", nil, objectsOf("docker-images-prod*"), "s3:GetObject"),
 	}
 	if len(props.ReadableBuckets) > 0 {
 		statements = append(statements, through("ReadableBuckets", nil, objectsOf(props.ReadableBuckets...), "s3:GetObject"))

@@ -287,6 +287,14 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 			bySid("AmazonLinux", never), nothing,
 			"anonymous, s3:GetObject on Amazon Linux 2/2/core/latest/x86_64/mirror.list from the endpoint: is refused, want allowed",
 		},
+		"the endpoint forgets Docker Hub": {
+			bySid("DockerHubLayers", never), nothing,
+			"Docker Hub's presigned URL, s3:GetObject on image layers of Docker Hub/one from the endpoint: is refused, want allowed",
+		},
+		"the endpoint forgets ECR": {
+			bySid("ImageLayers", never), nothing,
+			"ECR's presigned URL, s3:GetObject on image layers/one from the endpoint: is refused, want allowed",
+		},
 		"the endpoint forgets CloudFormation": {
 			bySid("WaitConditions", never), nothing,
 			"CloudFormation's presigned URL, s3:PutObject on wait conditions/one from the endpoint: is refused, want allowed",
@@ -368,10 +376,49 @@ func TestS9_theEndpointsPolicyFitsAndNamesEveryBucket(t *testing.T) {
 	assert.Less(t, len(text(policy)), 20480)
 	for _, s := range statements(policy) {
 		for _, resource := range list(s["Resource"]) {
+			if resource == "arn:aws:s3:::docker-images-prod*/*" {
+				continue // see s3EndpointStatements
+			}
 			assert.Regexp(t, `^arn:aws:s3:::[a-z0-9.-]+(-\*/\*|/([a-z]+/)?\*)?$`, resource)
 		}
 		for _, action := range list(s["Action"]) {
 			assert.NotContains(t, action, "*")
+		}
+	}
+}
+
+// imageSources are the registries that docs/operations.md promises to jobs,
+// with the things of the access cases that their layers are, if any of them are
+// in S3 of the region.
+var imageSources = map[string][]string{
+	"Docker Hub":        {"image layers of Docker Hub/one", "image layers of Docker Hub in another bucket/one"},
+	"Amazon ECR":        {"image layers/one"},
+	"Amazon ECR Public": nil, // CloudFront
+	"GitLab.com":        nil, // Google Cloud
+}
+
+// TestS11_layersOfEveryPromisedRegistryComeThrough holds the docs, the cases and
+// the endpoint's policy together; that the cases are decided so is tested above.
+func TestS11_layersOfEveryPromisedRegistryComeThrough(t *testing.T) {
+	decided := map[string]string{}
+	for _, subject := range accessCases(t) {
+		for _, c := range subject.Cases {
+			if c.Does == "s3:GetObject" && c.From == "the endpoint" && strings.HasSuffix(c.Who, "'s presigned URL") {
+				decided[c.On] = c.Is
+			}
+		}
+	}
+	_, section, found := strings.Cut(read(t, "docs/operations.md"), "### Where the images of jobs come from\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n#")
+	var promised []string
+	for _, row := range regexp.MustCompile(`(?m)^\| ([A-Z][^|(]*) \(.*\| yes`).FindAllStringSubmatch(section, -1) {
+		promised = append(promised, row[1])
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(imageSources)), promised, "docs/operations.md and imageSources")
+	for registry, layers := range imageSources {
+		for _, thing := range layers {
+			assert.Equal(t, "allowed", decided[thing], "%s needs a case for %s", registry, thing)
 		}
 	}
 }

@@ -49,8 +49,8 @@ func (w *World) actor(name string) actor {
 		return role(a, "operator", "person", policy{"Operator", w.Operator}, policy{"Shell", w.Shell})
 	case "anonymous":
 		return actor{principal: map[string]string{"type": "Anonymous"}}
-	case "CloudFormation's presigned URL", "ECR's presigned URL":
-		// Signed by AWS, in the account that the bucket belongs to.
+	case "CloudFormation's presigned URL", "ECR's presigned URL", "Docker Hub's presigned URL":
+		// Signed in the account that the bucket belongs to.
 		return role(accountAWS, "presigner", "url", w.managed("AdministratorAccess"))
 	}
 	return w.service(name)

@@ -72,6 +72,14 @@ func (w *World) bucket(name string) (thing, bool) {
 		return public("cloudformation-waitcondition-" + region)
 	case "image layers":
 		return public("prod-" + region + "-starport-layer-bucket")
+	case "image layers of Docker Hub":
+		return public("docker-images-prod")
+	case "image layers of Docker Hub in another bucket":
+		return public("docker-images-prod-" + region)
+	case "a bucket that looks like Docker Hub's":
+		return strange("docker-images-prod-stranger", "*")
+	case "image layers of Kubernetes":
+		return public("prod-registry-k8s-io-" + region)
 	case "a public bucket":
 		return public("public-bucket")
 	case "a readable bucket":
