@@ -7,7 +7,7 @@
 // effort), so each one is only the occasion to look at the deployment. What goes wrong is returned as an error:
 // Lambda tries twice more, and then keeps the event in the dead-letter queue.
 //
-// Environment, besides what Lambda itself sets (region, credentials):
+// Environment, besides what Lambda itself sets (region, credentials, name):
 //
 //	ARTIFACT_BUCKET   the bucket whose uploads are deployed
 //	ARTIFACT_PREFIX   the keys that are artifacts; ends with /
@@ -26,6 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 
 	"gitlab-codedeploy/lambda/internal/environment"
+	"gitlab-codedeploy/lambda/internal/metric"
 	"gitlab-codedeploy/lambda/internal/status"
 )
 
@@ -55,6 +56,7 @@ func newReporter(getenv func(string) string) (*Reporter, error) {
 		Allowed:     allowed,
 		Deployments: codedeploy.NewFromConfig(config),
 		Statuses:    &status.Store{Objects: environment.S3(config), Bucket: bucket},
+		Metrics:     &metric.Writer{Out: os.Stdout, FunctionName: getenv("AWS_LAMBDA_FUNCTION_NAME")},
 		Log:         slog.Default(),
 	}, nil
 }

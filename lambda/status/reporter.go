@@ -14,6 +14,7 @@ import (
 
 	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/clip"
+	"gitlab-codedeploy/lambda/internal/metric"
 	"gitlab-codedeploy/lambda/internal/origin"
 	"gitlab-codedeploy/lambda/internal/status"
 )
@@ -30,6 +31,7 @@ type Reporter struct {
 	Allowed     allowlist.List // the groups that artifacts are deployed to; nil is all
 	Deployments DeploymentReader
 	Statuses    *status.Store
+	Metrics     *metric.Writer
 	Log         *slog.Logger
 }
 
@@ -87,7 +89,23 @@ func (r *Reporter) Handle(ctx context.Context, raw json.RawMessage) error {
 		return r.failed(ctx, log, err)
 	}
 	log.InfoContext(ctx, "state", "before", before, "state", entry.State)
+	if state == status.Failed && event.State.Final() {
+		r.countFailed(entry, info)
+	}
 	return nil
+}
+
+// countFailed counts a deployment that failed, once for each event that tells
+// of its end. There is one such event a deployment, which EventBridge delivers
+// at least once; the state that was there before does not tell the first one
+// from a second, for the trigger may have written it.
+func (r *Reporter) countFailed(entry *status.Entry, info *types.DeploymentInfo) {
+	r.Metrics.Write([]metric.Value{{Name: "DeploymentsFailed", Unit: metric.Count, Value: 1}}, map[string]string{
+		"uploadId":        entry.ID(),
+		"deploymentId":    aws.ToString(info.DeploymentId),
+		"application":     aws.ToString(info.ApplicationName),
+		"deploymentGroup": aws.ToString(info.DeploymentGroupName),
+	})
 }
 
 // artifact returns the artifact that is deployed, or why it is none of ours.

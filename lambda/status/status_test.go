@@ -51,6 +51,7 @@ type fixture struct {
 	*awstest.Server
 	reporter *Reporter
 	log      *bytes.Buffer
+	metrics  *bytes.Buffer
 }
 
 // newFixture wires the function with its real clients to a server where
@@ -63,7 +64,9 @@ func newFixture(t *testing.T, answer string) fixture {
 	require.NoError(t, err)
 	log := &bytes.Buffer{}
 	reporter.Log = slog.New(slog.NewJSONHandler(log, nil))
-	return fixture{server, reporter, log}
+	metrics := &bytes.Buffer{}
+	reporter.Metrics.Out = metrics
+	return fixture{server, reporter, log, metrics}
 }
 
 func (f fixture) handle(t *testing.T, event string) error {
@@ -123,6 +126,46 @@ func TestS15_TheStateIsTheLaterOfEventAndDeployment(t *testing.T) {
 		require.NoError(t, f.handle(t, sample(tt.event)))
 		assert.Equal(t, tt.want, f.status(t, statusPath)["state"], "%s of a deployment that is %s", tt.event, tt.deployment)
 	}
+}
+
+// An end is counted when it is told, whatever the object says by then: the
+// trigger may have written the state before.
+func TestS15_ADeploymentThatFailedIsCounted(t *testing.T) {
+	for _, tt := range []struct {
+		event, deployment, before string
+		want                      int
+	}{
+		{"FAILURE", "Failed", "InProgress", 1},
+		{"FAILURE", "InProgress", "InProgress", 1}, // GetDeployment is behind
+		{"FAILURE", "Failed", "Failed", 1},         // the trigger wrote it
+		{"STOP", "Failed", "InProgress", 1},
+		{"START", "Failed", "Created", 0}, // its end has an event of its own
+		{"READY", "Failed", "Failed", 0},
+		{"STOP", "Stopped", "InProgress", 0},
+		{"SUCCESS", "Succeeded", "InProgress", 0},
+		{"FAILURE", "Succeeded", "InProgress", 0}, // the deployment itself knows better
+	} {
+		f := newFixture(t, deployment(tt.deployment))
+		f.Put(statusPath, nil, `{"uploadId":"job-9","state":"`+tt.before+`","deploymentId":"d-WIRE00001","key":"`+testKey+`","versionId":"v1"}`)
+		require.NoError(t, f.handle(t, sample(tt.event)))
+		assert.Equal(t, tt.want, strings.Count(f.metrics.String(), "\n"), "%s of a deployment that is %s, seen as %s", tt.event, tt.deployment, tt.before)
+		if tt.want > 0 {
+			var line map[string]any
+			require.NoError(t, json.Unmarshal(f.metrics.Bytes(), &line))
+			delete(line, "_aws") // see the package metric
+			assert.Equal(t, map[string]any{
+				"FunctionName": "function", "DeploymentsFailed": 1.0, "uploadId": "job-9", "deploymentId": "d-WIRE00001",
+				"application": "web", "deploymentGroup": "web-blue-green",
+			}, line)
+		}
+	}
+
+	f := newFixture(t, deployment("Failed", `"creator":"user"`, `"creator":"autoscaling"`))
+	require.NoError(t, f.handle(t, sample("FAILURE")))
+	f = newFixture(t, deployment("Failed"))
+	f.Server.S3 = refuseMethod(http.MethodPut)
+	require.Error(t, f.handle(t, sample("FAILURE")), "comes again, and is counted then")
+	assert.Empty(t, f.metrics.String())
 }
 
 // Every order of a deployment's events, each of them twice: the state of the

@@ -27,6 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/lambda/internal/allowlist"
+	"gitlab-codedeploy/lambda/internal/metric"
 	"gitlab-codedeploy/lambda/internal/status"
 )
 
@@ -187,7 +188,7 @@ func (w *world) handler() *Handler {
 			Allowed:   allowlist.List{testPair: true},
 		},
 		Patience: &Patience{Client: w, QueueURL: "https://sqs.test/queue", Random: func() float64 { return 0 }},
-		Metrics:  &Metrics{Out: &w.metrics, FunctionName: "trigger", Now: w.now},
+		Metrics:  &Metrics{metric.Writer{Out: &w.metrics, FunctionName: "trigger", Now: w.now}},
 		Log:      slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }

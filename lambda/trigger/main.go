@@ -33,6 +33,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"gitlab-codedeploy/lambda/internal/environment"
+	"gitlab-codedeploy/lambda/internal/metric"
 	"gitlab-codedeploy/lambda/internal/status"
 )
 
@@ -70,7 +71,7 @@ func newHandler(getenv func(string) string) (*Handler, error) {
 			Deployer:  deployer,
 			Allowed:   allowed,
 		},
-		Metrics: &Metrics{Out: os.Stdout, FunctionName: getenv("AWS_LAMBDA_FUNCTION_NAME")},
+		Metrics: &Metrics{metric.Writer{Out: os.Stdout, FunctionName: getenv("AWS_LAMBDA_FUNCTION_NAME")}},
 		Log:     slog.Default(),
 	}
 	if queueURL != "" {

@@ -2,17 +2,25 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/lambda/internal/metric"
 )
 
 func TestS14_EachEndHasItsMetric(t *testing.T) {
+	now := testTime.Add(90 * time.Second)
 	started := Upload{ID: "job-9", Pair: testPair, Uploaded: testTime, Started: testTime.Add(2500 * time.Millisecond)}
 	for name, tt := range map[string]struct {
 		upload Upload
@@ -20,26 +28,29 @@ func TestS14_EachEndHasItsMetric(t *testing.T) {
 		want   map[string]float64
 	}{
 		"started":                      {started, nil, map[string]float64{"DeploymentsStarted": 1, "UploadToStartSeconds": 2.5}},
-		"started, status not written":  {started, errors.New("503"), map[string]float64{"DeploymentsStarted": 1, "UploadToStartSeconds": 2.5, "UploadsFailed": 1}},
+		"started, status not written":  {started, errors.New("503"), map[string]float64{"DeploymentsStarted": 1, "UploadToStartSeconds": 2.5, "UploadsFailed": 1, "WaitingSeconds": 90}},
 		"started by a clock behind":    {Upload{Uploaded: testTime, Started: testTime.Add(-time.Second)}, nil, map[string]float64{"DeploymentsStarted": 1, "UploadToStartSeconds": 0}},
 		"started, upload time unknown": {Upload{Started: testTime}, nil, map[string]float64{"DeploymentsStarted": 1}},
 		"repeated":                     {Upload{}, repeated("x"), nil},
 		"ignored":                      {Upload{}, ignore("x"), nil},
 		"rejected":                     {Upload{}, reject("x"), map[string]float64{"UploadsRejected": 1}},
 		"superseded":                   {Upload{}, supersede("x"), map[string]float64{"UploadsSuperseded": 1}},
-		"waiting":                      {Upload{}, fmt.Errorf("%w: x", ErrWaiting), map[string]float64{"UploadsWaiting": 1}},
-		"failed":                       {Upload{}, errors.New("x"), map[string]float64{"UploadsFailed": 1}},
+		"superseded after a wait":      {Upload{Uploaded: testTime}, supersede("x"), map[string]float64{"UploadsSuperseded": 1}},
+		"waiting":                      {Upload{Uploaded: testTime}, fmt.Errorf("%w: x", ErrWaiting), map[string]float64{"UploadsWaiting": 1, "WaitingSeconds": 90}},
+		"failed":                       {Upload{Uploaded: testTime}, errors.New("x"), map[string]float64{"UploadsFailed": 1, "WaitingSeconds": 90}},
+		"failed, S3 did not answer":    {Upload{Completed: testTime.Add(time.Second)}, errors.New("x"), map[string]float64{"UploadsFailed": 1, "WaitingSeconds": 89}},
+		"failed, upload time unknown":  {Upload{}, errors.New("x"), map[string]float64{"UploadsFailed": 1}},
+		"failed by a clock behind":     {Upload{Uploaded: now.Add(time.Second)}, errors.New("x"), map[string]float64{"UploadsFailed": 1, "WaitingSeconds": 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			m := &Metrics{Out: &out, FunctionName: "trigger", Now: func() time.Time { return testTime }}
+			m := &Metrics{metric.Writer{Out: &out, FunctionName: "trigger", Now: func() time.Time { return now }}}
 			m.Count(tt.upload, tt.err)
 			if tt.want == nil {
 				assert.Empty(t, out.String())
 				return
 			}
-			got := decodeMetrics(t, out.Bytes())
-			assert.Equal(t, tt.want, got)
+			assert.Equal(t, tt.want, decodeMetrics(t, now, out.Bytes()))
 		})
 	}
 	(*Metrics)(nil).Count(started, nil)
@@ -47,7 +58,7 @@ func TestS14_EachEndHasItsMetric(t *testing.T) {
 
 // decodeMetrics reads one line the way CloudWatch does: what is declared must
 // be there, and the other way round no number is undeclared.
-func decodeMetrics(t *testing.T, line []byte) map[string]float64 {
+func decodeMetrics(t *testing.T, at time.Time, line []byte) map[string]float64 {
 	t.Helper()
 	require.Equal(t, 1, bytes.Count(line, []byte("\n")), "%s", line)
 	var root map[string]any
@@ -63,7 +74,7 @@ func decodeMetrics(t *testing.T, line []byte) map[string]float64 {
 		} `json:"_aws"`
 	}
 	require.NoError(t, json.Unmarshal(line, &meta))
-	assert.Equal(t, testTime.UnixMilli(), meta.AWS.Timestamp)
+	assert.Equal(t, at.UnixMilli(), meta.AWS.Timestamp)
 	require.Len(t, meta.AWS.CloudWatchMetrics, 1)
 	directive := meta.AWS.CloudWatchMetrics[0]
 	assert.Equal(t, "GitLabCodeDeploy", directive.Namespace)
@@ -74,7 +85,7 @@ func decodeMetrics(t *testing.T, line []byte) map[string]float64 {
 		value, ok := root[m.Name].(float64)
 		require.True(t, ok, "%s is declared", m.Name)
 		values[m.Name] = value
-		assert.Equal(t, map[bool]string{true: "Seconds", false: "Count"}[m.Name == "UploadToStartSeconds"], m.Unit)
+		assert.Equal(t, map[bool]string{true: "Seconds", false: "Count"}[strings.HasSuffix(m.Name, "Seconds")], m.Unit)
 	}
 	for name, value := range root {
 		if _, number := value.(float64); number {
@@ -94,5 +105,28 @@ func TestS14_AMetricLeadsToItsUpload(t *testing.T) {
 	assert.Equal(t, "artifact", first["uploadId"])
 	assert.Equal(t, "web", first["application"])
 	assert.Equal(t, "web-blue-green", first["deploymentGroup"])
-	assert.Equal(t, map[string]float64{"UploadsRejected": 1}, decodeMetrics(t, lines[1]))
+	assert.Equal(t, map[string]float64{"UploadsRejected": 1}, decodeMetrics(t, testTime, lines[1]))
+}
+
+// What goes back to the queue is measured on the whole way, also while S3
+// refuses: the event knows its age.
+func TestS14_AnUploadThatGoesBackToTheQueueHasItsAgeMeasured(t *testing.T) {
+	for name, sabotage := range map[string]func(*world){
+		"UploadsWaiting": func(w *world) {
+			w.create = func(context.Context, *codedeploy.CreateDeploymentInput) (*codedeploy.CreateDeploymentOutput, error) {
+				return nil, &types.DeploymentLimitExceededException{}
+			}
+		},
+		"UploadsFailed": func(w *world) {
+			w.head = func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) { return nil, httpError(403) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := eventTime.Add(time.Hour)
+			w := &world{now: func() time.Time { return now }}
+			sabotage(w)
+			assert.Equal(t, []string{"m1"}, handle(t, t.Context(), w.handler(), batchOf(body(s3Record(testBucket, testKey, "v1")))))
+			assert.Equal(t, map[string]float64{name: 1, "WaitingSeconds": 3600}, decodeMetrics(t, now, w.metrics.Bytes()))
+		})
+	}
 }
