@@ -30,7 +30,9 @@ type PipelineAccessProps struct {
 }
 
 // PipelineAccess lets jobs of one GitLab project into the account, without any
-// key: a job's token, which GitLab signs, is worth a role for an hour.
+// key: a job's token, which GitLab signs, is exchanged for a role session of one
+// hour. It is as safe as the GitLab that signs: that one is not the account's
+// own, and takes no fork for the project (package config asks for both).
 //
 //	job of any branch      ──▶ gitlab-codedeploy-<env>-review: read this stack's template
 //	job of the one branch  ──▶ gitlab-codedeploy-<env>-deploy: the CDK's own roles, this stack's outputs

@@ -17,11 +17,14 @@ import (
 	"gitlab-codedeploy/test/cfn"
 )
 
-// accessConfig is staging with a bucket that jobs may read.
+// accessConfig is staging with a bucket that jobs may read and a pipeline that
+// may deploy.
 func accessConfig(t *testing.T) config.Config {
 	t.Helper()
 	cfg := staging(t)
 	cfg.GitLab.Network.ReadableBuckets = []string{"example-data-set"}
+	pipeline := examplePipeline
+	cfg.Pipeline = &pipeline
 	return cfg
 }
 
@@ -39,7 +42,7 @@ func world(t *testing.T, cfg config.Config, gitlab, deploy template) *access.Wor
 	}
 	a := parse(t, gitlab, cfg.GitLab.Account, cfg, nil)
 	operator, shell := operatorPolicies(t, a)
-	return &access.World{
+	w := &access.World{
 		A:              a,
 		Operator:       operator,
 		Shell:          shell,
@@ -49,7 +52,11 @@ func world(t *testing.T, cfg config.Config, gitlab, deploy template) *access.Wor
 		Application:    cfg.Deploy.DeploymentGroups[0].Application,
 		Group:          cfg.Deploy.DeploymentGroups[0].DeploymentGroup,
 		ReadableBucket: cfg.GitLab.Network.ReadableBuckets[0],
+		GitLab:         cfg.GitLab.LoadBalancer.DomainName,
 	}
+	w.Pipeline.Issuer = strings.TrimPrefix(cfg.Pipeline.IssuerURL, "https://")
+	w.Pipeline.Project, w.Pipeline.Branch = cfg.Pipeline.ProjectPath, cfg.Pipeline.Branch
+	return w
 }
 
 // operatorPolicies reads the two policies of docs/operations.md, with the
@@ -192,6 +199,21 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 		s["Condition"] = map[string]any{"Bool": map[string]any{"aws:MultiFactorAuthPresent": "never"}}
 	}
 	unconditional := func(s map[string]any) { delete(s, "Condition") }
+	// trusting changes whom a role of the pipeline trusts.
+	trusting := func(role string, change func(s map[string]any)) func(map[string]any) {
+		return func(resources map[string]any) {
+			for _, r := range resources {
+				if at(r, "Properties", "RoleName") == "gitlab-codedeploy-staging-"+role {
+					change(at(r, "Properties", "AssumeRolePolicyDocument", "Statement", 0).(map[string]any))
+				}
+			}
+		}
+	}
+	subjectBecomes := func(pattern string) func(map[string]any) {
+		return func(s map[string]any) {
+			at(s, "Condition", "StringLike").(map[string]any)["ci.example.com:sub"] = pattern
+		}
+	}
 	nothing := func(map[string]any) {}
 	mistakes := map[string]struct {
 		inA, inB func(resources map[string]any)
@@ -339,6 +361,40 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 		"administrators may use the token's key": {
 			bySid("AdministerButNotUse", func(s map[string]any) { s["Action"] = "kms:*" }), nothing,
 			"administrator of A, kms:CreateGrant on token's key from the internet: is allowed, want refused",
+		},
+		"every project of the issuer may deploy": {
+			nothing, trusting("deploy", func(s map[string]any) { delete(s["Condition"].(map[string]any), "StringLike") }),
+			"job of a fork's branch of that name, sts:AssumeRoleWithWebIdentity on deploy role of the pipeline from the internet: is allowed, want refused",
+		},
+		"every branch may deploy": {
+			nothing, trusting("deploy", subjectBecomes("project_path:platform/gitlab-codedeploy:ref_type:branch:ref:*")),
+			"job of another branch, sts:AssumeRoleWithWebIdentity on deploy role of the pipeline from the internet: is allowed, want refused",
+		},
+		"tags may deploy": {
+			nothing, trusting("deploy", subjectBecomes("project_path:platform/gitlab-codedeploy:ref_type:*:ref:main")),
+			"job of a tag of the branch's name, sts:AssumeRoleWithWebIdentity on deploy role of the pipeline from the internet: is allowed, want refused",
+		},
+		"projects are told apart by the beginning of their path": {
+			nothing, trusting("review", subjectBecomes("project_path:platform/gitlab-codedeploy*")),
+			"job of a project whose path begins like it, sts:AssumeRoleWithWebIdentity on review role of the pipeline from the internet: is allowed, want refused",
+		},
+		"tokens for others are taken": {
+			nothing, trusting("deploy", func(s map[string]any) { delete(s["Condition"].(map[string]any), "StringEquals") }),
+			"job of the branch, for somebody else, sts:AssumeRoleWithWebIdentity on deploy role of the pipeline from the internet: is allowed, want refused",
+		},
+		"the issuer is this environment's GitLab": {
+			nothing, trusting("deploy", func(s map[string]any) {
+				s["Principal"] = map[string]any{"Federated": "arn:aws:iam::222222222222:oidc-provider/gitlab.example.com"}
+				s["Condition"] = map[string]any{
+					"StringEquals": map[string]any{"gitlab.example.com:aud": "sts.amazonaws.com"},
+					"StringLike":   map[string]any{"gitlab.example.com:sub": "project_path:platform/gitlab-codedeploy:ref_type:branch:ref:main"},
+				}
+			}),
+			"job of the branch, signed by this environment's GitLab, sts:AssumeRoleWithWebIdentity on deploy role of the pipeline from the internet: is allowed, want refused",
+		},
+		"the pipeline's role trusts nobody": {
+			nothing, trusting("deploy", never),
+			"job of the branch, sts:AssumeRoleWithWebIdentity on deploy role of the pipeline from the internet: is refused, want allowed",
 		},
 		"the runner's role may be taken by functions": {
 			func(resources map[string]any) {

@@ -102,7 +102,7 @@ func TestNoteTellsEqualRulesOfTwoGroupsApart(t *testing.T) {
 }
 
 var examplePipeline = config.Pipeline{
-	IssuerURL: "https://gitlab.example.com", ProjectPath: "platform/gitlab-codedeploy", Branch: "main",
+	IssuerURL: "https://ci.example.com", ProjectPath: "platform/gitlab-codedeploy", Branch: "main", ForkPipelines: config.ForksFixed,
 }
 
 func addGroup(cfg *config.Config) {

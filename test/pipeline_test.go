@@ -1,11 +1,14 @@
 package test
 
 import (
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -65,15 +68,15 @@ func TestPipelineIsTrustedByNeitherAccountByDefault(t *testing.T) {
 func TestPipelineRolesAreForOneProject(t *testing.T) {
 	for i, tpl := range withPipeline(t, nil) {
 		provider, _ := tpl.one(t, "AWS::IAM::OIDCProvider")
-		assert.Equal(t, "https://gitlab.example.com", tpl.Resources[provider].Properties["Url"])
+		assert.Equal(t, "https://ci.example.com", tpl.Resources[provider].Properties["Url"])
 		for name, branch := range map[string]string{"review": "*", "deploy": "main"} {
 			role, _ := roleNamed(t, tpl, "gitlab-codedeploy-staging-"+name)
 			assert.Equal(t, []map[string]any{{
 				"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
-				"Principal": map[string]any{"Federated": "arn:aws:iam::" + []string{"111111111111", "222222222222"}[i] + ":oidc-provider/gitlab.example.com"},
+				"Principal": map[string]any{"Federated": "arn:aws:iam::" + []string{"111111111111", "222222222222"}[i] + ":oidc-provider/ci.example.com"},
 				"Condition": map[string]any{
-					"StringEquals": map[string]any{"gitlab.example.com:aud": "sts.amazonaws.com"},
-					"StringLike":   map[string]any{"gitlab.example.com:sub": "project_path:platform/gitlab-codedeploy:ref_type:branch:ref:" + branch},
+					"StringEquals": map[string]any{"ci.example.com:aud": "sts.amazonaws.com"},
+					"StringLike":   map[string]any{"ci.example.com:sub": "project_path:platform/gitlab-codedeploy:ref_type:branch:ref:" + branch},
 				},
 			}}, statements(role.Properties["AssumeRolePolicyDocument"]), name)
 			assert.Contains(t, list(role.DependsOn), provider, name)
@@ -114,15 +117,15 @@ func TestPipelineDeployRoleIsTheCDKs(t *testing.T) {
 
 func TestPipelineUsesAProviderThatIsThere(t *testing.T) {
 	for i, tpl := range withPipeline(t, func(p *config.Pipeline) {
-		p.ExistingProvider, p.IssuerURL = true, "https://gitlab.example.com/oidc"
+		p.ExistingProvider, p.IssuerURL = true, "https://ci.example.com/oidc"
 	}) {
 		for id, r := range tpl.Resources {
 			assert.NotEqual(t, "AWS::IAM::OIDCProvider", r.Type, id)
 		}
 		role, _ := roleNamed(t, tpl, "gitlab-codedeploy-staging-deploy")
 		trust := text(role.Properties["AssumeRolePolicyDocument"])
-		assert.Contains(t, trust, ":iam::"+[]string{"111111111111", "222222222222"}[i]+":oidc-provider/gitlab.example.com/oidc")
-		assert.Contains(t, trust, `"gitlab.example.com/oidc:sub"`)
+		assert.Contains(t, trust, ":iam::"+[]string{"111111111111", "222222222222"}[i]+":oidc-provider/ci.example.com/oidc")
+		assert.Contains(t, trust, `"ci.example.com/oidc:sub"`)
 	}
 }
 
@@ -141,4 +144,90 @@ func TestPipelineFileFitsTheConstruct(t *testing.T) {
 	}
 	version := regexp.MustCompile(`(?m)^go ([0-9]+\.[0-9]+)`).FindStringSubmatch(read(t, "go.mod"))
 	assert.Contains(t, file, "image: golang:"+version[1]+"-")
+}
+
+// pipelineJobs returns the jobs of .gitlab-ci.yml, with what they take from
+// "extends" and "default", but for templates, whose names begin with a dot.
+func pipelineJobs(t *testing.T, file string) map[string]map[string]any {
+	t.Helper()
+	var parsed map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(file), &parsed))
+	reserved := []string{"stages", "workflow", "variables", "default", "include"}
+	var resolved func(name string) map[string]any
+	resolved = func(name string) map[string]any {
+		job := map[string]any{}
+		own, isJob := parsed[name].(map[string]any)
+		require.True(t, isJob, name)
+		for _, parent := range list(own["extends"]) {
+			maps.Copy(job, resolved(parent.(string)))
+		}
+		maps.Copy(job, own)
+		return job
+	}
+	jobs := map[string]map[string]any{}
+	for name := range parsed {
+		if slices.Contains(reserved, name) || strings.HasPrefix(name, ".") {
+			continue
+		}
+		jobs[name] = map[string]any{}
+		if defaults, has := parsed["default"].(map[string]any); has {
+			maps.Copy(jobs[name], defaults)
+		}
+		maps.Copy(jobs[name], resolved(name))
+	}
+	require.NotEmpty(t, jobs)
+	return jobs
+}
+
+// sharedHosts says what in a pipeline lets jobs that hold tokens for AWS, and
+// jobs that deploy, come to hosts that others are root on or run on.
+func sharedHosts(jobs map[string]map[string]any) []string {
+	var found []string
+	for name, job := range jobs {
+		tags := list(job["tags"])
+		_, signsIn := job["id_tokens"]
+		if (signsIn || name == "test") && len(tags) == 0 {
+			found = append(found, name+": no tags, so any runner takes it")
+		}
+		for other, otherJob := range jobs {
+			_, otherSignsIn := otherJob["id_tokens"]
+			apart := signsIn && !otherSignsIn || job["stage"] == "deploy" && otherJob["stage"] != "deploy"
+			if apart && slices.ContainsFunc(tags, func(tag any) bool { return slices.Contains(list(otherJob["tags"]), tag) }) {
+				found = append(found, name+": its runner takes "+other)
+			}
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// TestPipelineJobsWithTokensShareNoHost: the containers of "test" are
+// privileged, so that any branch's job is root on its host.
+func TestPipelineJobsWithTokensShareNoHost(t *testing.T) {
+	file := read(t, ".gitlab-ci.yml")
+	jobs := pipelineJobs(t, file)
+	assert.Empty(t, sharedHosts(jobs))
+	signIn := 0
+	for name, job := range jobs {
+		if _, has := job["id_tokens"]; has {
+			signIn++
+		}
+		for _, tag := range list(job["tags"]) {
+			assert.Contains(t, read(t, "docs/review.md"), "`"+tag.(string)+"`", "the runner of %s", name)
+		}
+	}
+	assert.Equal(t, 3, signIn, "diff, deploy-a, deploy-b")
+
+	for _, mistake := range []struct{ old, new, seen string }{
+		{"tags: [gitlab-codedeploy-deploy]", "tags: [gitlab-codedeploy-privileged]", "deploy-a: its runner takes test"},
+		{"tags: [gitlab-codedeploy-review]", "tags: [gitlab-codedeploy-review, gitlab-codedeploy-privileged]", "diff: its runner takes test"},
+		{"tags: [gitlab-codedeploy-deploy]", "tags: [gitlab-codedeploy-review]", "deploy-b: its runner takes diff"},
+		{"  tags: [gitlab-codedeploy-deploy]\n", "", "deploy-b: no tags, so any runner takes it"},
+		{"  tags: [gitlab-codedeploy-review]\n", "", "diff: no tags, so any runner takes it"},
+		{"  tags: [gitlab-codedeploy-privileged]\n", "", "test: no tags, so any runner takes it"},
+	} {
+		require.Contains(t, file, mistake.old)
+		seen := sharedHosts(pipelineJobs(t, strings.Replace(file, mistake.old, mistake.new, 1)))
+		assert.Contains(t, seen, mistake.seen, mistake.old)
+	}
 }

@@ -283,6 +283,7 @@ var configCases = map[string]configCase{
 	"pipeline.issuerUrl":        {func(c *config.Config) { trusted(c).IssuerURL = "https://gitlab.com" }, nil},
 	"pipeline.projectPath":      {func(c *config.Config) { trusted(c).ProjectPath = "other/project" }, nil},
 	"pipeline.branch":           {func(c *config.Config) { trusted(c).Branch = "release" }, nil},
+	"pipeline.forkPipelines":    {func(c *config.Config) { trusted(c).ForkPipelines = config.ForksOff }, nil},
 	"pipeline.existingProvider": {func(c *config.Config) { trusted(c).ExistingProvider = true }, nil},
 }
 

@@ -52,6 +52,9 @@ type Pipeline struct {
 	ProjectPath string `yaml:"projectPath"`
 	// Branch is the protected branch whose jobs may deploy.
 	Branch string `yaml:"branch" default:"main"`
+	// ForkPipelines says why no pipeline of a fork's merge request can sign in as this project: [ForksFixed] or
+	// [ForksOff]. Required: nothing but the operator knows it.
+	ForkPipelines string `yaml:"forkPipelines,omitempty"`
 	// ExistingProvider is for accounts that trust this issuer already: IAM takes each issuer once.
 	ExistingProvider bool `yaml:"existingProvider" default:"false"`
 }

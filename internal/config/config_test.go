@@ -69,7 +69,7 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 		},
 		Pipeline: &Pipeline{
 			IssuerURL: "https://ci.example.com/oidc", ProjectPath: "platform/infra/gitlab-codedeploy",
-			Branch: "release/main", ExistingProvider: true,
+			Branch: "release/main", ForkPipelines: ForksOff, ExistingProvider: true,
 		},
 	}, got)
 }

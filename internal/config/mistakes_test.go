@@ -70,6 +70,7 @@ pipeline:
   issuerUrl: https://ci.example.com/oidc
   projectPath: platform/infra/gitlab-codedeploy
   branch: release/main
+  forkPipelines: switched-off-in-project
   existingProvider: true
 `
 
@@ -593,19 +594,29 @@ func TestConfigS14DeploymentGroupMistakes(t *testing.T) {
 
 func TestConfigPipelineMistakes(t *testing.T) {
 	const (
-		issuer = "issuerUrl: https://ci.example.com/oidc"
-		url    = "an https URL without a port and without a / at its end, such as https://gitlab.example.com"
-		path   = "projectPath: platform/infra/gitlab-codedeploy"
-		branch = "branch: release/main"
-		named  = "the name of a branch: up to 255 letters, digits and . _ / -, beginning with a letter, digit or _"
+		issuer    = "issuerUrl: https://ci.example.com/oidc"
+		url       = "an https URL without a port and without a / at its end, such as https://gitlab.com"
+		path      = "projectPath: platform/infra/gitlab-codedeploy"
+		branch    = "branch: release/main"
+		forks     = "forkPipelines: switched-off-in-project"
+		statement = "issuer-is-18.2.2-or-later or switched-off-in-project: before 18.2.2 a fork's merge request can sign in to both accounts as this project (CVE-2025-5819)"
+		named     = "the name of a branch: up to 255 letters, digits and . _ / -, beginning with a letter, digit or _"
 	)
 	// at is a key's problem, with the line of base that the key is on.
 	at := func(line, problem string) string {
 		return fmt.Sprintf("%d: %s", 1+strings.Count(base[:strings.Index(base, line)], "\n"), problem)
 	}
 	var mistakes []mistake
-	for _, text := range []string{"http://gitlab.example.com", "https://gitlab.example.com/", "https://gitlab.example.com:8443", "gitlab.example.com", "https://*.example.com"} {
+	for _, text := range []string{"http://ci.example.com", "https://ci.example.com/", "https://ci.example.com:8443", "https://ci.example.com.", "ci.example.com", "https://*.example.com"} {
 		mistakes = append(mistakes, value("issuer "+text, issuer, "issuerUrl: "+text, at(issuer, fmt.Sprintf("pipeline.issuerUrl: got %q, want %s", text, url))))
+	}
+	// However its name is written.
+	for _, text := range []string{
+		"https://gitlab.example.com", "https://GitLab.Example.com", "https://gitlab.example.com:443", "https://gitlab.example.com./", "https://gitlab.example.com/oidc",
+		"http://user@gitlab.example.com",
+	} {
+		mistakes = append(mistakes, value("this environment's own GitLab as "+text, issuer, "issuerUrl: "+text, at(issuer, fmt.Sprintf("pipeline.issuerUrl: got %q, want %s", text,
+			"the URL of another GitLab than gitlab.loadBalancer.domainName: the one of this environment could sign itself into both accounts"))))
 	}
 	// A wildcard would let other projects and branches in.
 	for _, text := range []string{"platform", "platform/*", "platform/infra?", "/platform/infra", "platform//infra", "platform/infra/"} {
@@ -619,6 +630,9 @@ func TestConfigPipelineMistakes(t *testing.T) {
 		value("full name of a branch", branch, "branch: refs/heads/main",
 			at(branch, `pipeline.branch: got "refs/heads/main", want the name of a branch without refs/heads/`)),
 		value("no project", "  "+path+"\n", "", at("pipeline:", `pipeline.projectPath: missing, want a string`)),
+		value("nothing said about forks", "  "+forks+"\n", "", at("pipeline:", "pipeline.forkPipelines: missing, want "+statement)),
+		value("forks that nobody looked at", forks, "forkPipelines: on", at(forks, `pipeline.forkPipelines: got "on", want `+statement)),
+		value("forks by a boolean", forks, "forkPipelines: false", at(forks, `pipeline.forkPipelines: got false (a boolean), want a string`)),
 	))
 }
 

@@ -53,7 +53,56 @@ func (w *World) actor(name string) actor {
 		// Signed in the account that the bucket belongs to.
 		return role(accountAWS, "presigner", "url", w.managed("AdministratorAccess"))
 	}
+	if job, isJob := strings.CutPrefix(name, "job of "); isJob {
+		return w.job(job)
+	}
 	return w.service(name)
+}
+
+// job returns the actor with a token that GitLab signed for a job, as the
+// account sees it: by the provider that it believes, audience and subject.
+func (w *World) job(name string) actor {
+	issuer := w.Pipeline.Issuer
+	audience, project := "sts.amazonaws.com", w.Pipeline.Project
+	switch name {
+	case "the branch", "a fork's branch of that name, before GitLab 18.2.2":
+		// The same token: AWS cannot tell them apart.
+		return federated(w.B.Account(), issuer, audience, subject(project, "branch", w.Pipeline.Branch))
+	case "a fork's branch of that name":
+		return federated(w.B.Account(), issuer, audience, subject("stranger/gitlab-codedeploy", "branch", w.Pipeline.Branch))
+	case "another branch":
+		return federated(w.B.Account(), issuer, audience, subject(project, "branch", "feature"))
+	case "a branch whose name begins like it":
+		return federated(w.B.Account(), issuer, audience, subject(project, "branch", w.Pipeline.Branch+"-2"))
+	case "a tag of the branch's name":
+		return federated(w.B.Account(), issuer, audience, subject(project, "tag", w.Pipeline.Branch))
+	case "another project":
+		return federated(w.B.Account(), issuer, audience, subject("platform/another", "branch", w.Pipeline.Branch))
+	case "a project whose path begins like it":
+		return federated(w.B.Account(), issuer, audience, subject(project+"-2", "branch", w.Pipeline.Branch))
+	case "the branch, for somebody else":
+		return federated(w.B.Account(), issuer, "https://vault.example.com", subject(project, "branch", w.Pipeline.Branch))
+	case "the branch, signed by this environment's GitLab":
+		// Where account B believes that one, too, for something else.
+		return federated(w.B.Account(), w.GitLab, audience, subject(project, "branch", w.Pipeline.Branch))
+	}
+	cfnRefuse("no job is called %q", name)
+	return actor{}
+}
+
+// subject is the "sub" of a job's token.
+// https://docs.gitlab.com/ci/secrets/id_token_authentication/#token-payload
+func subject(project, refType, ref string) string {
+	return "project_path:" + project + ":ref_type:" + refType + ":ref:" + ref
+}
+
+// federated returns the actor with a token of an issuer that an account
+// believes.
+func federated(account, issuer, audience, subject string) actor {
+	return actor{
+		principal: "arn:aws:iam::" + account + ":oidc-provider/" + issuer,
+		context:   map[string]string{issuer + ":aud": audience, issuer + ":sub": subject},
+	}
 }
 
 // service returns an actor that is a service of AWS, on whose behalf it acts

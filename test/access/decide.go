@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"strings"
 	"time"
 
@@ -21,6 +22,10 @@ type Decision struct {
 	Error   string
 }
 
+// tokenKey is a context key of what an identity provider signed, such as
+// "ci.example.com:sub".
+var tokenKey = regexp.MustCompile(`"([a-z0-9-]+(?:\.[a-z0-9-]+)+):(aud|sub)":`)
+
 // Decide asks the simulator. root is the folder of the project, whose
 // node_modules hold it.
 func Decide(root string, simulations []Simulation) ([]Decision, error) {
@@ -35,6 +40,8 @@ func Decide(root string, simulations []Simulation) ([]Decision, error) {
 	// caller's choice behind a colon. Those with one behind a slash are compared
 	// in the same way.
 	input = bytes.ReplaceAll(input, []byte("kms:EncryptionContext:"), []byte("aws:PrincipalTag/EncryptionContext-"))
+	// The issuer stays in the name: a token of another one has other keys.
+	input = tokenKey.ReplaceAll(input, []byte(`"aws:PrincipalTag/$1-$2":`))
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, "node", "test/access/simulate.mjs")

@@ -170,10 +170,25 @@ func (w *World) resource(name string) thing {
 		return role(w.A, w.actor("runner").context["aws:PrincipalArn"])
 	case "role of the server":
 		return role(w.A, w.actor("server").context["aws:PrincipalArn"])
+	case "deploy role of the pipeline":
+		return w.namedRole("gitlab-codedeploy-staging-deploy")
+	case "review role of the pipeline":
+		return w.namedRole("gitlab-codedeploy-staging-review")
 	case "role of the trigger":
 		return role(w.B, w.actor("trigger").context["aws:PrincipalArn"])
 	}
 	cfnRefuse("nothing is called %q", name)
+	return thing{}
+}
+
+// namedRole is the role of account B with that name.
+func (w *World) namedRole(name string) thing {
+	for _, id := range w.B.OfType("AWS::IAM::Role") {
+		if properties := w.B.Properties(id); properties["RoleName"] == name {
+			return thing{arn: "arn:aws:iam::" + w.B.Account() + ":role/" + name, account: w.B.Account(), policy: properties["AssumeRolePolicyDocument"]}
+		}
+	}
+	cfnRefuse("no role is called %q", name)
 	return thing{}
 }
 

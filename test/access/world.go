@@ -23,6 +23,10 @@ type World struct {
 	Application, Group string
 	// ReadableBucket is one of those that the configuration lets through.
 	ReadableBucket string
+	// Pipeline is the project that may sign in. GitLab is the host of this
+	// environment's own GitLab, which may not.
+	Pipeline struct{ Issuer, Project, Branch string }
+	GitLab   string
 }
 
 // Other accounts: a stranger's, and those of AWS's own buckets.
