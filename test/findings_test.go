@@ -245,6 +245,7 @@ func acceptancesOf(stack awscdk.Stack, variant string) []acceptance {
 // nagFindings synthesises app under cdk-nag's packs and the CDK's own validation.
 func nagFindings(t *testing.T, app awscdk.App, variant string) []finding {
 	t.Helper()
+	validated(app)
 	props := &cdknag.NagPackProps{Reports: jsii.Bool(false)}
 	awscdk.Aspects_Of(app).Add(cdknag.NewAwsSolutionsChecks(props), nil)
 	awscdk.Aspects_Of(app).Add(cdknag.NewNIST80053R5Checks(props), nil)

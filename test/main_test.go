@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
-	"github.com/aws/aws-cdk-go/awscdk/v2/assertions"
 	"github.com/aws/jsii-runtime-go"
 	"github.com/stretchr/testify/require"
 
@@ -21,7 +21,15 @@ import (
 
 // TestMain closes the one jsii kernel that all tests share. No test here may
 // call t.Parallel: the kernel serves one request at a time.
+//
+// The CDK validates the templates of each synthesis, which takes longer than the
+// synthesis itself. The kernel inherits the variable that switches it off when
+// the first test starts it; the tests about findings ask for the validation by
+// name (validated).
 func TestMain(m *testing.M) {
+	if err := os.Setenv("CDK_VALIDATION", "false"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	jsii.Close()
 	os.Exit(code)
@@ -48,6 +56,13 @@ func newAppAsTheCLI(t *testing.T) awscdk.App {
 	t.Helper()
 	app := newApp(t)
 	app.Node().SetContext(jsii.String("aws:cdk:enable-path-metadata"), true)
+	return app
+}
+
+// validated adds the CDK's own validation to an app, as "cdk synth" does without
+// being asked.
+func validated(app awscdk.App) awscdk.App {
+	awscdk.Validations_Of(app).AddPlugins(awscdk.NewCloudFormationValidatePlugin(nil))
 	return app
 }
 
@@ -108,13 +123,17 @@ type resource struct {
 	UpdateReplacePolicy string
 }
 
+// templateOf synthesises the app of a stack, if nobody has, and returns the
+// stack's template. It takes the file: half a megabyte is slow to get from the
+// kernel.
 func templateOf(t *testing.T, stack awscdk.Stack) template {
 	t.Helper()
-	raw := *assertions.Template_FromStack(stack, nil).ToJSON()
-	encoded, err := json.Marshal(raw)
+	folder := *awscdk.Stage_Of(stack).Synth(nil).Directory()
+	encoded, err := os.ReadFile(filepath.Join(folder, *stack.TemplateFile()))
 	require.NoError(t, err)
-	result := template{raw: raw}
+	var result template
 	require.NoError(t, json.Unmarshal(encoded, &result))
+	require.NoError(t, json.Unmarshal(encoded, &result.raw))
 	return result
 }
 
