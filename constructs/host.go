@@ -78,6 +78,11 @@ func newHost(scope constructs.Construct, props hostProps) (awsec2.Instance, awsi
 		rule:   "CT.EC2.PR.19",
 		reason: "The instance type is the user's choice, and hosts do not talk to each other: what leaves them is encrypted by TLS, but for HTTP from the load balancer within the VPC.",
 	})
+	// A host registers with Systems Manager when it boots. Its agent sleeps longer
+	// and longer when it has no way there yet, and the deploy would wait for it.
+	for _, way := range props.network.Egress {
+		instance.Node().DefaultChild().Node().AddDependency(way)
+	}
 	awscdk.Tags_Of(instance).Add(jsii.String("Name"), &props.name, nil)
 	return instance, role
 }

@@ -214,4 +214,6 @@ func flowLog(scope constructs.Construct, vpc awsec2.IVpc, retentionDays int) {
 	role := flowLog.Node().FindChild(jsii.String("IAMRole")).Node().DefaultChild().(awscdk.CfnResource)
 	role.AddPropertyOverride(jsii.String("AssumeRolePolicyDocument.Statement.0.Condition"),
 		map[string]any{"StringEquals": map[string]any{"aws:SourceAccount": awscdk.Stack_Of(scope).Account()}})
+	// With its policy: what a flow log cannot write at first is lost.
+	flowLog.Node().DefaultChild().Node().AddDependency(flowLog.Node().FindChild(jsii.String("IAMRole")))
 }

@@ -49,14 +49,18 @@ func NewSnapshots(scope constructs.Construct, id string, props SnapshotsProps) *
 	volume := awscdk.Stack_Of(scope).FormatArn(&awscdk.ArnComponents{
 		Service: jsii.String("ec2"), Resource: jsii.String("volume"), ResourceName: props.VolumeID,
 	})
-	awsbackup.NewCfnBackupSelection(scope, jsii.String("Selection"), &awsbackup.CfnBackupSelectionProps{
+	role := snapshotRole(scope, volume)
+	selection := awsbackup.NewCfnBackupSelection(scope, jsii.String("Selection"), &awsbackup.CfnBackupSelectionProps{
 		BackupPlanId: plan.Ref(),
 		BackupSelection: &awsbackup.CfnBackupSelection_BackupSelectionResourceTypeProperty{
 			SelectionName: jsii.String("data-volume"),
-			IamRoleArn:    snapshotRole(scope, volume).RoleArn(),
+			IamRoleArn:    role.RoleArn(),
 			Resources:     &[]*string{volume},
 		},
 	})
+	// With its policies: AWS Backup looks at what the role may do when the
+	// selection is made.
+	selection.Node().AddDependency(role)
 	return &Snapshots{VaultName: vaultName(scope)}
 }
 
