@@ -110,11 +110,13 @@ create_gitlab_backup() {
 plain_text() { sed -u $'s/\033\\[[0-9;]*m//g'; }
 
 # backup_complaints FILE prints the lines that tell of a failure. Names of
-# projects stand in that log, so a word alone says nothing.
+# projects stand in that log, so a word alone says nothing. From 15.1 on a part
+# that fails leaves a whole file, and the backup goes on and ends with 0.
+# https://gitlab.com/gitlab-org/gitlab/-/blob/v15.4.6-ee/lib/backup/manager.rb
 backup_complaints() {
   grep -aE -e '\[(FAILED|Failed|ERROR|Error)\]' -e '(^|-- )(Failed to |Backup failed|Backup::|rake aborted!|Errno::)' \
     -e '(^|-- )pg_dump: (error|fatal|\[)' -e 'level=(error|fatal)|"level":"(error|fatal)"' \
-    -e '^(creating archive|uploading backup|unpacking backup|deleting tmp directory) .*failed' "$1" | head -n 3 || true
+    -e '(^|-- )(Dumping .* failed:|([Cc]reating archive|[Uu]ploading backup|[Uu]npacking backup|deleting tmp directory) .*failed)' "$1" | head -n 3 || true
 }
 
 # check_backup_content TAR looks at what is in it, since gitlab-backup writes

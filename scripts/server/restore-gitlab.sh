@@ -259,11 +259,24 @@ restore_data() {
     124) die "gitlab-backup restore did not end within $RESTORE_TIMEOUT s; is the disk full? $(df -Ph "$BACKUP_FOLDER" | tail -n 1)" ;;
     *) die "gitlab-backup restore ended with $status: $(grep '[^[:space:]]' "$WORK/output" | tail -n 1)" ;;
   esac
-  # It ends with 0 when psql, or the unpacking of a part, says errors.
-  wrong=$(sed 's/\x1b\[[0-9;]*m//g' "$WORK/output" |
-    grep -aE '\[(FAILED|Failed)\]|^ERROR: |^psql:.*ERROR: |rake aborted!|GitLab version mismatch|^(unpacking backup|Backup|Restore) failed' |
-    grep -avE 'must be owner of|does not exist$|already exists$' | head -n 3) || true
+  wrong=$(restore_complaints "$WORK/output")
   [[ -z $wrong ]] || die "gitlab-backup restore ended with 0 and yet it failed: ${wrong//$'\n'/ }"
+}
+
+# restore_complaints FILE prints the lines that tell of a failure. gitlab-backup
+# ends with 0 when psql says errors and when 13.x cannot restore a repository;
+# later versions write down how gitaly-backup ended, and go on.
+# https://gitlab.com/gitlab-org/gitlab/-/blob/master/lib/backup/targets/repositories.rb
+restore_complaints() {
+  # Harmless of psql's errors is what GitLab ignores: extensions and, from
+  # PostgreSQL 16 on, a function are the superuser's. The first one may follow
+  # "Restoring PostgreSQL database … ... " on its line.
+  # https://gitlab.com/gitlab-org/gitlab/-/blob/master/lib/backup/targets/database.rb
+  sed 's/\x1b\[[0-9;]*m//g' "$1" |
+    grep -aE -e '\[(FAILED|Failed)\]|rake aborted!|GitLab version mismatch|^(unpacking backup|Backup|Restore) failed' \
+      -e '(^|-- |\.\.\. )ERROR: |^psql:.*ERROR: ' \
+      -e 'level=(error|fatal)|"level":"(error|fatal)"|gitaly-backup exit status [1-9]' |
+    grep -avE 'ERROR: +(must be owner of .*|must be able to SET ROLE "gitlab-psql"|.*(does not exist|already exists))$' | head -n 3 || true
 }
 
 # stop_workers stops whatever writes: unicorn is puma's predecessor.

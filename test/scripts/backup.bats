@@ -170,6 +170,45 @@ END
   failed 'gitlab-backup create ended with 0 and yet it failed:  * team/app (@hashed/d4/73) ... [FAILED]'
 }
 
+@test "S10 backup | a part breaks off, and GitLab goes on and ends with 0 | refused by what each version says of it; nothing is stored" {
+  local said time='2022-06-22 03:00:07 UTC' reason="Failed to create compressed file '/var/opt/gitlab/backups"
+  local uploads="$reason/uploads.tar.gz' when trying to backup the following paths: '/var/opt/gitlab/gitlab-rails/uploads'"
+  # lib/backup.rb has the reasons, lib/backup/manager.rb what stands before them:
+  # nothing until 15.0.5, "Dumping … failed: " from v15.1.0 on, also in v15.4.6;
+  # since gitlab-foss 0441cbd4 all of the line is red (lib/gitlab/backup_logger.rb).
+  local words=(
+    "$uploads"
+    "$time -- \e[31mDumping uploads failed: $uploads\e[0m"
+    "\e[31m2024-10-03 03:00:07 +0900 -- Dumping lfs objects failed: $uploads\e[0m"
+    "$time -- Dumping database failed: $reason/db/database.sql.gz' when trying to backup the main database:\n - host: ''\n - port: ''"
+    "$time -- \e[31mCreating archive 1655866800_2022_06_22_15.4.6_gitlab_backup.tar failed\e[0m"
+    "$time -- \e[31mUploading backup to my.s3.bucket failed\e[0m"
+  )
+  on_host touch "$STATE/broken-part"
+  for said in "${words[@]}"; do
+    printf '%b\n' "$said" >"$STATE/says-create"
+    backup
+    failed "gitlab-backup create ended with 0 and yet it failed: $(printf '%b' "$said" | sed 's/\x1b\[[0-9;]*m//g' | head -n 1)"
+    [ -z "$(ls -A "$STORE")" ]
+  done
+}
+
+@test "S10: what GitLab 15.4 says of files that change and of empty repositories is no failure" {
+  # lib/backup/manager.rb (remove_old) and files.rb of v15.4.6; Gitaly's
+  # internal/backup/pipeline.go, which gitaly-backup logs as JSON from v14.8.0 on.
+  cat >"$STATE/says-create" <<'END'
+2022-10-03 03:00:05 UTC -- Dumping container registry images ... [DISABLED]
+Warning: files vanished during rsync, retrying...
+Ignoring tar exit status 1 'Some files differ': tar: ./-/system/failed/upload: file changed as we read it
+{"command":"create","gl_project_path":"team/failed-builds","level":"info","msg":"completed create","pid":4711,"relative_path":"@hashed/6b/86.git","storage_name":"default","time":"2022-10-03T03:00:06.125Z"}
+{"command":"create","error":"manager: repository empty: repository skipped","gl_project_path":"team/app.wiki","level":"warning","msg":"skipped create","pid":4711,"relative_path":"@hashed/d4/73.wiki.git","storage_name":"default","time":"2022-10-03T03:00:06.131Z"}
+2022-10-03 03:00:07 UTC -- Deleting 1600000000_2020_09_13_13.3.5_gitlab_backup.tar failed: Permission denied @ apply2files
+END
+  backup
+  [ "$status" -eq 0 ]
+  [ "$(find "$STORE" -name manifest.json | wc -l)" -eq 1 ]
+}
+
 @test "S10 backup | the archive has no repositories, is cut off, or has a flipped bit | refused before anything is stored" {
   on_host touch "$STATE/broken-repositories"
   backup

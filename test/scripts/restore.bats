@@ -297,6 +297,61 @@ hostile_member() {
   all_up
 }
 
+@test "S10 restore | repositories are lost and gitlab-backup ends with 0 | failed by what each version says of it; services run again, and it says what this GitLab is" {
+  local said
+  # lib/backup/repository.rb of v13.10.2; gitaly-backup's log is text until
+  # Gitaly v14.7.7 and then JSON (cmd/gitaly-backup/main.go, internal/backup/pipeline.go);
+  # lib/backup/targets/repositories.rb says the last line since gitlab-foss ba0f3164, and goes on.
+  local words=(
+    '[Failed] restoring team/app (@hashed/d4/73)\nError 14:Connect Failed'
+    'time="2021-10-12T14:25:42Z" level=error msg="restore failed" command=restore error="manager: remove repository: rpc error: code = NotFound desc = no such repository" gl_project_path=team/app relative_path=@hashed/d4/73.git storage_name=default'
+    '{"command":"restore","error":"manager: create repository: rpc error: code = Internal desc = creating repository","gl_project_path":"team/app","level":"error","msg":"restore failed","pid":4711,"relative_path":"@hashed/d4/73.git","storage_name":"default","time":"2022-10-03T03:00:06.125Z"}'
+    '{"level":"fatal","msg":"restore: resolve locator: unknown layout","pid":4711,"time":"2022-10-03T03:00:06.125Z"}'
+    '\e[31m2025-10-07 21:58:02 UTC -- gitaly-backup exit status 1\e[0m'
+  )
+  on_host touch "$STATE/broken-restore-repositories"
+  for said in "${words[@]}"; do
+    printf '%b\n' "$said" >"$STATE/says-restore"
+    restore
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"gitlab-backup restore ended with 0 and yet it failed: $(printf '%b' "$said" | sed 's/\x1b\[[0-9;]*m//g' | head -n 1)"* ]] || {
+      echo "not told: $said"
+      return 1
+    }
+    [[ $stderr == *"this GitLab holds parts of $ID: restore it again"* ]]
+    all_up
+    on_host test -e /var/lib/gitlab-codedeploy/restoring
+  done
+  on_host rm "$STATE"/{broken-restore-repositories,says-restore}
+  restore
+  restored
+}
+
+@test "S10 restore | the first error of psql stands behind GitLab's own words | failed" {
+  # lib/backup/database.rb of v13.10.2 prints them without a line end.
+  echo 'Restoring PostgreSQL database gitlabhq_production ... ERROR:  permission denied to create extension "pg_stat_statements"' >"$STATE/says-restore"
+  restore
+  [ "$status" -eq 1 ]
+  [[ $stderr == *'ended with 0 and yet it failed: Restoring PostgreSQL database gitlabhq_production ... ERROR:  permission denied'* ]]
+  all_up
+}
+
+@test "S10: what psql says on PostgreSQL 16 of the superuser's things, and wikis that nobody has, are no failure" {
+  # 18.4.1 says these; lib/backup/targets/database.rb ignores them, in 18.1 and later
+  # the one on SET ROLE, too. Gitaly's internal/backup/pipeline.go on an empty wiki.
+  cat >"$STATE/says-restore" <<'END'
+Restoring PostgreSQL database gitlabhq_production ... ERROR:  must be owner of extension pg_trgm
+ERROR:  must be owner of extension amcheck
+ERROR:  must be able to SET ROLE "gitlab-psql"
+2025-10-07 21:55:01 +0330 -- ------ BEGIN ERRORS -----
+2025-10-07 21:55:01 +0330 -- ERROR:  must be able to SET ROLE "gitlab-psql"
+2025-10-07 21:55:01 +0330 -- ------ END ERRORS -------
+{"command":"restore","gl_project_path":"team/app.wiki","level":"warning","msg":"skipped restore","pid":4711,"relative_path":"@hashed/d4/73.wiki.git","storage_name":"default","time":"2025-10-07T18:26:06.131Z"}
+END
+  restore
+  restored
+}
+
 @test "S10 restore | gitlab-backup hangs, as it does on a full disk | ended after its time, services run again" {
   on_host touch "$STATE/broken-restore-hang"
   RESTORE_TIMEOUT=2 restore
