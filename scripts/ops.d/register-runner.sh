@@ -4,7 +4,7 @@
 #/ Registers the runner host with GitLab, and checks that GitLab hears from it.
 #/
 #/ The server hands over what to register with, its registration token or, from
-#/ 15.10 on, the token of a new runner, in an SSM parameter that only the runner
+#/ 16.0 on, the token of a new runner, in an SSM parameter that only the runner
 #/ can decrypt; it is removed whatever happens. A runner that is registered and
 #/ alive is left as it is, one that GitLab does not know any more is registered
 #/ anew. Image, tags and jobs at a time come from the configuration.

@@ -16,7 +16,7 @@
 #/   --region <region>    AWS region of the parameter, for register.
 #/   --image <image>      Docker image of jobs that name none. Default: alpine:3.20.
 #/   --tags <a,b>         Tags of the jobs it takes; without any it takes jobs
-#/                        without tags. From GitLab 15.10 on, given on the server.
+#/                        without tags. From GitLab 16.0 on, given on the server.
 #/   --concurrency <n>    Jobs at a time on this host. Default: 2.
 #/   -h, --help           Show this message.
 #/

@@ -3,8 +3,8 @@
 #/            --parameter <name> --key <id> --region <region> [--tags <a,b>]
 #/
 #/ issue puts what a runner registers with into an SSM parameter, which only
-#/ the runner's host can decrypt: until 15.9 the registration token of the
-#/ instance, from 15.10 on the authentication token of a runner that is made
+#/ the runner's host can decrypt: until 15.11 the registration token of
+#/ the instance, from 16.0 on the authentication token of a runner that is made
 #/ for it. online says whether GitLab has heard from the runner of that name
 #/ lately. Run it as root on the server.
 #/
@@ -14,7 +14,7 @@
 #/   --parameter <name>  SSM parameter, for issue.
 #/   --key <id>          KMS key of the parameter: its ARN, for issue.
 #/   --region <region>   AWS region of both, for issue.
-#/   --tags <a,b>        Tags of the runner, from 15.10 on; without any it takes
+#/   --tags <a,b>        Tags of the runner, from 16.0 on; without any it takes
 #/                       untagged jobs.
 #/   -h, --help          Show this message.
 #/
@@ -100,7 +100,9 @@ read_version() {
 # database has it encrypted, so that Rails has to be asked.
 read_token() {
   local output
-  if version_at_least "$VERSION" 15.10.0; then
+  # 15.10 and 15.11 know runners with a token of their own, switched off.
+  # https://docs.gitlab.com/ci/runners/runners_scope/
+  if version_at_least "$VERSION" 16.0.0; then
     KIND=authentication
     log "making a runner '$NAME' in GitLab $VERSION; starting Rails takes half a minute"
   else
@@ -124,7 +126,7 @@ END_OF_RUBY
 }
 
 # authentication_program prints Ruby that makes a runner, or takes one of an
-# earlier try that nobody has used. 15.10 wants its type as an argument.
+# earlier try that nobody has used. Its type was an argument at first.
 authentication_program() {
   # The quotes in a variable: bash 4.2 reads them differently in a replacement.
   local tags='' between="', '"

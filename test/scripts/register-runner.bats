@@ -36,6 +36,10 @@ setup() {
     [[ ! -e $STATE/rails-fails ]] || { echo "PG::ConnectionBad" >&2; exit 1; }
     if grep -q runners_registration_token "$STATE/ruby"; then
       echo "gitlab-codedeploy token: $(cat "$STATE/gitlab/registration-token")"
+    elif grep -q " 15\." /opt/gitlab/version-manifest.txt; then
+      # app/services/ci/runners/create_runner_service.rb of v15.10.0
+      echo "GitLab refuses to make a runner: Insufficient permissions" >&2
+      exit 1
     else
       echo '$AUTHENTICATION' >>"$STATE/gitlab/authentication-tokens"
       echo "gitlab-codedeploy token: '$AUTHENTICATION'"
@@ -101,7 +105,7 @@ nowhere() {
   done
 }
 
-@test "S13: until 15.9 the runner is registered with the registration token and its flags, and is alive" {
+@test "S13: until 15.11 the runner is registered with the registration token and its flags, and is alive" {
   issue
   echo "$output $stderr"
   [ "$status" -eq 0 ]
@@ -130,9 +134,9 @@ nowhere() {
   run ! grep -q -- --tag-list "$STATE/registered-with"
 }
 
-@test "S13: from 15.10 on a runner is made for it, and neither tags nor lock are sent with its token" {
+@test "S13: from 16.0 on a runner is made for it, and neither tags nor lock are sent with its token" {
   local version
-  for version in 15.10.0 16.11.10 18.2.1-ee.0; do
+  for version in 16.0.0 16.11.10 18.2.1-ee.0; do
     rm -f "$STATE/registered-with" "$STATE"/gitlab/runners/*
     on_host rm -f $CONFIG
     gitlab_version $version
@@ -152,10 +156,22 @@ nowhere() {
   done
 }
 
-@test "S13: 15.9 is still one with a registration token" {
-  gitlab_version 15.9.8
-  issue
-  [ "$(result token)" = registration ]
+# docs.gitlab.com/ci/runners/runners_scope/: introduced in 15.10 behind the flag
+# create_runner_workflow_for_admin, enabled by default in 16.0.
+@test "S13 register-runner | GitLab is 15.10 or 15.11, which makes no runners as long as nobody switches that on | the registration token is used" {
+  local version
+  for version in 15.9.8 15.10.8 15.11.13; do
+    rm -f "$STATE"/gitlab/runners/*
+    on_host rm -f $CONFIG
+    gitlab_version $version
+    issue --tags deploy,linux
+    echo "$version: $output $stderr"
+    [ "$status" -eq 0 ]
+    [ "$(result token)" = registration ]
+    register --tags deploy,linux
+    [ "$(result state)" = registered ]
+    grep -q -- '--tag-list=deploy,linux' "$STATE/registered-with"
+  done
 }
 
 @test "S13: the Ruby for GitLab has no syntax error" {
