@@ -2,6 +2,7 @@ package constructs
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
@@ -57,6 +58,10 @@ type GitLabServerProps struct {
 	// ExternalURL is the address that users see. Required.
 	ExternalURL string
 
+	// ReadableParameters are the names of the SSM parameters that the server may
+	// read, such as "/gitlab-codedeploy/staging/agent". Without any, it reads none.
+	ReadableParameters []string
+
 	// Protect refuses the termination of the instance. Optional.
 	Protect bool
 }
@@ -95,6 +100,7 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 	volume, attachment := dataVolume(scope, props, instance)
 	password := rootPassword(scope)
 	role.AddToPolicy(allow("ReadRootPassword", []*string{password.SecretArn()}, "secretsmanager:GetSecretValue"))
+	role.AddToPolicy(noOtherParameter(parameterARNs(scope, props.ReadableParameters)))
 
 	document := NewScriptDocument(scope, "InstallDocument", ScriptDocumentProps{
 		Root:           props.Root,
@@ -139,6 +145,16 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 		RootPassword:  password,
 		DataVolumeID:  volume.VolumeId(),
 	}
+}
+
+func parameterARNs(scope constructs.Construct, names []string) []*string {
+	var arns []*string
+	for _, name := range names {
+		arns = append(arns, awscdk.Stack_Of(scope).FormatArn(&awscdk.ArnComponents{
+			Service: jsii.String("ssm"), Resource: jsii.String("parameter"), ResourceName: jsii.String(strings.TrimPrefix(name, "/")),
+		}))
+	}
+	return arns
 }
 
 // suffix ends the ids of what each generation has for itself; the first has

@@ -97,14 +97,20 @@ func throughParameter(sid string, role awsiam.Role, parameter, region, action st
 
 // noOtherParameter takes back what AmazonSSMManagedInstanceCore gives: to read
 // every parameter of the account. On the runner that would be everybody who
-// can push, and what is not encrypted with a key would be theirs.
+// can push, on the server whoever takes GitLab over; and what is not encrypted
+// with a key would be theirs. Without but, it is all of them.
 func noOtherParameter(but []*string) awsiam.PolicyStatement {
-	return awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
-		Sid:          jsii.String("NoOtherParameter"),
-		Effect:       awsiam.Effect_DENY,
-		Actions:      jsii.Strings("ssm:GetParameter", "ssm:GetParameters"),
-		NotResources: &but,
-	})
+	props := &awsiam.PolicyStatementProps{
+		Sid:     jsii.String("NoOtherParameter"),
+		Effect:  awsiam.Effect_DENY,
+		Actions: jsii.Strings("ssm:GetParameter", "ssm:GetParameters"),
+	}
+	if len(but) > 0 {
+		props.NotResources = &but
+	} else {
+		props.Resources = jsii.Strings("*")
+	}
+	return awsiam.NewPolicyStatement(props)
 }
 
 func grant(scope constructs.Construct, id string, role awsiam.Role, statements ...awsiam.PolicyStatement) {

@@ -358,6 +358,16 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 			bySid("NoOtherParameter", never), nothing,
 			"runner, ssm:GetParameter on another parameter from the internet: is allowed, want denied",
 		},
+		"the server reads every parameter": {
+			func(resources map[string]any) {
+				eachStatement(resources, func(id string, s map[string]any) {
+					if strings.HasPrefix(id, "ServerRole") && s["Sid"] == "NoOtherParameter" {
+						never(s)
+					}
+				})
+			}, nothing,
+			"server, ssm:GetParameter on another parameter from the internet: is allowed, want denied",
+		},
 		"administrators may use the token's key": {
 			bySid("AdministerButNotUse", func(s map[string]any) { s["Action"] = "kms:*" }), nothing,
 			"administrator of A, kms:CreateGrant on token's key from the internet: is allowed, want refused",

@@ -266,6 +266,7 @@ var configCases = map[string]configCase{
 	"gitlab.backup.keepDays":                     {func(c *config.Config) { c.GitLab.Backup.KeepDays++ }, nil},
 	"gitlab.backup.deletedDays":                  {func(c *config.Config) { c.GitLab.Backup.DeletedDays++ }, nil},
 	"gitlab.alarmEmail":                          {func(c *config.Config) { c.GitLab.AlarmEmail = "" }, nil},
+	"gitlab.breakGlassRoles":                     {func(c *config.Config) { c.GitLab.BreakGlassRoles = []string{"other"} }, nil},
 	"gitlab.logRetentionDays":                    {func(c *config.Config) { c.GitLab.LogRetentionDays = 30 }, nil},
 	"deploy.account":                             {func(c *config.Config) { c.Deploy.Account = "333333333333" }, []string{"Deploy"}},
 	"deploy.artifacts.bucketName":                {func(c *config.Config) { c.Deploy.Artifacts.BucketName = "another-bucket" }, nil},

@@ -72,6 +72,14 @@ type GitLab struct {
 	LogRetentionDays int `yaml:"logRetentionDays" default:"365"`
 	// AlarmEmail receives the alarms; "" when nobody is to be written to.
 	AlarmEmail string `yaml:"alarmEmail,omitempty"`
+	// BreakGlassRoles are roles of account A, by name or ARN: those of the people who may read backups and snapshots,
+	// and restore by hand. They exist.
+	BreakGlassRoles []string `yaml:"breakGlassRoles,omitempty"`
+}
+
+// BreakGlassRoleARNs are the break-glass roles by their ARNs.
+func (g GitLab) BreakGlassRoleARNs(region string) []string {
+	return roleARNs(region, g.Account, g.BreakGlassRoles)
 }
 
 // Network is the VPC of account A. All ranges are canonical IPv4 CIDR blocks; the subnets do not overlap.
@@ -202,18 +210,7 @@ type Artifacts struct {
 
 // ReaderRoleARNs are the reader roles by their ARNs.
 func (d Deploy) ReaderRoleARNs(region string) []string {
-	var arns []string
-	for _, role := range d.Artifacts.ReaderRoles {
-		arns = append(arns, d.roleARN(region, role))
-	}
-	return arns
-}
-
-func (d Deploy) roleARN(region, role string) string {
-	if strings.HasPrefix(role, "arn:") {
-		return role
-	}
-	return fmt.Sprintf("arn:%s:iam::%s:role/%s", partitionOf(region), d.Account, role)
+	return roleARNs(region, d.Account, d.Artifacts.ReaderRoles)
 }
 
 // DeploymentGroup names one existing blue/green deployment group of CodeDeploy in account B.

@@ -62,41 +62,8 @@ func (d *document) validateDeploymentGroups(deploy *Deploy) {
 const maxReaderRoles = 20
 
 func (d *document) validateReaderRoles(deploy *Deploy) {
-	roles := deploy.Artifacts.ReaderRoles
-	if d.sound(&deploy.Artifacts.ReaderRoles) && len(roles) > maxReaderRoles {
-		d.refuse(&deploy.Artifacts.ReaderRoles, fmt.Sprintf("a list of %d", len(roles)),
-			fmt.Sprintf("at most %d roles: the bucket's policy names each; give the others s3:GetObject and s3:GetObjectVersion yourself", maxReaderRoles))
-	}
-	checkEach(d, roles, d.readerRole())
-	first := map[string]*string{}
-	for i := range roles {
-		if !d.sound(&roles[i], &deploy.Account, &d.config.Region) {
-			continue
-		}
-		arn := deploy.roleARN(d.config.Region, roles[i])
-		if before := first[arn]; before != nil {
-			d.refuse(&roles[i], quote(roles[i])+" again", fmt.Sprintf("each role once (also %s)", d.places[before].path))
-			continue
-		}
-		first[arn] = &roles[i]
-	}
-}
-
-// readerRole is the rule for the name or the ARN of a role, which has to be in account B: a role of another account
-// would need a policy of its own there, and this bucket's policy would open the artifacts to that account.
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-func (d *document) readerRole() rule[string] {
-	partition, account := `aws(-[a-z]+)*`, `[0-9]{12}`
-	if d.sound(&d.config.Region) {
-		partition = partitionOf(d.config.Region)
-	}
-	shown := "<account>"
-	if d.sound(&d.config.Deploy.Account) {
-		account, shown = d.config.Deploy.Account, d.config.Deploy.Account
-	}
-	const name = `[A-Za-z0-9_+=,.@-]{1,64}`
-	return matches(fmt.Sprintf(`%s|arn:%s:iam::%s:role/(%s/)*%s`, name, partition, account, name, name),
-		fmt.Sprintf("the name of a role in deploy.account, or its ARN: arn:…:iam::%s:role/<name>", shown))
+	d.validateRoles(&deploy.Artifacts.ReaderRoles, &deploy.Account, "deploy.account", maxReaderRoles,
+		"the bucket's policy names each; give the others s3:GetObject and s3:GetObjectVersion yourself")
 }
 
 var (

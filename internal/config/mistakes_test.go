@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// base has every key but hostedZone, backup, gitlab's alarmEmail, readableBuckets, readerRoles and what a runner is
+// base has every key but hostedZone, backup, gitlab's alarmEmail and breakGlassRoles, readableBuckets, readerRoles and what a runner is
 // registered with, and no value that is a default. Its line numbers stand in the messages below.
 const base = `environment: staging
 region: eu-west-1
@@ -118,7 +118,7 @@ func TestConfigKeyMistakes(t *testing.T) {
 		value("unknown key in other letters", "certificateArn", "certificateARN",
 			`18: gitlab.loadBalancer.certificateARN: unknown key, did you mean certificateArn?`),
 		value("unknown key like nothing", "  logRetentionDays: 30\n", "  logRetentionDays: 30\n  colour: blue\n",
-			`38: gitlab.colour: unknown key, want one of account, network, loadBalancer, server, runner, backup, logRetentionDays, alarmEmail`),
+			`38: gitlab.colour: unknown key, want one of account, network, loadBalancer, server, runner, backup, logRetentionDays, alarmEmail, breakGlassRoles`),
 		value("unknown key with a line break", "region: eu-west-1\n", "region: eu-west-1\n\"a\\nb\": 1\n",
 			`3: "a\nb": unknown key, want one of environment, region, terminationProtection, gitlab, deploy, pipeline`),
 		value("unknown key beside the one meant", "region: eu-west-1\n", "region: eu-west-1\nregoin: us-east-1\n",
@@ -510,6 +510,23 @@ func TestConfigS9BucketMistakes(t *testing.T) {
 		prefix("too long for a key", strings.Repeat("a", 912)+"/", "at most 912 characters (it has 913)"),
 		value("no day for replaced versions", "replacedVersionDays: 91", "replacedVersionDays: 0",
 			`43: deploy.artifacts.replacedVersionDays: got 0, want 1 to 3650 days`),
+	})
+}
+
+func TestConfigBreakGlassMistakes(t *testing.T) {
+	roles := func(name, list, want string) mistake {
+		return value(name, "  logRetentionDays: 30\n", "  logRetentionDays: 30\n  breakGlassRoles: "+list+"\n", "38: gitlab.breakGlassRoles"+want)
+	}
+	const want = "the name of a role in gitlab.account, or its ARN: arn:…:iam::012345678901:role/<name>"
+	run(t, []mistake{
+		roles("everybody", `["*"]`, `[0]: got "*", want `+want),
+		roles("the account", `["arn:aws:iam::012345678901:root"]`, `[0]: got "arn:aws:iam::012345678901:root", want `+want),
+		roles("a role of account B", `["arn:aws:iam::222222222222:role/people"]`, `[0]: got "arn:aws:iam::222222222222:role/people", want `+want),
+		roles("a role twice", `[people, "arn:aws:iam::012345678901:role/people"]`,
+			`[1]: got "arn:aws:iam::012345678901:role/people" again, want each role once (also gitlab.breakGlassRoles[0])`),
+		roles("one that is no list", `people`, `: got "people" (a string), want a list of strings`),
+		roles("more than a few", `[a, b, c, d, e, f, g, h, i, j, k]`,
+			`: got a list of 11, want at most 10 roles: they read everything that GitLab holds, and the keys' policies name each`),
 	})
 }
 

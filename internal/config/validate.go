@@ -123,6 +123,8 @@ func (d *document) validate(environment string) {
 	if c.GitLab.AlarmEmail != "" {
 		check(d, &c.GitLab.AlarmEmail, emailAddress)
 	}
+	d.validateRoles(&c.GitLab.BreakGlassRoles, &c.GitLab.Account, "gitlab.account", maxBreakGlassRoles,
+		"they read everything that GitLab holds, and the keys' policies name each")
 
 	d.validateDeploy(&c.Deploy)
 	if c.Pipeline != nil {
