@@ -16,12 +16,20 @@ type SnapshotsProps struct {
 
 	// KeepDays is how long a snapshot is kept, in days. Required.
 	KeepDays int
+
+	// BreakGlassRoleARNs are roles that may change the vault's policy and lock,
+	// beside the one that CloudFormation deploys with. Optional.
+	BreakGlassRoleARNs []string
 }
 
 // Snapshots makes a snapshot of a volume each day, by AWS Backup, and deletes
 // it when it is old enough; nobody else can. A snapshot is what the disk held
 // at one moment, as after a power cut. The vault and what is in it outlive the
 // stack.
+//
+// What refuses the deletion is the vault's policy, and a lock in governance
+// mode. Both can be taken away, but only by a deploy or by those who may break
+// the glass.
 type Snapshots struct {
 	VaultName *string
 }
@@ -29,7 +37,7 @@ type Snapshots struct {
 // NewSnapshots defines a Snapshots under scope.
 func NewSnapshots(scope constructs.Construct, id string, props SnapshotsProps) *Snapshots {
 	scope = constructs.NewConstruct(scope, &id)
-	vault := snapshotVault(scope)
+	vault := snapshotVault(scope, props)
 	plan := awsbackup.NewCfnBackupPlan(scope, jsii.String("Plan"), &awsbackup.CfnBackupPlanProps{
 		BackupPlan: &awsbackup.CfnBackupPlan_BackupPlanResourceTypeProperty{
 			BackupPlanName: awscdk.Stack_Of(scope).StackName(),
@@ -64,7 +72,7 @@ func NewSnapshots(scope constructs.Construct, id string, props SnapshotsProps) *
 	return &Snapshots{VaultName: vaultName(scope)}
 }
 
-func snapshotVault(scope constructs.Construct) awsbackup.CfnBackupVault {
+func snapshotVault(scope constructs.Construct, props SnapshotsProps) awsbackup.CfnBackupVault {
 	vault := awsbackup.NewCfnBackupVault(scope, jsii.String("Vault"), &awsbackup.CfnBackupVaultProps{
 		BackupVaultName: vaultName(scope),
 		// AWS Backup itself still deletes what is older than it is to be kept.
@@ -77,7 +85,26 @@ func snapshotVault(scope constructs.Construct) awsbackup.CfnBackupVault {
 				"Principal": map[string]any{"AWS": "*"},
 				"Action":    []string{"backup:DeleteRecoveryPoint", "backup:UpdateRecoveryPointLifecycle"},
 				"Resource":  "*",
+			}, map[string]any{
+				// A Deny that anybody may take away is worth nothing.
+				"Sid":       "NobodyOpensTheVault",
+				"Effect":    "Deny",
+				"Principal": map[string]any{"AWS": "*"},
+				"Action": []string{
+					"backup:PutBackupVaultAccessPolicy", "backup:DeleteBackupVaultAccessPolicy", "backup:DeleteBackupVault",
+					"backup:PutBackupVaultLockConfiguration", "backup:DeleteBackupVaultLockConfiguration",
+				},
+				"Resource": "*",
+				"Condition": map[string]any{
+					"ArnNotEquals": map[string]any{"aws:PrincipalArn": append([]string{deployerARN(scope)}, props.BreakGlassRoleARNs...)},
+				},
 			}},
+		},
+		// No ChangeableForDays: with it the lock would be for ever, in governance
+		// mode a deploy can change it. A job that keeps a snapshot for less fails.
+		// https://docs.aws.amazon.com/aws-backup/latest/devguide/vault-lock.html
+		LockConfiguration: &awsbackup.CfnBackupVault_LockConfigurationTypeProperty{
+			MinRetentionDays: jsii.Number(props.KeepDays),
 		},
 	})
 	vault.ApplyRemovalPolicy(awscdk.RemovalPolicy_RETAIN, nil)

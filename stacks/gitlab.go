@@ -16,6 +16,8 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	gitlab := cfg.GitLab
 	stack := newStack(app, "GitLab", gitlab.Account, "GitLab server, load balancer and runner", cfg)
 
+	breakGlass := gitlab.BreakGlassRoleARNs(cfg.Region)
+
 	logs := constructs.NewLogBucket(stack, "AccessLogs", constructs.LogBucketProps{
 		RetentionDays: gitlab.LogRetentionDays,
 	})
@@ -52,8 +54,9 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		Protect:       cfg.TerminationProtection,
 	})
 	snapshots := constructs.NewSnapshots(stack, "Snapshots", constructs.SnapshotsProps{
-		VolumeID: server.DataVolumeID,
-		KeepDays: gitlab.Server.SnapshotKeepDays,
+		VolumeID:           server.DataVolumeID,
+		KeepDays:           gitlab.Server.SnapshotKeepDays,
+		BreakGlassRoleARNs: breakGlass,
 	})
 	balancer := constructs.NewLoadBalancer(stack, "LoadBalancer", loadBalancerProps(cfg, network, server, logs))
 	runner := constructs.NewRunner(stack, "Runner", constructs.RunnerProps{

@@ -35,6 +35,7 @@ var managedPolicies map[string]any
 func world(t *testing.T, cfg config.Config, gitlab, deploy template) *access.World {
 	t.Helper()
 	require.NotEmpty(t, cfg.Deploy.Artifacts.ReaderRoles)
+	require.NotEmpty(t, cfg.GitLab.BreakGlassRoles)
 	if managedPolicies == nil {
 		var err error
 		managedPolicies, err = access.ManagedPolicies("..", "AmazonSSMManagedInstanceCore", "AdministratorAccess", "ReadOnlyAccess")
@@ -49,6 +50,7 @@ func world(t *testing.T, cfg config.Config, gitlab, deploy template) *access.Wor
 		B:              parse(t, deploy, cfg.Deploy.Account, cfg, map[string]string{"SourceVpceId": a.Ref(a.Output("S3EndpointId"))}),
 		Managed:        managedPolicies,
 		Reader:         cfg.Deploy.Artifacts.ReaderRoles[0],
+		BreakGlass:     cfg.GitLab.BreakGlassRoles[0],
 		Application:    cfg.Deploy.DeploymentGroups[0].Application,
 		Group:          cfg.Deploy.DeploymentGroups[0].DeploymentGroup,
 		ReadableBucket: cfg.GitLab.Network.ReadableBuckets[0],
@@ -173,7 +175,7 @@ func changed(t *testing.T, tpl template, change func(resources map[string]any)) 
 // eachStatement calls change with every statement of every policy.
 func eachStatement(resources map[string]any, change func(id string, statement map[string]any)) {
 	for id, r := range resources {
-		for _, property := range []string{"PolicyDocument", "AssumeRolePolicyDocument", "KeyPolicy"} {
+		for _, property := range []string{"PolicyDocument", "AssumeRolePolicyDocument", "KeyPolicy", "AccessPolicy"} {
 			for _, s := range list(at(r, "Properties", property, "Statement")) {
 				change(id, s.(map[string]any))
 			}
@@ -367,6 +369,18 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 				})
 			}, nothing,
 			"server, ssm:GetParameter on another parameter from the internet: is allowed, want denied",
+		},
+		"everybody opens the vault": {
+			bySid("NobodyOpensTheVault", never), nothing,
+			"administrator of A, backup:DeleteBackupVaultLockConfiguration on vault from the internet: is allowed, want denied",
+		},
+		"nobody opens the vault, CloudFormation neither": {
+			bySid("NobodyOpensTheVault", unconditional), nothing,
+			"CloudFormation, deploying, backup:PutBackupVaultAccessPolicy on vault from the internet: is denied, want allowed",
+		},
+		"everybody deletes snapshots": {
+			bySid("NobodyDeletesSnapshots", never), nothing,
+			"administrator of A, backup:DeleteRecoveryPoint on vault from the internet: is allowed, want denied",
 		},
 		"administrators may use the token's key": {
 			bySid("AdministerButNotUse", func(s map[string]any) { s["Action"] = "kms:*" }), nothing,

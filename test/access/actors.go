@@ -37,6 +37,15 @@ func (w *World) actor(name string) actor {
 		return role(a, "writer", "session", policy{"AllOfS3", document(statement("Allow", nil, "s3:*", "*"))})
 	case "administrator of A":
 		return role(a, "administrator", "operator", w.managed("AdministratorAccess"))
+	case "break-glass role":
+		return role(a, w.BreakGlass, "person", w.managed("AdministratorAccess"))
+	case "break-glass role without policies of its own":
+		return role(a, w.BreakGlass, "person")
+	case "CloudFormation, deploying":
+		return role(a, "cdk-hnb659fds-cfn-exec-role-"+a+"-"+w.A.Region(), "AWSCloudFormation", w.managed("AdministratorAccess"))
+	case "AWS Backup's role":
+		roleARN := w.A.Properties(w.only(w.A, "AWS::Backup::BackupSelection"))["BackupSelection"].(map[string]any)["IamRoleArn"].(string)
+		return w.templateRole(w.A, roleARN[strings.LastIndex(roleARN, "/")+1:], "backup")
 	case "administrator of B":
 		return role(b, "administrator", "operator", w.managed("AdministratorAccess"))
 	case "administrator of C":

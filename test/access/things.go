@@ -152,6 +152,10 @@ func (w *World) resource(name string) thing {
 	case "token's key":
 		id := w.A.Output("RunnerTokenKeyArn")
 		return thing{w.A.ARN(id), w.A.Account(), w.A.Properties(id)["KeyPolicy"], false}
+	case "vault":
+		id := w.only(w.A, "AWS::Backup::BackupVault")
+		arn := "arn:aws:backup:" + w.A.Region() + ":" + w.A.Account() + ":backup-vault:gitlab"
+		return thing{arn, w.A.Account(), w.A.Properties(id)["AccessPolicy"], false}
 	case "token's parameter":
 		return plain(w.A, ssm+"parameter/gitlab-codedeploy/staging/runner-token")
 	case "another parameter":

@@ -19,6 +19,8 @@ type World struct {
 	Operator, Shell any
 	// Reader is the name of a role of account B that may read artifacts.
 	Reader string
+	// BreakGlass is the name of a role of account A that may break the glass.
+	BreakGlass string
 	// Application and Group are a pair that may be deployed to.
 	Application, Group string
 	// ReadableBucket is one of those that the configuration lets through.
