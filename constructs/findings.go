@@ -49,37 +49,64 @@ var inGeneral = map[string]finding{
 
 // findingNote is the type of the entries of construct metadata that acknowledge
 // makes. They end up in the assembly's manifest.json, not in the template.
+//
+// They stand at the stack, with the path of the construct that they are about:
+// reading the metadata of every construct, which is mostly the CDK's own, takes
+// as long as defining the stacks does.
 const findingNote = "gitlab-codedeploy:finding"
 
 // acknowledge notes that findings on the resource behind construct are accepted.
 func acknowledge(construct constructs.IConstruct, findings ...finding) {
+	stack, path := awscdk.Stack_Of(construct).Node(), *construct.Node().Path()
 	for _, f := range findings {
-		construct.Node().AddMetadata(jsii.String(findingNote), map[string]any{
-			"rules": strings.Fields(f.rule), "appliesTo": f.appliesTo, "reason": f.reason,
+		stack.AddMetadata(jsii.String(findingNote), map[string]any{
+			"path": path, "rules": strings.Fields(f.rule), "appliesTo": f.appliesTo, "reason": f.reason,
 		}, nil)
 	}
 }
 
-// AcceptedFindings returns what is accepted of root and below it.
+// AcceptedFindings returns what is accepted of root, an app or a stack, and
+// below it.
 func AcceptedFindings(root constructs.IConstruct) []AcceptedFinding {
 	var found []AcceptedFinding
 	for _, construct := range *root.Node().FindAll(constructs.ConstructOrder_PREORDER) {
-		if *awscdk.CfnResource_IsCfnResource(construct) {
-			if f, general := inGeneral[*construct.(awscdk.CfnResource).CfnResourceType()]; general {
+		switch construct := construct.(type) {
+		case awscdk.Stack:
+			found = append(found, notesAt(construct)...)
+		case awscdk.CfnResource:
+			if f, general := inGeneral[*construct.CfnResourceType()]; general {
 				found = append(found, AcceptedFinding{Construct: construct, Rules: strings.Fields(f.rule), Reason: f.reason, General: true})
 			}
 		}
-		for _, entry := range *construct.Node().Metadata() {
-			if *entry.Type != findingNote {
-				continue
-			}
-			note := entry.Data.(map[string]any)
-			found = append(found, AcceptedFinding{
-				Construct: construct, Rules: texts(note["rules"]), AppliesTo: texts(note["appliesTo"]), Reason: note["reason"].(string),
-			})
-		}
 	}
 	return found
+}
+
+// notesAt returns what acknowledge noted about the constructs of a stack.
+func notesAt(stack awscdk.Stack) []AcceptedFinding {
+	var found []AcceptedFinding
+	about := map[string]constructs.IConstruct{*stack.Node().Path(): stack}
+	for _, entry := range *stack.Node().Metadata() {
+		if *entry.Type != findingNote {
+			continue
+		}
+		note := entry.Data.(map[string]any)
+		found = append(found, AcceptedFinding{
+			Construct: constructAt(about, note["path"].(string)), Rules: texts(note["rules"]), AppliesTo: texts(note["appliesTo"]), Reason: note["reason"].(string),
+		})
+	}
+	return found
+}
+
+// constructAt returns the construct at a path, by way of those already known.
+func constructAt(known map[string]constructs.IConstruct, path string) constructs.IConstruct {
+	construct, is := known[path]
+	if !is {
+		end := strings.LastIndex(path, "/")
+		construct = constructAt(known, path[:end]).Node().FindChild(jsii.String(path[end+1:]))
+		known[path] = construct
+	}
+	return construct
 }
 
 func texts(list any) []string {

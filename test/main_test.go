@@ -4,10 +4,12 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -21,18 +23,32 @@ import (
 
 // TestMain closes the one jsii kernel that all tests share. No test here may
 // call t.Parallel: the kernel serves one request at a time.
-//
-// The CDK validates the templates of each synthesis, which takes longer than the
-// synthesis itself. The kernel inherits the variable that switches it off when
-// the first test starts it; the tests about findings ask for the validation by
-// name (validated).
 func TestMain(m *testing.M) {
-	if err := os.Setenv("CDK_VALIDATION", "false"); err != nil {
-		panic(err)
-	}
+	withoutValidation()
 	code := m.Run()
 	jsii.Close()
 	os.Exit(code)
+}
+
+// withoutValidation switches off the CDK's own validation of the templates, which
+// takes longer than the synthesis does. The tests about findings ask for it by
+// name (validated). The CDK knows nothing but a variable for it, and the kernel
+// has taken its environment when the CDK's packages were initialised, before any
+// code here runs: so this program starts itself again.
+func withoutValidation() {
+	const variable = "CDK_VALIDATION"
+	if os.Getenv(variable) == "false" {
+		return
+	}
+	program, err := os.Executable()
+	if err == nil {
+		err = os.Setenv(variable, "false")
+	}
+	if err == nil {
+		jsii.Close() // has a folder, and no process yet
+		err = syscall.Exec(program, os.Args, os.Environ())
+	}
+	panic(fmt.Errorf("start the tests with %s=false: %w", variable, err))
 }
 
 // newApp returns an app with the context of cdk.json, and with the compiling
