@@ -123,8 +123,10 @@ type Server struct {
 	Version string `yaml:"version"`
 	// Edition is "ce" or "ee"; a backup can only be restored on the edition that made it.
 	Edition string `yaml:"edition" default:"ce"`
-	// ImageID is an Amazon Linux 2 image. It is fixed here so that a newer image never replaces the server; changing it
-	// is refused unless AllowReplacement is set.
+	// OperatingSystem is that of the image: [AmazonLinux2], for the scripts install GitLab on no other yet.
+	OperatingSystem string `yaml:"operatingSystem" default:"amazon-linux-2"`
+	// ImageID is an image of OperatingSystem. It is fixed here so that a newer image never replaces the server; changing
+	// it is refused unless AllowReplacement is set.
 	ImageID string `yaml:"imageId"`
 	// InstanceType has the processor architecture of the image.
 	InstanceType string `yaml:"instanceType"`
@@ -149,7 +151,9 @@ type Server struct {
 type Runner struct {
 	// Version is the exact GitLab Runner version to install, as X.Y.Z; X.Y is the server's.
 	Version string `yaml:"version"`
-	// ImageID is an Amazon Linux 2 image.
+	// OperatingSystem is that of the image: [AmazonLinux2023] or [AmazonLinux2].
+	OperatingSystem string `yaml:"operatingSystem" default:"amazon-linux-2023"`
+	// ImageID is an image of OperatingSystem.
 	ImageID string `yaml:"imageId"`
 	// InstanceType has the processor architecture of the image.
 	InstanceType string `yaml:"instanceType"`

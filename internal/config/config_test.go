@@ -49,12 +49,12 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 				CertificateARN: "arn:aws:acm:eu-west-1:012345678901:certificate/2f5a1c9e-7b34-4d8a-9c61-0e8d3b7f4a25",
 			},
 			Server: Server{
-				Version: "13.10.2", Edition: "ee", ImageID: "ami-0123456789abcdef0", InstanceType: "m5.xlarge",
+				Version: "13.10.2", Edition: "ee", OperatingSystem: AmazonLinux2, ImageID: "ami-0123456789abcdef0", InstanceType: "m5.xlarge",
 				RootVolumeGiB: 31, DataVolumeGiB: 201, DataVolumeID: "vol-0123456789abcdef0", SnapshotKeepDays: 36, Generation: 2,
 				AllowReplacement: true, PackageRepositoryURL: "https://mirror.example.com/gitlab",
 			},
 			Runner: Runner{
-				Version: "13.10.0", ImageID: "ami-0123456789abcdef1", InstanceType: "t3.large",
+				Version: "13.10.0", OperatingSystem: AmazonLinux2023, ImageID: "ami-0123456789abcdef1", InstanceType: "t3.large",
 				RootVolumeGiB: 101, PackageRepositoryURL: "https://mirror.example.com:8443/runner",
 				ConcurrentJobs: 2, JobImage: "alpine:3.20",
 			},
@@ -88,6 +88,8 @@ func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, got.TerminationProtection)
 	assert.Equal(t, "ce", got.GitLab.Server.Edition)
+	assert.Equal(t, AmazonLinux2, got.GitLab.Server.OperatingSystem)
+	assert.Equal(t, AmazonLinux2023, got.GitLab.Runner.OperatingSystem)
 	assert.Equal(t, 30, got.GitLab.Server.RootVolumeGiB)
 	assert.Equal(t, 200, got.GitLab.Server.DataVolumeGiB)
 	assert.Empty(t, got.GitLab.Server.DataVolumeID)
@@ -214,7 +216,7 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 		}
 	}
 	explained("", configType, 0, 0)
-	assert.Equal(t, 66, checked, "keys of the configuration")
+	assert.Equal(t, 69, checked, "keys of the configuration")
 }
 
 func TestConfigTreeHasALineForEveryKey(t *testing.T) {

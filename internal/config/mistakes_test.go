@@ -13,8 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// base has every key but hostedZone, backup, gitlab's alarmEmail and breakGlassRoles, readableBuckets, readerRoles and what a runner is
-// registered with, and no value that is a default. Its line numbers stand in the messages below.
+// base has every key but hostedZone, backup, gitlab's alarmEmail and breakGlassRoles, operatingSystem, readableBuckets,
+// readerRoles and what a runner is registered with, and no value that is a default. Its line numbers stand in the
+// messages below.
 const base = `environment: staging
 region: eu-west-1
 terminationProtection: false
@@ -143,6 +144,60 @@ func TestConfigKeyMistakes(t *testing.T) {
 		value("wrong indentation", "  network:\n    vpcCidr: 10.20.0.0/16\n", "  network:\n  vpcCidr: 10.20.0.0/16\n",
 			`7: not valid YAML at column 12: mapping value is not allowed in this context`),
 	})
+}
+
+func TestConfigSystemMistakes(t *testing.T) {
+	const (
+		onServer  = "    edition: ee\n"
+		onRunner  = "    imageId: ami-0123456789abcdef1\n"
+		published = "a version that GitLab publishes a package of: amazon-linux-2 x86_64 from 7.0.0 to 19.2, aarch64 from 14.9.0 to 19.2; amazon-linux-2023 x86_64 from 16.3.0, aarch64 from 16.3.0"
+		runners   = "a version that GitLab publishes a package of: amazon-linux-2 x86_64 from 10.0.0, aarch64 from 12.9.0; amazon-linux-2023 x86_64 from 10.0.0, aarch64 from 12.9.0"
+	)
+	both := func(server, runner string) *strings.Replacer {
+		return strings.NewReplacer("version: 13.10.2", "version: "+server, "version: 13.10.0", "version: "+runner)
+	}
+	run(t, []mistake{
+		value("a server on Amazon Linux 2023", onServer, onServer+"    operatingSystem: amazon-linux-2023\n",
+			`22: gitlab.server.operatingSystem: got "amazon-linux-2023", want amazon-linux-2: the server's installation, upgrade and restore know no other; amazon-linux-2023 comes with a later release`),
+		value("a server on another system", onServer, onServer+"    operatingSystem: debian-13\n",
+			`22: gitlab.server.operatingSystem: got "debian-13", want amazon-linux-2`),
+		value("a runner on another system", onRunner, onRunner+"    operatingSystem: amazon-linux-2022\n",
+			`34: gitlab.runner.operatingSystem: got "amazon-linux-2022", want one of amazon-linux-2, amazon-linux-2023`),
+		value("a system by its number", onRunner, onRunner+"    operatingSystem: 2023\n",
+			`34: gitlab.runner.operatingSystem: got 2023 (a number), want a string: write "2023"`),
+		value("an old GitLab on Graviton", "instanceType: m5.xlarge", "instanceType: m6g.xlarge",
+			`20: gitlab.server.version: got "13.10.2" for amazon-linux-2 on aarch64 (m6g.xlarge), want `+published),
+		value("a Mac", "instanceType: t3.large", "instanceType: mac2.metal",
+			`34: gitlab.runner.instanceType: got "mac2.metal", want an instance type that runs Linux such as m5.xlarge`),
+	})
+	for _, c := range []struct{ text, want string }{
+		{both("19.3.0", "19.3.0").Replace(base), `:20: gitlab.server.version: got "19.3.0" for amazon-linux-2 on x86_64 (m5.xlarge), want ` + published},
+		{strings.Replace(both("12.8.1", "12.8.0").Replace(base), "t3.large", "t4g.large", 1),
+			`:32: gitlab.runner.version: got "12.8.0" for amazon-linux-2023 on aarch64 (t4g.large), want ` + runners},
+		{strings.Replace(both("12.8.1", "12.8.0").Replace(base), "t3.large", "t3.xlarge", 1), ""},
+		{strings.Replace(base, onRunner, onRunner+"    operatingSystem: amazon-linux-2\n", 1), ""},
+		{strings.Replace(both("15.4.6", "15.4.2").Replace(base), "m5.xlarge", "m7g.xlarge", 1), ""},
+	} {
+		_, err := load("config/staging.yaml", "staging", []byte(c.text))
+		if c.want == "" {
+			assert.NoError(t, err)
+		} else {
+			assert.EqualError(t, err, "config/staging.yaml"+c.want)
+		}
+	}
+}
+
+func TestConfigArchitectureFollowsFromTheInstanceType(t *testing.T) {
+	for want, types := range map[string]string{
+		"aarch64": "a1.xlarge t4g.large m6g.xlarge m6gd.metal m7g.xlarge c6gn.large c7gn.xlarge c8gb.large r8g.xlarge x2gd.large im4gn.large is4gen.large i8ge.large g5g.xlarge hpc7g.4xlarge x8g.large",
+		"x86_64":  "t3.large t3a.large m5.xlarge m5ad.large m7i-flex.large m7a.xlarge c5n.large r5b.large g4dn.xlarge g5.xlarge g6e.xlarge p4de.24xlarge u-6tb1.metal u7i-12tb.224xlarge trn1.2xlarge inf2.xlarge z1d.large d3en.large vt1.3xlarge x2iedn.xlarge",
+	} {
+		for name := range strings.FieldsSeq(types) {
+			assert.Empty(t, instanceType(name), name)
+			assert.Equal(t, want, Server{InstanceType: name}.Architecture(), name)
+			assert.Equal(t, want, Runner{InstanceType: name}.Architecture(), name)
+		}
+	}
 }
 
 func TestConfigBackupMistakes(t *testing.T) {
@@ -451,7 +506,7 @@ func TestConfigS6ExposedGitLabIsRefused(t *testing.T) {
 	} {
 		assert.EqualError(t, load(t, version, "0.0.0.0/0"), refusal(15, 0, "0.0.0.0/0", version, "18.11.13", holes))
 	}
-	for _, version := range []string{"18.11.13", "19.0.10", "19.5.1", "19.6.0"} {
+	for _, version := range []string{"18.11.13", "19.0.10", "19.1.9", "19.2.9"} {
 		assert.NoError(t, load(t, version, "0.0.0.0/0"), version)
 	}
 	assert.EqualError(t, load(t, "13.10.2", "0.0.0.0/1", "128.0.0.0/1"),

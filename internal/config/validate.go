@@ -154,6 +154,7 @@ func (d *document) validateHosts(server *Server, runner *Runner) {
 	check(d, &runner.ConcurrentJobs, concurrentJobs)
 	check(d, &runner.JobImage, jobImage)
 	checkEach(d, runner.Tags, jobTag)
+	d.validateSystems(server, runner)
 
 	// https://docs.gitlab.com/runner/#gitlab-runner-versions
 	if d.sound(&server.Version, &runner.Version) {

@@ -1,6 +1,7 @@
 package gitlab
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -81,6 +82,52 @@ func TestS6TheFirstSafeVersionHasNoHole(t *testing.T) {
 	}
 }
 
+func TestS5_S11_packagesThatGitLabPublishes(t *testing.T) {
+	for question, want := range map[string]string{
+		"gitlab amazon-linux-2 x86_64 13.10.2":           "el/7",
+		"gitlab amazon-linux-2 x86_64 14.8.6":            "el/7",
+		"gitlab amazon-linux-2 x86_64 14.9.0":            "amazon/2",
+		"gitlab amazon-linux-2 aarch64 14.8.6":           "",
+		"gitlab amazon-linux-2 aarch64 14.9.0":           "amazon/2",
+		"gitlab amazon-linux-2 x86_64 19.2.9":            "amazon/2",
+		"gitlab amazon-linux-2 x86_64 19.3.0":            "",
+		"gitlab amazon-linux-2023 x86_64 16.2.9":         "",
+		"gitlab amazon-linux-2023 aarch64 16.3.0":        "amazon/2023",
+		"gitlab amazon-linux-2023 x86_64 19.5.1":         "amazon/2023",
+		"gitlab amazon-linux-2 x86_64 6.9.2":             "",
+		"gitlab amazon-linux-2 s390x 15.4.6":             "",
+		"gitlab-runner amazon-linux-2 aarch64 12.8.9":    "",
+		"gitlab-runner amazon-linux-2 aarch64 13.10.0":   "el/7",
+		"gitlab-runner amazon-linux-2023 x86_64 13.10.0": "el/7",
+		"gitlab-runner amazon-linux-2023 x86_64 15.4.2":  "amazon/2",
+		"gitlab-runner amazon-linux-2023 x86_64 17.6.9":  "amazon/2",
+		"gitlab-runner amazon-linux-2023 x86_64 17.7.0":  "amazon/2023",
+		"gitlab-runner amazon-linux-2 x86_64 19.3.0":     "amazon/2",
+	} {
+		var product, system, architecture, text string
+		_, err := fmt.Sscan(question, &product, &system, &architecture, &text)
+		require.NoError(t, err)
+		found, has := PackageOf(product, system, architecture, version(t, text))
+		assert.Equal(t, want, found.Repository, question)
+		assert.Equal(t, want != "", has, question)
+	}
+	assert.Equal(t, "amazon-linux-2 x86_64 from 7.0.0 to 19.2, aarch64 from 14.9.0 to 19.2; amazon-linux-2023 x86_64 from 16.3.0, aarch64 from 16.3.0",
+		DescribePackages("gitlab"))
+	assert.Equal(t, "amazon-linux-2 x86_64 from 10.0.0, aarch64 from 12.9.0; amazon-linux-2023 x86_64 from 10.0.0, aarch64 from 12.9.0",
+		DescribePackages("gitlab-runner"))
+}
+
+// TestS8EachStopHasAPackageInBothTables: they say the same of each stop.
+func TestS8EachStopHasAPackageInBothTables(t *testing.T) {
+	for _, stop := range Stops() {
+		for _, system := range []string{"amazon-linux-2", "amazon-linux-2023"} {
+			if found, has := PackageOf("gitlab", system, "x86_64", stop.Version); has {
+				assert.Contains(t, stop.Packages, found.Repository, "%s on %s", stop.Version, system)
+			}
+		}
+	}
+}
+
 func TestVersionsAreReadStrictly(t *testing.T) {
 	for _, text := range []string{"", "13.10", "13.10.2.1", "v13.10.2", "013.10.2", "13.10.2-ee", "13.10.2\n", "13.-1.2", "13.100.2"} {
 		_, err := ParseVersion(text)
@@ -119,6 +166,23 @@ func TestMistakesInTheTablesAreNamedByTheirLine(t *testing.T) {
 	} {
 		_, err := parseHoles(text + "\n")
 		assert.EqualError(t, err, "takeover-holes.tsv:1: "+want)
+	}
+	const blob = "https://gitlab.com/gitlab-org/omnibus-gitlab/-/blob/x"
+	row := "gitlab\tamazon-linux-2\tel/7\tx86_64\t7.0.0\t14.8\t" + blob + "\n"
+	for text, want := range map[string]string{
+		strings.Replace(row, "gitlab\t", "gitlab-ce\t", 1): `1: product: got "gitlab-ce", want gitlab or gitlab-runner`,
+		strings.Replace(row, "linux-2", "linux-1", 1):      `1: system: got "amazon-linux-1", want amazon-linux-2 or amazon-linux-2023`,
+		strings.Replace(row, "el/7", "el/8", 1):            `1: repository: got "el/8", want el/7, amazon/2 or amazon/2023`,
+		strings.Replace(row, "x86_64", "x86_64,arm64", 1):  `1: architectures: got "arm64", want x86_64 or aarch64`,
+		strings.Replace(row, "7.0.0", "7.0", 1):            `1: first: got "7.0", want an exact version X.Y.Z`,
+		strings.Replace(row, "14.8", "14.8.6", 1):          `1: last: got "14.8.6", want a minor X.Y, or - for none`,
+		strings.Replace(row, "14.8", "6.9", 1):             `1: last: 6.9 is before 7.0.0`,
+		strings.Replace(row, blob, "http://x.example/", 1): `1: source: got "http://x.example/", want a page of GitLab's`,
+		row + strings.Replace(row, "7.0.0", "14.8.1", 1):   `2: first: 14.8.1 does not follow the range before it`,
+		strings.Replace(row, "14.8\t", "-\t", 1) + row:     `2: first: 7.0.0 does not follow the range before it`,
+	} {
+		_, err := parsePackages(text)
+		assert.EqualError(t, err, "packages.tsv:"+want)
 	}
 	twice := "CVE-2021-22205\t1.0.0\t1.0.1\tt\t" + page + "\n"
 	_, err = parseHoles(twice + twice)

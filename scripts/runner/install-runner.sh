@@ -3,8 +3,9 @@
 #/
 #/ Installs Docker and exactly that version of GitLab Runner on an Amazon Linux
 #/ 2 or 2023 host, starts both, and clears what jobs leave behind every night.
-#/ What is installed already keeps its version. It registers no runner. Run it
-#/ as root.
+#/ On Amazon Linux 2023 Docker is 25.0 and stays it, for the sake of older
+#/ runners. What is installed already keeps its version. It registers no runner.
+#/ Run it as root.
 #/
 #/ OPTIONS:
 #/   --version <x.y.z>       Exact GitLab Runner version, such as 13.10.0.
@@ -27,6 +28,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/signal.sh"
 # shellcheck source=scripts/lib/host.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/host.sh"
+# shellcheck source=scripts/lib/runner-packages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib/runner-packages.sh"
 
 REPOSITORY=gitlab-runner-codedeploy
 
@@ -76,6 +79,7 @@ check_host() {
 }
 
 install_docker() {
+  keep_docker
   if [[ -z $(installed_package docker) ]]; then
     log "installing Docker"
     if [[ $(amazon_linux) == 2 ]]; then
@@ -84,8 +88,8 @@ install_docker() {
       logged timeout "$(seconds_left)" amazon-linux-extras install -y docker ||
         die "amazon-linux-extras could not install docker: $(last_logged)"
     else
-      logged timeout "$(seconds_left)" yum -y install docker ||
-        die "yum could not install docker: $(last_logged)"
+      logged timeout "$(seconds_left)" yum -y install "docker-$DOCKER.*" ||
+        die "yum could not install docker $DOCKER: $(last_logged)"
     fi
     [[ -n $(installed_package docker) ]] ||
       die "Docker is not installed, though its installation reports success: $(last_logged)"
@@ -144,13 +148,7 @@ install_runner() {
     start gitlab-runner
     return
   fi
-  # One static binary, the same for all distributions. It is published for
-  # Amazon Linux since 15.0.
-  # https://gitlab.com/gitlab-org/gitlab-runner/-/merge_requests/3378
-  url=$REPOSITORY_BASE/el/7/$(uname -m)
-  if version_at_least "$VERSION" 15.0.0; then
-    url=$REPOSITORY_BASE/amazon/2/$(uname -m)
-  fi
+  url=$REPOSITORY_BASE/$(runner_repository "$VERSION")/$(uname -m)
   # From then on the helper images are a package of their own, of which yum
   # would take the newest.
   # https://docs.gitlab.com/runner/install/linux-repository/
@@ -161,7 +159,7 @@ install_runner() {
   log "looking for gitlab-runner $VERSION in $url"
   write_repository "$REPOSITORY" "$url"
   require_available "$REPOSITORY" "$url" gitlab-runner "$VERSION-1"
-  import_runner_keys
+  import_runner_keys "$REPOSITORY_BASE" "$VERSION"
   log "installing ${packages[*]}"
   # Before 14.0 the package copies /etc/skel into the home of its user, where
   # shell start-up files make jobs fail.
@@ -171,19 +169,6 @@ install_runner() {
   [[ $(installed_package gitlab-runner) == "gitlab-runner-$VERSION-1" ]] ||
     die "yum reports success, and gitlab-runner-$VERSION-1 is not installed: $(last_logged)"
   start gitlab-runner
-}
-
-# import_runner_keys takes the keys of the version's time: they were replaced
-# in June 2021 and in April 2023.
-import_runner_keys() {
-  local keys=$REPOSITORY_BASE/gpgkey/runner-gitlab-runner
-  if version_at_least "$VERSION" 16.0.0; then
-    import_keys "$keys-49F16C5CC3A0F81F.pub.gpg"
-  elif version_at_least "$VERSION" 14.0.0; then
-    import_keys "$keys-4C80FB51394521E9.pub.gpg" "$keys-49F16C5CC3A0F81F.pub.gpg"
-  else
-    import_keys "$keys-366915F31B487241.pub.gpg" "$keys-4C80FB51394521E9.pub.gpg"
-  fi
 }
 
 # start lets a unit run now and after each boot. (Systemd 219 has no "enable --now".)

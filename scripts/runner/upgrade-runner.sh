@@ -23,6 +23,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 INSTALL_TIMEOUT=${UPGRADE_TIMEOUT:-90000}
 # shellcheck source=scripts/lib/host.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/host.sh"
+# shellcheck source=scripts/lib/runner-packages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib/runner-packages.sh"
 # shellcheck source=scripts/lib/operation.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/operation.sh"
 
@@ -89,11 +91,10 @@ runner_version() {
 }
 
 # find_version writes the repository's file, and makes the newest patch of a
-# minor. It is one static binary, the same for all distributions; see install-runner.sh.
+# minor.
 find_version() {
-  local family=el/7 list
-  ! version_at_least "$VERSION" 15.0 || family=amazon/2
-  REPOSITORY_URL=$REPOSITORY_BASE/$family/$(uname -m)
+  local list
+  REPOSITORY_URL=$REPOSITORY_BASE/$(runner_repository "$VERSION")/$(uname -m)
   write_repository "$REPOSITORY" "$REPOSITORY_URL"
   [[ ! $VERSION =~ ^[0-9]+\.[0-9]+$ ]] || {
     list=$(timeout 600 yum -q --disablerepo='*' --enablerepo="$REPOSITORY" --showduplicates list gitlab-runner) ||
@@ -109,8 +110,7 @@ find_package() {
   PACKAGES=("gitlab-runner-$VERSION-1")
   ! version_at_least "$VERSION" 17.7.0 || PACKAGES+=("gitlab-runner-helper-images-$VERSION-1")
   require_available "$REPOSITORY" "$REPOSITORY_URL" gitlab-runner "$VERSION-1"
-  import_keys "$REPOSITORY_BASE/gpgkey/runner-gitlab-runner-4C80FB51394521E9.pub.gpg" \
-    "$REPOSITORY_BASE/gpgkey/runner-gitlab-runner-49F16C5CC3A0F81F.pub.gpg"
+  import_runner_keys "$REPOSITORY_BASE" "$VERSION"
 }
 
 # finish_jobs asks the runner to take no more jobs and waits for its end: on

@@ -26,6 +26,7 @@ setup_file() {
 setup() {
   require_host
   start_host
+  accept_runner_key
   on_host rpm --force-debian --install --nosignature "$BATS_FILE_TMPDIR/www/runner/gitlab-runner/el/7/x86_64/gitlab-runner-13.10.0-1.rpm"
   # $STATE/active: it runs; it ends on QUIT, unless $STATE/busy.
   touch "$STATE/active"
