@@ -110,7 +110,7 @@ func dailyAt(time string) string {
 // server may delete none.
 func grantBackups(scope constructs.Construct, props NightlyBackupProps) awsiam.Policy {
 	bucket := props.Bucket.Bucket
-	objects := []*string{bucket.ArnForObjects(jsii.String(backupPrefix + "*")), bucket.ArnForObjects(jsii.String(secretPrefix + "*"))}
+	objects := props.Bucket.objects()
 	list := allow("ListBackups", []*string{bucket.BucketArn()}, "s3:ListBucket")
 	list.AddCondition(jsii.String("StringLike"), map[string]any{"s3:prefix": jsii.Strings(backupPrefix+"*", secretPrefix+"*")})
 	count := allow("CountBackups", []*string{jsii.String("*")}, "cloudwatch:PutMetricData")
@@ -121,6 +121,7 @@ func grantBackups(scope constructs.Construct, props NightlyBackupProps) awsiam.P
 			allow("KeepBackups", objects, "s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject", "s3:DeleteObject"),
 			list,
 			count,
+			backupsAlone(props.Bucket),
 		},
 	})
 	acknowledge(policy, finding{
@@ -135,6 +136,20 @@ func grantBackups(scope constructs.Construct, props NightlyBackupProps) awsiam.P
 		reason:    "PutMetricData knows no resources; the condition holds it to the namespace.",
 	})
 	return policy
+}
+
+// backupsAlone holds the server's use of the bucket's key to the bucket. The
+// key's own policy cannot: it would name the bucket, which names the key. With a
+// bucket key, S3 encrypts in the context of the bucket.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html#bucket-key-changes
+func backupsAlone(backups *BackupBucket) awsiam.PolicyStatement {
+	return awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid:        jsii.String("KeyOfBackupsAlone"),
+		Effect:     awsiam.Effect_DENY,
+		Actions:    jsii.Strings("kms:GenerateDataKey", "kms:Decrypt"),
+		Resources:  &[]*string{backups.Key.KeyArn()},
+		Conditions: &map[string]any{"StringNotEquals": map[string]any{"kms:EncryptionContext:aws:s3:arn": backups.Bucket.BucketArn()}},
+	})
 }
 
 // bucketWildcard is how cdk-nag calls the objects under a prefix of a bucket of

@@ -22,8 +22,10 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		RetentionDays: gitlab.LogRetentionDays,
 	})
 	backups := constructs.NewBackupBucket(stack, "Backups", constructs.BackupBucketProps{
-		DeletedDays: gitlab.Backup.DeletedDays,
-		AccessLogs:  logs.Bucket,
+		KeepDays:           gitlab.Backup.KeepDays,
+		DeletedDays:        gitlab.Backup.DeletedDays,
+		BreakGlassRoleARNs: breakGlass,
+		AccessLogs:         logs.Bucket,
 	})
 	network := constructs.NewNetwork(stack, "Network", constructs.NetworkProps{
 		CIDR:              gitlab.Network.VPCCIDR,
@@ -53,6 +55,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		ExternalURL:   "https://" + gitlab.LoadBalancer.DomainName,
 		Protect:       cfg.TerminationProtection,
 	})
+	backups.Serve(server.Role)
 	snapshots := constructs.NewSnapshots(stack, "Snapshots", constructs.SnapshotsProps{
 		VolumeID:           server.DataVolumeID,
 		KeepDays:           gitlab.Server.SnapshotKeepDays,
@@ -108,6 +111,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	output(stack, "DataVolumeId", server.DataVolumeID, "Volume of everything that GitLab stores")
 	output(stack, "SnapshotVaultName", snapshots.VaultName, "Vault of the data volume's daily snapshots")
 	output(stack, "BackupBucketName", backups.Bucket.BucketName(), "Bucket of GitLab's backups")
+	output(stack, "BackupKeyArn", backups.Key.KeyArn(), "Key of the backups")
 	output(stack, "AlarmTopicArn", nightly.Topic.TopicArn(), "Topic that the alarm of a missing backup is sent to")
 	return stack
 }

@@ -47,9 +47,11 @@ var keptTypes = []string{
 // beginnings of their logical ids, which the constructs' ids make. The runner's
 // host is none of them: it holds nothing that is worth a refused deploy.
 var (
-	keptResources     = []string{"LogicalResourceId/Server*", "LogicalResourceId/LoadBalancer*", "LogicalResourceId/NetworkS3*"}
+	keptResources = []string{
+		"LogicalResourceId/Server*", "LogicalResourceId/LoadBalancer*", "LogicalResourceId/NetworkS3*", "LogicalResourceId/Backups*",
+	}
 	keptResourceTypes = []string{
-		"AWS::EC2::Instance", "AWS::EC2::SecurityGroup", "AWS::EC2::VPCEndpoint", "AWS::IAM::InstanceProfile", "AWS::IAM::Role",
+		"AWS::EC2::Instance", "AWS::EC2::SecurityGroup", "AWS::EC2::VPCEndpoint", "AWS::IAM::InstanceProfile", "AWS::IAM::Role", "AWS::KMS::Key",
 	}
 )
 

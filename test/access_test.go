@@ -279,7 +279,7 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 		},
 		"the runner may do everything in S3": {
 			bySid("UploadArtifacts", func(s map[string]any) { s["Action"], s["Resource"] = "s3:*", "*" }), nothing,
-			"runner, s3:GetObject on backups/secrets/one.tar from the endpoint: is allowed, want refused",
+			"runner, s3:PutObject on backups/backups/one/part.tar from the endpoint: is allowed, want refused",
 		},
 		"the runner may list everything": {
 			func(resources map[string]any) {
@@ -369,6 +369,60 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 				})
 			}, nothing,
 			"server, ssm:GetParameter on another parameter from the internet: is allowed, want denied",
+		},
+		"backups are read by everybody of account A": {
+			bySid("NobodyElseReadsBackups", never), nothing,
+			"administrator of A, s3:GetObject on backups/secrets/one/gitlab-secrets.json from the internet: is allowed, want denied",
+		},
+		"backups are read by nobody": {
+			bySid("NobodyElseReadsBackups", unconditional), nothing,
+			"server, s3:GetObject on backups/backups/one/part.tar from the endpoint: is denied, want allowed",
+		},
+		"manifests are closed, too": {
+			bySid("NobodyElseReadsBackups", func(s map[string]any) {
+				delete(s, "NotResource")
+				s["Resource"] = "*"
+			}), nothing,
+			"operator, s3:GetObject on backups/backups/one/manifest.json from the internet: is denied, want allowed",
+		},
+		"the server cannot store under the key": {
+			bySid("ServerStoresBackups", never), nothing,
+			"server, kms:GenerateDataKey on backups' key (kms:CallerAccount 111111111111) (kms:EncryptionContext:aws:s3:arn ARN of backups) (kms:ViaService s3.ap-northeast-1.amazonaws.com) from the internet: is refused, want allowed",
+		},
+		"the server uses the key without S3, and for other buckets": {
+			func(resources map[string]any) {
+				bySid("ServerStoresBackups", unconditional)(resources)
+				bySid("KeyOfBackupsAlone", never)(resources)
+			}, nothing,
+			"server, kms:Decrypt on backups' key from the internet: is allowed, want denied",
+		},
+		"the server uses the key for other buckets": {
+			bySid("KeyOfBackupsAlone", never), nothing,
+			"(kms:EncryptionContext:aws:s3:arn arn:aws:s3:::another) (kms:ViaService s3.ap-northeast-1.amazonaws.com) from the internet: is allowed, want denied",
+		},
+		"the server may do everything with backups": {
+			bySid("KeepBackups", func(s map[string]any) { s["Action"] = "s3:*" }), nothing,
+			"server, s3:BypassGovernanceRetention on backups/backups/one/part.tar from the internet: is allowed, want refused",
+		},
+		"whoever breaks the glass cannot decrypt": {
+			bySid("BreakGlassBackups", never), nothing,
+			"break-glass role without policies of its own, kms:Decrypt on backups' key (kms:CallerAccount 111111111111) (kms:EncryptionContext:aws:s3:arn ARN of backups) (kms:ViaService s3.ap-northeast-1.amazonaws.com) from the internet: is refused, want allowed",
+		},
+		"whoever breaks the glass decrypts without S3": {
+			bySid("BreakGlassBackups", unconditional), nothing,
+			"break-glass role without policies of its own, kms:Decrypt on backups' key from the internet: is allowed, want refused",
+		},
+		"whoever breaks the glass cannot read": {
+			bySid("BreakGlassReadsAndBringsIn", never), nothing,
+			"break-glass role without policies of its own, s3:GetObject on backups/backups/one/part.tar from the internet: is refused, want allowed",
+		},
+		"whoever breaks the glass cannot list": {
+			bySid("BreakGlassLists", never), nothing,
+			"break-glass role without policies of its own, s3:ListBucketVersions on backups from the internet: is refused, want allowed",
+		},
+		"administrators may use the keys of what is kept": {
+			bySid("AdministerButNotUse", func(s map[string]any) { s["Action"] = "kms:*" }), nothing,
+			"administrator of A, kms:CreateGrant on backups' key from the internet: is allowed, want refused",
 		},
 		"everybody opens the vault": {
 			bySid("NobodyOpensTheVault", never), nothing,

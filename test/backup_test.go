@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -56,6 +57,76 @@ func TestS10_aRemovedBackupCanBeBroughtBackForTheConfiguredDays(t *testing.T) {
 		}
 	}
 	assert.EqualValues(t, []any{float64(staging(t).GitLab.Backup.DeletedDays)}, days)
+}
+
+// TestS10_noVersionOfABackupGoesWhileItCounts: what a server can do that was
+// taken over, it does to backups first.
+func TestS10_noVersionOfABackupGoesWhileItCounts(t *testing.T) {
+	cfg := staging(t)
+	cfg.GitLab.Backup.KeepDays = 12
+	gitlab, _ := synthesise(t, cfg)
+	bucket := gitlab.Resources[at(gitlab.Outputs, "BackupBucketName", "Value", "Ref").(string)].Properties
+	assert.Equal(t, "Enabled", at(bucket, "VersioningConfiguration", "Status"))
+	assert.Equal(t, true, bucket["ObjectLockEnabled"])
+	assert.Equal(t, map[string]any{
+		"ObjectLockEnabled": "Enabled",
+		"Rule":              map[string]any{"DefaultRetention": map[string]any{"Mode": "GOVERNANCE", "Days": 12.0}},
+	}, bucket["ObjectLockConfiguration"], "compliance mode could not be lifted by anybody, not even for what has to go by law")
+}
+
+func TestS10_backupsAreUnderTheBucketsKey(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	bucket := gitlab.Resources[at(gitlab.Outputs, "BackupBucketName", "Value", "Ref").(string)].Properties
+	key := at(gitlab.Outputs, "BackupKeyArn", "Value")
+	rule := at(bucket, "BucketEncryption", "ServerSideEncryptionConfiguration", 0)
+	assert.Equal(t, "aws:kms", at(rule, "ServerSideEncryptionByDefault", "SSEAlgorithm"))
+	assert.Equal(t, key, at(rule, "ServerSideEncryptionByDefault", "KMSMasterKeyID"))
+	assert.Equal(t, true, at(rule, "BucketKeyEnabled"), "the context that the server's policy names is the one of bucket keys")
+
+	id := at(key, "Fn::GetAtt", 0).(string)
+	assert.Equal(t, true, gitlab.Resources[id].Properties["EnableKeyRotation"])
+	assert.Contains(t, gitlab.Resources[id].DeletionPolicy, "Retain", "with the key goes everything under it")
+	assert.EqualValues(t, 30, gitlab.Resources[id].Properties["PendingWindowInDays"])
+	// Operators read manifests, and have no right to the key.
+	assert.Contains(t, read(t, "scripts/lib/backup.sh"), `--server-side-encryption AES256`)
+	assert.Contains(t, read(t, "docs/migration.md"), `--include '*/manifest.json' --sse AES256`)
+}
+
+func TestS10_withoutBreakGlassRolesTheServerAloneReadsBackups(t *testing.T) {
+	cfg := staging(t)
+	cfg.GitLab.BreakGlassRoles = nil
+	gitlab, _ := synthesise(t, cfg)
+	bucket := at(gitlab.Outputs, "BackupBucketName", "Value", "Ref").(string)
+	for _, id := range gitlab.ofType(t, "AWS::S3::BucketPolicy") {
+		policy := gitlab.Resources[id].Properties
+		if at(policy, "Bucket", "Ref") != bucket {
+			continue
+		}
+		assert.NotContains(t, text(policy), "BreakGlass")
+		for _, s := range statements(policy["PolicyDocument"]) {
+			if s["Sid"] == "NobodyElseReadsBackups" {
+				assert.Contains(t, text(at(s, "Condition", "ArnNotEquals", "aws:PrincipalArn")), "ServerRole")
+			}
+		}
+	}
+}
+
+func TestS10_tenBreakGlassRolesFitThePolicies(t *testing.T) {
+	cfg := staging(t)
+	cfg.GitLab.BreakGlassRoles = nil
+	for i := range 10 {
+		cfg.GitLab.BreakGlassRoles = append(cfg.GitLab.BreakGlassRoles,
+			fmt.Sprintf("arn:aws:iam::%s:role/%s/%s%02d", cfg.GitLab.Account, strings.Repeat("p", 500), strings.Repeat("r", 62), i))
+	}
+	gitlab, _ := synthesise(t, cfg)
+	parsed := parse(t, gitlab, cfg.GitLab.Account, cfg, nil)
+	for _, id := range parsed.OfType("AWS::S3::BucketPolicy") {
+		assert.Less(t, len(text(parsed.Properties(id)["PolicyDocument"])), 20*1024)
+	}
+	// https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html
+	for _, id := range parsed.OfType("AWS::KMS::Key") {
+		assert.Less(t, len(text(parsed.Properties(id)["KeyPolicy"])), 32*1024)
+	}
 }
 
 func TestS10_aBackupIsMadeEachNightAtTheConfiguredTime(t *testing.T) {

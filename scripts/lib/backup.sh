@@ -212,7 +212,8 @@ store_backup() {
   check_stored_objects "${target#s3://}"
   sum=$(md5sum <"$manifest" | cut -c1-32)
   answer=$(s3 s3api put-object --bucket "${target#s3://}" --key "$key" --body "$manifest" \
-    --content-md5 "$(hex_bytes <<<"$sum" | base64)" --content-type application/json --query ETag --output text) ||
+    --content-md5 "$(hex_bytes <<<"$sum" | base64)" --server-side-encryption AES256 \
+    --content-type application/json --query ETag --output text) ||
     die "cannot write the manifest: the backup does not count"
   [[ -n $answer ]] || die "S3 does not confirm the manifest: the backup does not count"
 }

@@ -150,8 +150,9 @@ func (w *World) resource(name string) thing {
 	case "root password":
 		return plain(w.A, w.A.ARN(w.A.Output("RootPasswordSecretArn")))
 	case "token's key":
-		id := w.A.Output("RunnerTokenKeyArn")
-		return thing{w.A.ARN(id), w.A.Account(), w.A.Properties(id)["KeyPolicy"], false}
+		return w.key("RunnerTokenKeyArn")
+	case "backups' key":
+		return w.key("BackupKeyArn")
 	case "vault":
 		id := w.only(w.A, "AWS::Backup::BackupVault")
 		arn := "arn:aws:backup:" + w.A.Region() + ":" + w.A.Account() + ":backup-vault:gitlab"
@@ -194,6 +195,12 @@ func (w *World) namedRole(name string) thing {
 	}
 	cfnRefuse("no role is called %q", name)
 	return thing{}
+}
+
+// key is the key of an output of account A.
+func (w *World) key(output string) thing {
+	id := w.A.Output(output)
+	return thing{w.A.ARN(id), w.A.Account(), w.A.Properties(id)["KeyPolicy"], false}
 }
 
 func (w *World) topic(t *cfn.Template) thing {

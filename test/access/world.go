@@ -82,7 +82,12 @@ func (w *World) Simulation(c Case) (s Simulation, err error) {
 	values := map[string]string{"aws:ResourceAccount": what.account}
 	maps.Copy(values, where.context)
 	maps.Copy(values, who.context)
-	maps.Copy(values, c.With)
+	for key, value := range c.With {
+		if name, is := strings.CutPrefix(value, "ARN of "); is {
+			value = w.thing(name).arn
+		}
+		values[key] = value
+	}
 	if !isS3 {
 		// The endpoint is S3's alone.
 		delete(values, "s3:TlsVersion")
