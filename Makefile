@@ -88,6 +88,14 @@ fuzz: ## Feed each decoder with random input, for FUZZTIME=3s each.
 	@git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's|/[^/]*:func (Fuzz[A-Za-z0-9_]*).*| \1|' | \
 	while read -r package target; do go test "./$$package" -run '^$$' -fuzz "^$$target$$" -fuzztime "$$FUZZTIME"; done
 
+# The same sample for the same seed, so that a result can be had again.
+.PHONY: mutate
+mutate: export SAMPLE ?= 100
+mutate: export SEED ?= 1
+mutate: export WORKERS ?= 0
+mutate: ## Flip SAMPLE=100 conditions of lambda/ (0: all): do its tests notice? Takes minutes.
+	@go run ./test/mutate/cmd/mutate -sample "$$SAMPLE" -seed "$$SEED" -workers "$$WORKERS"
+
 .PHONY: bench
 bench: setup ## Measure the trigger and the upload against references; takes minutes.
 	@go run ./test/bench
