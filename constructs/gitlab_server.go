@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
@@ -41,6 +42,10 @@ type GitLabServerProps struct {
 	// effect on an existing volume.
 	DataVolumeGiB int
 
+	// BreakGlassRoleARNs are roles that may attach the data volume, make one of a
+	// snapshot, and start the server when it is stopped. Optional.
+	BreakGlassRoleARNs []string
+
 	// DataVolumeID is an existing volume, in the zone of the gitlab subnet, that
 	// is used as the data volume. Without it, the stack makes one.
 	DataVolumeID string
@@ -70,7 +75,11 @@ type GitLabServerProps struct {
 // its data volume and its first installation.
 //
 // The data volume is apart from the instance and mounted at /var/opt/gitlab.
-// It, and the generated root password, outlive the stack.
+// It, its key, and the generated root password, outlive the stack.
+//
+// Whoever attaches the volume, or makes one of a snapshot, needs its key: the
+// role that CloudFormation deploys with, and the break-glass roles. Others
+// cannot read it on an instance of their own.
 type GitLabServer struct {
 	InstanceID    *string
 	SecurityGroup awsec2.SecurityGroup
@@ -78,6 +87,8 @@ type GitLabServer struct {
 	RootPassword  awssecretsmanager.Secret
 	// DataVolumeID is the volume of everything that GitLab stores.
 	DataVolumeID *string
+	// DataKey is the key of the stack's data volume and of its snapshots.
+	DataKey awskms.Key
 }
 
 // NewGitLabServer defines a GitLabServer under scope.
@@ -97,7 +108,8 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 		rootVolumeGiB: props.RootVolumeGiB, securityGroup: group, name: "gitlab", metadataHops: 1, protect: props.Protect,
 		suffix: props.suffix(),
 	})
-	volume, attachment := dataVolume(scope, props, instance)
+	key := dataVolumeKey(scope, props)
+	volume, attachment := dataVolume(scope, props, key, instance)
 	password := rootPassword(scope)
 	role.AddToPolicy(allow("ReadRootPassword", []*string{password.SecretArn()}, "secretsmanager:GetSecretValue"))
 	role.AddToPolicy(noOtherParameter(parameterARNs(scope, props.ReadableParameters)))
@@ -144,6 +156,7 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 		Role:          role,
 		RootPassword:  password,
 		DataVolumeID:  volume.VolumeId(),
+		DataKey:       key,
 	}
 }
 
@@ -172,8 +185,8 @@ const installSeconds = 3600
 
 // dataVolume defines the volume of repositories, uploads and database, or takes
 // the existing one, and attaches it.
-func dataVolume(scope constructs.Construct, props GitLabServerProps, instance awsec2.Instance) (awsec2.IVolume, awsec2.CfnVolumeAttachment) {
-	volume := volumeOf(scope, props)
+func dataVolume(scope constructs.Construct, props GitLabServerProps, key awskms.Key, instance awsec2.Instance) (awsec2.IVolume, awsec2.CfnVolumeAttachment) {
+	volume := volumeOf(scope, props, key)
 	attachment := awsec2.NewCfnVolumeAttachment(scope, jsii.String("DataVolumeAttachment"), &awsec2.CfnVolumeAttachmentProps{
 		Device:     jsii.String("/dev/sdf"),
 		InstanceId: instance.InstanceId(),
@@ -182,9 +195,25 @@ func dataVolume(scope constructs.Construct, props GitLabServerProps, instance aw
 	return volume, attachment
 }
 
+// dataVolumeKey defines the key of the data volume. It is there beside a given
+// volume, too, which was made under it.
+//
+// EC2 keeps the way to the key as a grant on it, which it makes with the rights
+// of whoever attaches the volume, or starts a stopped instance that has it. A
+// reboot, and EC2's own recovery of an instance, need nobody's.
+// https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
+func dataVolumeKey(scope constructs.Construct, props GitLabServerProps) awskms.Key {
+	key := newDataKey(scope, "DataKey", "Data volume of GitLab, and its snapshots")
+	roles := *jsii.Strings(append([]string{deployerARN(scope)}, props.BreakGlassRoleARNs...)...)
+	throughService(key, "VolumesAndSnapshots", "ec2", roles, nil,
+		"kms:DescribeKey", "kms:Decrypt", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo")
+	throughService(key, "GrantsForEC2", "ec2", roles, forAWSResource, "kms:CreateGrant")
+	return key
+}
+
 // volumeOf defines the stack's own data volume. One that the props name is
 // only referred to: the stack neither changes nor deletes it.
-func volumeOf(scope constructs.Construct, props GitLabServerProps) awsec2.IVolume {
+func volumeOf(scope constructs.Construct, props GitLabServerProps, key awskms.Key) awsec2.IVolume {
 	if props.DataVolumeID != "" {
 		return awsec2.Volume_FromVolumeAttributes(scope, jsii.String("GivenDataVolume"), &awsec2.VolumeAttributes{
 			VolumeId:         &props.DataVolumeID,
@@ -199,6 +228,9 @@ func volumeOf(scope constructs.Construct, props GitLabServerProps) awsec2.IVolum
 		Encrypted:        jsii.Bool(true),
 		RemovalPolicy:    awscdk.RemovalPolicy_RETAIN,
 	})
+	// Not by the construct's EncryptionKey, which would open the key to whoever
+	// in the account has an IAM policy for it.
+	volume.Node().DefaultChild().(awsec2.CfnVolume).SetKmsKeyId(key.KeyArn())
 	acknowledge(volume, namedZone)
 	awscdk.Tags_Of(volume).Add(jsii.String("Name"), jsii.String("gitlab-data"), nil)
 	return volume

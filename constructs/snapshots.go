@@ -4,6 +4,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsbackup"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 )
@@ -13,6 +14,9 @@ type SnapshotsProps struct {
 	// VolumeID is the EBS volume that snapshots are made of. They are encrypted
 	// when it is. Required.
 	VolumeID *string
+
+	// Key is what the volume is encrypted with. Required.
+	Key awskms.Key
 
 	// KeepDays is how long a snapshot is kept, in days. Required.
 	KeepDays int
@@ -58,6 +62,7 @@ func NewSnapshots(scope constructs.Construct, id string, props SnapshotsProps) *
 		Service: jsii.String("ec2"), Resource: jsii.String("volume"), ResourceName: props.VolumeID,
 	})
 	role := snapshotRole(scope, volume)
+	openToBackup(props.Key, role)
 	selection := awsbackup.NewCfnBackupSelection(scope, jsii.String("Selection"), &awsbackup.CfnBackupSelectionProps{
 		BackupPlanId: plan.Ref(),
 		BackupSelection: &awsbackup.CfnBackupSelection_BackupSelectionResourceTypeProperty{
@@ -121,6 +126,22 @@ func snapshotVault(scope constructs.Construct, props SnapshotsProps) awsbackup.C
 func vaultName(scope constructs.Construct) *string {
 	uuid := awscdk.Fn_Select(jsii.Number(2), awscdk.Fn_Split(jsii.String("/"), awscdk.Aws_STACK_ID(), nil))
 	return jsii.String(*awscdk.Stack_Of(scope).StackName() + "-" + *awscdk.Fn_Select(jsii.Number(0), awscdk.Fn_Split(jsii.String("-"), uuid, nil)))
+}
+
+// openToBackup lets the role make snapshots under the key, as AWS's own policy for
+// backups does for each key, and not decrypt anything.
+// https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSBackupServiceRolePolicyForBackup.html
+func openToBackup(key awskms.Key, role awsiam.Role) {
+	throughService(key, "SnapshotsOfBackup", "ec2", []*string{role.RoleArn()}, nil,
+		"kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo")
+	principal := &[]awsiam.IPrincipal{awsiam.NewArnPrincipal(role.RoleArn())}
+	key.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid: jsii.String("BackupLooks"), Principals: principal, Actions: jsii.Strings("kms:DescribeKey"), Resources: jsii.Strings("*"),
+	}), nil)
+	key.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid: jsii.String("GrantsForBackup"), Principals: principal, Actions: jsii.Strings("kms:CreateGrant"), Resources: jsii.Strings("*"),
+		Conditions: &forAWSResource,
+	}), nil)
 }
 
 // snapshotRole defines the role that AWS Backup makes snapshots of one volume

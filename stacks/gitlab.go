@@ -40,23 +40,25 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		LogRetentionDays: gitlab.LogRetentionDays,
 	})
 	server := constructs.NewGitLabServer(stack, "Server", constructs.GitLabServerProps{
-		Network:       network,
-		Root:          root,
-		Region:        cfg.Region,
-		ImageID:       gitlab.Server.ImageID,
-		InstanceType:  gitlab.Server.InstanceType,
-		RootVolumeGiB: gitlab.Server.RootVolumeGiB,
-		DataVolumeGiB: gitlab.Server.DataVolumeGiB,
-		DataVolumeID:  gitlab.Server.DataVolumeID,
-		Generation:    gitlab.Server.Generation,
-		Version:       gitlab.Server.Version,
-		Edition:       gitlab.Server.Edition,
-		RepositoryURL: gitlab.Server.PackageRepositoryURL,
-		ExternalURL:   "https://" + gitlab.LoadBalancer.DomainName,
-		Protect:       cfg.TerminationProtection,
+		Network:            network,
+		Root:               root,
+		Region:             cfg.Region,
+		ImageID:            gitlab.Server.ImageID,
+		InstanceType:       gitlab.Server.InstanceType,
+		RootVolumeGiB:      gitlab.Server.RootVolumeGiB,
+		DataVolumeGiB:      gitlab.Server.DataVolumeGiB,
+		BreakGlassRoleARNs: breakGlass,
+		DataVolumeID:       gitlab.Server.DataVolumeID,
+		Generation:         gitlab.Server.Generation,
+		Version:            gitlab.Server.Version,
+		Edition:            gitlab.Server.Edition,
+		RepositoryURL:      gitlab.Server.PackageRepositoryURL,
+		ExternalURL:        "https://" + gitlab.LoadBalancer.DomainName,
+		Protect:            cfg.TerminationProtection,
 	})
 	backups.Serve(server.Role)
 	snapshots := constructs.NewSnapshots(stack, "Snapshots", constructs.SnapshotsProps{
+		Key:                server.DataKey,
 		VolumeID:           server.DataVolumeID,
 		KeepDays:           gitlab.Server.SnapshotKeepDays,
 		BreakGlassRoleARNs: breakGlass,
@@ -109,6 +111,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	output(stack, "LoadBalancerDnsName", balancer.DNSName, "What the domain name has to point at")
 	output(stack, "Url", jsii.String("https://"+gitlab.LoadBalancer.DomainName), "GitLab's address")
 	output(stack, "DataVolumeId", server.DataVolumeID, "Volume of everything that GitLab stores")
+	output(stack, "DataKeyArn", server.DataKey.KeyArn(), "Key of the data volume and its snapshots")
 	output(stack, "SnapshotVaultName", snapshots.VaultName, "Vault of the data volume's daily snapshots")
 	output(stack, "BackupBucketName", backups.Bucket.BucketName(), "Bucket of GitLab's backups")
 	output(stack, "BackupKeyArn", backups.Key.KeyArn(), "Key of the backups")

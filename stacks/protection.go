@@ -48,7 +48,7 @@ var keptTypes = []string{
 // host is none of them: it holds nothing that is worth a refused deploy.
 var (
 	keptResources = []string{
-		"LogicalResourceId/Server*", "LogicalResourceId/LoadBalancer*", "LogicalResourceId/NetworkS3*", "LogicalResourceId/Backups*",
+		"LogicalResourceId/Server*", "LogicalResourceId/LoadBalancer*", "LogicalResourceId/NetworkS3*", "LogicalResourceId/Backups*", "LogicalResourceId/Snapshots*",
 	}
 	keptResourceTypes = []string{
 		"AWS::EC2::Instance", "AWS::EC2::SecurityGroup", "AWS::EC2::VPCEndpoint", "AWS::IAM::InstanceProfile", "AWS::IAM::Role", "AWS::KMS::Key",

@@ -424,6 +424,42 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 			bySid("AdministerButNotUse", func(s map[string]any) { s["Action"] = "kms:*" }), nothing,
 			"administrator of A, kms:CreateGrant on backups' key from the internet: is allowed, want refused",
 		},
+		"a deploy cannot make the volume": {
+			bySid("VolumesAndSnapshots", never), nothing,
+			"CloudFormation, deploying, kms:GenerateDataKeyWithoutPlaintext on data volume's key (kms:CallerAccount 111111111111) (kms:ViaService ec2.ap-northeast-1.amazonaws.com) from the internet: is refused, want allowed",
+		},
+		"whoever breaks the glass uses the volume's key without EC2": {
+			bySid("VolumesAndSnapshots", unconditional), nothing,
+			"break-glass role without policies of its own, kms:Decrypt on data volume's key from the internet: is allowed, want refused",
+		},
+		"a deploy cannot start the server again": {
+			bySid("GrantsForEC2", never), nothing,
+			"CloudFormation, deploying, kms:CreateGrant on data volume's key (kms:CallerAccount 111111111111) (kms:GrantIsForAWSResource true) (kms:ViaService ec2.ap-northeast-1.amazonaws.com) from the internet: is refused, want allowed",
+		},
+		"whoever breaks the glass makes grants for themselves": {
+			bySid("GrantsForEC2", unconditional), nothing,
+			"break-glass role without policies of its own, kms:CreateGrant on data volume's key (kms:CallerAccount 111111111111) (kms:GrantIsForAWSResource false) (kms:ViaService ec2.ap-northeast-1.amazonaws.com) from the internet: is allowed, want refused",
+		},
+		"AWS Backup cannot make the snapshot": {
+			bySid("SnapshotsOfBackup", never), nothing,
+			"AWS Backup's role, kms:GenerateDataKeyWithoutPlaintext on data volume's key (kms:CallerAccount 111111111111) (kms:ViaService ec2.ap-northeast-1.amazonaws.com) from the internet: is refused, want allowed",
+		},
+		"AWS Backup does not see the key": {
+			bySid("BackupLooks", never), nothing,
+			"AWS Backup's role, kms:DescribeKey on data volume's key from the internet: is refused, want allowed",
+		},
+		"AWS Backup cannot hand the key to EC2": {
+			bySid("GrantsForBackup", never), nothing,
+			"AWS Backup's role, kms:CreateGrant on data volume's key (kms:CallerAccount 111111111111) (kms:GrantIsForAWSResource true) (kms:ViaService ec2.ap-northeast-1.amazonaws.com) from the internet: is refused, want allowed",
+		},
+		"AWS Backup makes any grant": {
+			bySid("GrantsForBackup", unconditional), nothing,
+			"AWS Backup's role, kms:CreateGrant on data volume's key (kms:CallerAccount 111111111111) (kms:GrantIsForAWSResource false) (kms:ViaService ec2.ap-northeast-1.amazonaws.com) from the internet: is allowed, want refused",
+		},
+		"administrators may attach the volume": {
+			bySid("AdministerButNotUse", func(s map[string]any) { s["Action"] = "kms:*" }), nothing,
+			"administrator of A, kms:CreateGrant on data volume's key (kms:CallerAccount 111111111111) (kms:GrantIsForAWSResource true) (kms:ViaService ec2.ap-northeast-1.amazonaws.com) from the internet: is allowed, want refused",
+		},
 		"everybody opens the vault": {
 			bySid("NobodyOpensTheVault", never), nothing,
 			"administrator of A, backup:DeleteBackupVaultLockConfiguration on vault from the internet: is allowed, want denied",

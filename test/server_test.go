@@ -45,6 +45,30 @@ func TestS5_theDataVolumeIsApartFromTheServer(t *testing.T) {
 	assert.Equal(t, ref(id), attachment.Properties["InstanceId"])
 }
 
+// TestS5_theDataVolumeHasAKeyOfItsOwn: the construct's own property for a key
+// would open it to every IAM policy of the account.
+func TestS5_theDataVolumeHasAKeyOfItsOwn(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	_, data := gitlab.one(t, "AWS::EC2::Volume")
+	arn := at(gitlab.Outputs, "DataKeyArn", "Value")
+	assert.Equal(t, true, data.Properties["Encrypted"])
+	assert.Equal(t, arn, data.Properties["KmsKeyId"])
+	key := gitlab.Resources[at(arn, "Fn::GetAtt", 0).(string)]
+	assert.Equal(t, true, key.Properties["EnableKeyRotation"])
+	assert.Contains(t, key.DeletionPolicy, "Retain", "with the key goes everything under it")
+	for _, s := range statements(key.Properties["KeyPolicy"]) {
+		if strings.Contains(text(s["Principal"]), ":root") {
+			assert.Equal(t, "AdministerButNotUse", s["Sid"])
+		}
+	}
+
+	// A given volume was made under the key, by docs/recovery.md.
+	cfg := staging(t)
+	cfg.GitLab.Server.DataVolumeID = "vol-0fedcba9876543210"
+	given, _ := synthesise(t, cfg)
+	assert.Equal(t, text(arn), text(at(given.Outputs, "DataKeyArn", "Value")))
+}
+
 func TestS5_theRootPasswordIsGeneratedAndOnlyTheServerReadsIt(t *testing.T) {
 	gitlab, _ := synthesiseStaging(t)
 	id, secret := gitlab.one(t, "AWS::SecretsManager::Secret")

@@ -151,6 +151,8 @@ func (w *World) resource(name string) thing {
 		return plain(w.A, w.A.ARN(w.A.Output("RootPasswordSecretArn")))
 	case "token's key":
 		return w.key("RunnerTokenKeyArn")
+	case "data volume's key":
+		return w.key("DataKeyArn")
 	case "backups' key":
 		return w.key("BackupKeyArn")
 	case "vault":
