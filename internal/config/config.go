@@ -233,32 +233,48 @@ var environmentName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,19}$`)
 // The error of a file that is not right has one line for each problem, in the order of the file. An environment
 // without a file is answered with those that there are; environment may come from outside and never leaves dir.
 func Load(dir, environment string) (Config, error) {
-	file := filepath.Join(dir, environment+".yaml")
-	if !environmentName.MatchString(environment) || !isFile(file) {
-		return Config{}, unknownEnvironment(dir, environment)
-	}
-	f, err := os.Open(file)
+	file, text, err := readFile(dir, environment)
 	if err != nil {
-		return Config{}, fmt.Errorf("read configuration: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
-	if err != nil {
-		return Config{}, fmt.Errorf("read configuration: %w", err)
+		return Config{}, err
 	}
 	return load(file, environment, text)
 }
 
+func readFile(dir, environment string) (file string, text []byte, err error) {
+	file = filepath.Join(dir, environment+".yaml")
+	if !environmentName.MatchString(environment) || !isFile(file) {
+		return "", nil, unknownEnvironment(dir, environment)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return "", nil, fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	if text, err = io.ReadAll(io.LimitReader(f, maxBytes+1)); err != nil {
+		return "", nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return file, text, nil
+}
+
 func load(file, environment string, text []byte) (Config, error) {
+	d, err := readDocument(file, environment, text)
+	if err != nil {
+		return Config{}, err
+	}
+	return d.config, nil
+}
+
+// readDocument answers a document without problems.
+func readDocument(file, environment string, text []byte) (*document, error) {
 	d := newDocument(file)
 	if root := d.parse(text); root != nil {
 		d.decode(root)
 		d.validate(environment)
 	}
 	if err := d.err(); err != nil {
-		return Config{}, err
+		return nil, err
 	}
-	return d.config, nil
+	return d, nil
 }
 
 func unknownEnvironment(dir, environment string) error {
