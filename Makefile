@@ -38,6 +38,7 @@ help: ## List the targets.
 .PHONY: setup
 setup: ## Install what the commands below need into node_modules and .venv.
 	@scripts/setup.sh demo
+	@go build ./internal/preflight # a minute for EC2's client, once, and not in the middle of a deploy
 
 # What less is enough for, and what the tests need on top.
 .PHONY: setup-tools setup-test

@@ -5,6 +5,9 @@
 #/
 #/ Both stacks come from one synthesis of config/NAME.yaml. The bucket admits
 #/ account A's S3 endpoint, whose id is read from the first stack on the way.
+#/ Before anything is changed, both accounts are asked for what a deploy would fail
+#/ on only later: roles, certificate, images, bucket name, deployment groups,
+#/ quotas. All findings come at once (docs/operations.md).
 #/ An account without the CDK's bootstrap stack, or with too old a one, gets it.
 #/ Each stack gets a policy by which CloudFormation refuses to replace or delete
 #/ what holds data (docs/changes.md); allowReplacement in config/NAME.yaml lifts
@@ -23,6 +26,7 @@
 #/   --timeout SECONDS      Longest time for one stack. Default: 7200.
 #/   --work DIR             Keep the synthesised templates and the logs in DIR.
 #/                          Default: a temporary folder, kept after a failure.
+#/   --skip-preflight       Do not ask first for what the deploy would fail on.
 #/   --dry-run              Print the commands, and call nothing in AWS.
 #/   --yes                  Do not ask before permissions are widened, an account
 #/                          is bootstrapped or something may be replaced. Needed
@@ -32,7 +36,7 @@
 #/ Prints the outputs of both stacks on stdout as one JSON object:
 #/ {"GitLab-NAME": {"VpcId": …}, "Deploy-NAME": {…}}.
 #/ Exit status: 0 done; 1 a step failed, and its log is named; 2 wrong use,
-#/ configuration or credentials, and nothing was changed.
+#/ configuration or credentials, or a finding, and nothing was changed.
 
 # Runs on operators' laptops, macOS too: keep it to bash 3.2.
 set -Eeuo pipefail
@@ -64,6 +68,7 @@ main() {
     return
   fi
   check_identities
+  preflight
   local letter
   for letter in $LETTERS; do
     bootstrap "$letter"
@@ -77,7 +82,7 @@ main() {
 
 parse() {
   ENVIRONMENT='' PROFILE_A='' PROFILE_B='' METHOD=change-set TIMEOUT=7200
-  WORK='' DRY_RUN='' YES='' ONLY='' ENDPOINT='' ASSEMBLY=''
+  WORK='' DRY_RUN='' YES='' ONLY='' ENDPOINT='' ASSEMBLY='' SKIP_PREFLIGHT=''
   local option
   while (($#)); do
     option=$1
@@ -85,6 +90,7 @@ parse() {
     case $option in
       --dry-run) DRY_RUN=1 ;;
       --yes) YES=1 ;;
+      --skip-preflight) SKIP_PREFLIGHT=1 ;;
       -h | --help)
         sed -n 's/^#\/ \{0,1\}//p' "${BASH_SOURCE[0]}"
         exit
@@ -201,6 +207,33 @@ endpoint_command() {
   aws_command cloudformation describe-stacks --stack-name "$STACK" \
     --query "Stacks[0].Outputs[?OutputKey=='S3EndpointId'].OutputValue" --output text
 }
+
+# preflight_command's program reads the configuration that synth has taken.
+preflight_command() {
+  CMD=(go run ./cmd/preflight --env "$ENVIRONMENT")
+  [[ $LETTERS == B ]] || CMD+=(--profile-a "$PROFILE_A")
+  [[ $LETTERS == A ]] || CMD+=(--profile-b "$PROFILE_B")
+  [[ -z $ONLY ]] || CMD+=(--only "$ONLY")
+}
+
+# preflight ends the script when a deploy would fail. Its time is the
+# compiler's, the first time.
+preflight() {
+  if [[ -n $SKIP_PREFLIGHT ]]; then
+    log "warning: --skip-preflight: nothing was asked first; what is missing shows when CloudFormation fails on it"
+    return
+  fi
+  begin "asking for what the deploy would fail on"
+  preflight_command
+  run_logged 600 "$WORK/preflight.log" without_go "${CMD[@]}" || {
+    log "error: nothing was deployed, and nothing was changed; fix what stands above, or pass --skip-preflight"
+    exit 2
+  }
+  end
+}
+
+# without_go COMMAND ... leaves out what "go run" says about its program's end.
+without_go() { "$@" 2>&1 | sed '/^exit status [0-9]*$/d'; }
 
 # bootstrap makes or updates the CDK's own stack where it is missing or older
 # than the assembly asks for (docs.aws.amazon.com/cdk/v2/guide/bootstrapping.html).
@@ -341,6 +374,14 @@ print_commands() {
     echo "# $STACK: has to print $ACCOUNT"
     identity_command
     print_command
+  done
+  if [[ -z $SKIP_PREFLIGHT ]]; then
+    echo "# changes nothing; fails when a deploy would"
+    preflight_command
+    print_command
+  fi
+  for letter in $LETTERS; do
+    use "$letter"
     echo "# only when there is no such parameter, or it is below $NEEDED_BOOTSTRAP: cdk bootstrap"
     bootstrap_version_command
     print_command

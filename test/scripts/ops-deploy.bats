@@ -16,7 +16,7 @@ setup() {
   cp -R "$ROOT/scripts" "$REPO/"
   fake_cdk
   fake_aws
-  stub go
+  fake_go
   account profile-a 111111111111
   account profile-b 222222222222
   answer profile-a describe-stacks-endpoint vpce-0a1b2c3d4e5f67890
@@ -66,6 +66,15 @@ fake_aws() {
     cat "$FAKES/$profile/$call"'
 }
 
+# fake_go plays preflight, the only program that a deploy runs by "go run".
+fake_go() {
+  stub go '
+    echo "go endpoint=${AWS_ENDPOINT_URL-}" >>"$FAKES/environment"
+    cat "$FAKES/preflight" 2>/dev/null || exit 0
+    echo "exit status 1" >&2
+    exit 1'
+}
+
 fake_cdk() {
   stub cdk '
     verb=$1 stack=$2 output=
@@ -105,7 +114,7 @@ ops_deploy() {
 }
 
 # calls prints what was called, by name and verb, without options.
-calls() { sed -E 's/^(cdk [a-z]+ [A-Za-z0-9:/-]+|aws [a-z0-9]+ [a-z-]+) .*/\1/; s/ --quiet.*//; s/^(cdk synth).*/\1/' "$CALLS"; }
+calls() { sed -E 's/^(cdk [a-z]+ [A-Za-z0-9:/-]+|aws [a-z0-9]+ [a-z-]+) .*/\1/; s/ --quiet.*//; s/^(cdk synth).*/\1/; s/^(go run [a-z.\/]+) .*/\1/' "$CALLS"; }
 
 # Not "! grep" in a test: bash's errexit, and so bats, overlooks a negation.
 not_called() {
@@ -121,6 +130,7 @@ nothing_was_changed() { not_called '^cdk (deploy|bootstrap)'; }
 cdk synth
 aws sts get-caller-identity
 aws sts get-caller-identity
+go run ./cmd/preflight
 aws ssm get-parameter
 aws ssm get-parameter
 aws cloudformation set-stack-policy
@@ -183,8 +193,8 @@ EXPECTED
   export AWS_ENDPOINT_URL=http://localhost:5000
   ops_deploy --yes
   [[ $status == 0 ]]
-  [[ $(grep -c 'endpoint=http://localhost:5000$' "$FAKES/environment") == 14 ]]
-  [[ $(wc -l <"$FAKES/environment") -eq 14 ]]
+  [[ $(grep -c 'endpoint=http://localhost:5000$' "$FAKES/environment") == 15 ]]
+  [[ $(wc -l <"$FAKES/environment") -eq 15 ]]
 }
 
 @test "S15: --method goes to both deployments, change-set is the default" {
@@ -241,6 +251,41 @@ EXPECTED
   [[ $status == 2 ]]
   [[ $stderr == *"profile no one gives no credentials for account 222222222222"*"The config profile (no one) could not be found"* ]]
   nothing_was_changed
+}
+
+@test "S15: what a deploy would fail on is asked after the identities and before any change" {
+  echo 'config/staging.yaml:42: gitlab.loadBalancer.certificateArn: got a certificate that is "EXPIRED", want one that is ISSUED' >"$FAKES/preflight"
+  refuse profile-a get-parameter 'An error occurred (ParameterNotFound) when calling the GetParameter operation:'
+  ops_deploy --yes
+  [[ $status == 2 && -z $output ]]
+  [[ $stderr == *'certificateArn: got a certificate that is "EXPIRED"'* ]]
+  [[ $stderr == *"nothing was changed; fix what stands above, or pass --skip-preflight"* ]]
+  [[ $stderr != *"exit status"* ]]
+  [[ $(calls) == $'cdk synth\naws sts get-caller-identity\naws sts get-caller-identity\ngo run ./cmd/preflight' ]]
+  grep -q -- '^go run ./cmd/preflight --env staging --profile-a profile-a --profile-b profile-b$' "$CALLS"
+  [[ -z $(ls -A "$TMPDIR") ]]
+}
+
+@test "S15: with --only, only that account is asked" {
+  run --separate-stderr "$REPO/scripts/ops" deploy --env staging --only a --profile-a profile-a --yes
+  [[ $status == 0 ]]
+  grep -q -- '^go run ./cmd/preflight --env staging --profile-a profile-a --only a$' "$CALLS"
+  : >"$CALLS"
+  run --separate-stderr "$REPO/scripts/ops" deploy --env staging --only b --profile-b profile-b --yes
+  [[ $status == 0 ]]
+  grep -q -- '^go run ./cmd/preflight --env staging --profile-b profile-b --only b$' "$CALLS"
+}
+
+@test "S15: --skip-preflight asks nothing, and warns; --yes alone does not skip it" {
+  echo 'got nothing, want something' >"$FAKES/preflight"
+  ops_deploy --yes
+  [[ $status == 2 ]]
+  ops_deploy --yes --skip-preflight
+  [[ $status == 0 ]]
+  [[ $stderr == *"warning: --skip-preflight"* ]]
+  [[ $(grep -c '^go ' "$CALLS") == 1 ]]
+  ops_deploy --skip-preflight --dry-run
+  [[ $status == 0 && $output != *preflight* ]]
 }
 
 @test "S15: a bootstrapped account is not bootstrapped again" {
@@ -428,6 +473,7 @@ sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' env PATH="$PATH" "
   [[ $status == 0 ]]
   [[ $(calls) == 'cdk synth' ]]
   [[ $output == *'cdk deploy Deploy-staging --app "$assembly" '*'SourceVpceId="$endpoint"'* ]]
+  [[ $output == *$'\ngo run ./cmd/preflight --env staging --profile-a profile-a --profile-b profile-b\n'* ]]
 }
 
 @test "S15: what --dry-run prints does what a deploy does, as it stands" {
