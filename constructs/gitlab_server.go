@@ -81,6 +81,7 @@ type GitLabServerProps struct {
 // role that CloudFormation deploys with, and the break-glass roles. Others
 // cannot read it on an instance of their own.
 type GitLabServer struct {
+	Instance      awsec2.Instance
 	InstanceID    *string
 	SecurityGroup awsec2.SecurityGroup
 	Role          awsiam.Role
@@ -151,6 +152,7 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 	})
 
 	return &GitLabServer{
+		Instance:      instance,
 		InstanceID:    instance.InstanceId(),
 		SecurityGroup: group,
 		Role:          role,

@@ -47,6 +47,7 @@ type RunnerProps struct {
 // data worth keeping. It is apart from the server, with a role of its own,
 // because jobs run code of whoever can push.
 type Runner struct {
+	Instance   awsec2.Instance
 	InstanceID *string
 	Role       awsiam.Role
 }
@@ -96,7 +97,7 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 		After:          append([]constructs.IDependable{role}, props.Network.Egress...),
 		TimeoutSeconds: installSeconds,
 	})
-	return &Runner{InstanceID: instance.InstanceId(), Role: role}
+	return &Runner{Instance: instance, InstanceID: instance.InstanceId(), Role: role}
 }
 
 // grantArtifacts lets jobs put artifacts, which they cannot read, and read the

@@ -97,6 +97,18 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		KeepDays:    gitlab.Backup.KeepDays,
 		Email:       gitlab.AlarmEmail,
 	})
+	if updates := gitlab.SecurityUpdates; updates.Enabled {
+		constructs.NewSecurityUpdates(stack, "SecurityUpdates", constructs.SecurityUpdatesProps{
+			Root:        root,
+			Environment: cfg.Environment,
+			Hosts: []constructs.UpdatedHost{
+				{Instance: server.Instance, ID: server.InstanceID, System: gitlab.Server.OperatingSystem},
+				{Instance: runner.Instance, ID: runner.InstanceID, System: gitlab.Runner.OperatingSystem},
+			},
+			Day:  updates.Day,
+			Time: updates.Time,
+		})
+	}
 	if cfg.Pipeline != nil {
 		constructs.NewPipelineAccess(stack, "PipelineAccess", pipelineAccessProps(cfg))
 	}

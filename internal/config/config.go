@@ -68,6 +68,8 @@ type GitLab struct {
 	Server       Server       `yaml:"server"`
 	Runner       Runner       `yaml:"runner"`
 	Backup       Backup       `yaml:"backup,omitempty"`
+	// SecurityUpdates are those of both hosts' operating systems.
+	SecurityUpdates SecurityUpdates `yaml:"securityUpdates,omitempty"`
 	// LogRetentionDays is how long the VPC's flow logs are kept: one of the values that CloudWatch Logs takes.
 	LogRetentionDays int `yaml:"logRetentionDays" default:"365"`
 	// AlarmEmail receives the alarms; "" when nobody is to be written to.
@@ -177,6 +179,16 @@ type Backup struct {
 	KeepDays int `yaml:"keepDays" default:"30"`
 	// DeletedDays is for how many more days a removed backup can be brought back.
 	DeletedDays int `yaml:"deletedDays" default:"30"`
+}
+
+// SecurityUpdates says when security updates are installed, each week. They restart a host that had some.
+type SecurityUpdates struct {
+	// Enabled is false when updates are made in another way.
+	Enabled bool `yaml:"enabled" default:"true"`
+	// Day is the day of the week in UTC, "SUN" to "SAT".
+	Day string `yaml:"day" default:"SAT"`
+	// Time is when they begin on that day, as HH:MM in UTC.
+	Time string `yaml:"time" default:"20:00"`
 }
 
 // Deploy configures account B: the artifact bucket and what starts deployments from it.

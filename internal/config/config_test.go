@@ -59,6 +59,7 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 				ConcurrentJobs: 2, JobImage: "alpine:3.20",
 			},
 			Backup:           Backup{Time: "18:00", KeepDays: 30, DeletedDays: 30},
+			SecurityUpdates:  SecurityUpdates{Enabled: true, Day: "SAT", Time: "20:00"},
 			LogRetentionDays: 30,
 		},
 		Deploy: Deploy{
@@ -216,7 +217,7 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 		}
 	}
 	explained("", configType, 0, 0)
-	assert.Equal(t, 69, checked, "keys of the configuration")
+	assert.Equal(t, 73, checked, "keys of the configuration")
 }
 
 func TestConfigTreeHasALineForEveryKey(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// base has every key but hostedZone, backup, gitlab's alarmEmail and breakGlassRoles, operatingSystem, readableBuckets,
+// base has every key but hostedZone, backup, securityUpdates, gitlab's alarmEmail and breakGlassRoles, operatingSystem, readableBuckets,
 // readerRoles and what a runner is registered with, and no value that is a default. Its line numbers stand in the
 // messages below.
 const base = `environment: staging
@@ -119,7 +119,7 @@ func TestConfigKeyMistakes(t *testing.T) {
 		value("unknown key in other letters", "certificateArn", "certificateARN",
 			`18: gitlab.loadBalancer.certificateARN: unknown key, did you mean certificateArn?`),
 		value("unknown key like nothing", "  logRetentionDays: 30\n", "  logRetentionDays: 30\n  colour: blue\n",
-			`38: gitlab.colour: unknown key, want one of account, network, loadBalancer, server, runner, backup, logRetentionDays, alarmEmail, breakGlassRoles`),
+			`38: gitlab.colour: unknown key, want one of account, network, loadBalancer, server, runner, backup, securityUpdates, logRetentionDays, alarmEmail, breakGlassRoles`),
 		value("unknown key with a line break", "region: eu-west-1\n", "region: eu-west-1\n\"a\\nb\": 1\n",
 			`3: "a\nb": unknown key, want one of environment, region, terminationProtection, gitlab, deploy, pipeline`),
 		value("unknown key beside the one meant", "region: eu-west-1\n", "region: eu-west-1\nregoin: us-east-1\n",
@@ -220,6 +220,32 @@ func TestConfigBackupMistakes(t *testing.T) {
 		value("an address without a domain", after, after+"  alarmEmail: ops\n",
 			`38: gitlab.alarmEmail: got "ops", want an e-mail address such as team@example.com`),
 	})
+}
+
+func TestConfigSecurityUpdateMistakes(t *testing.T) {
+	const after = "  logRetentionDays: 30\n"
+	run(t, []mistake{
+		value("a day in full", after, after+"  securityUpdates: {day: Saturday}\n",
+			`38: gitlab.securityUpdates.day: got "Saturday", want one of SUN, MON, TUE, WED, THU, FRI, SAT`),
+		value("a day with more in it", after, after+"  securityUpdates: {day: \"SAT *\"}\n",
+			`38: gitlab.securityUpdates.day: got "SAT *", want one of SUN, MON, TUE, WED, THU, FRI, SAT`),
+		value("an hour that no day has", after, after+"  securityUpdates: {time: \"24:00\"}\n",
+			`38: gitlab.securityUpdates.time: got "24:00", want a time of day in UTC such as "18:00"`),
+		value("a word for the switch", after, after+"  securityUpdates: {enabled: \"off\"}\n",
+			`38: gitlab.securityUpdates.enabled: got "off" (a string), want true or false`),
+		value("soon after the backup", after, after+"  securityUpdates: {time: \"19:59\"}\n",
+			`38: gitlab.securityUpdates.time: got "19:59", 119 minutes from the nightly backup at 18:00 (gitlab.backup.time), want 2 hours or more between the two: updates may restart the server`),
+		value("soon before the backup, over midnight", after, after+"  backup: {time: \"00:30\"}\n  securityUpdates: {time: \"23:00\"}\n",
+			`39: gitlab.securityUpdates.time: got "23:00", 90 minutes from the nightly backup at 00:30 (gitlab.backup.time), want 2 hours or more between the two: updates may restart the server`),
+		value("a backup moved to the updates", after, after+"  backup: {time: \"20:00\"}\n",
+			`4: gitlab.securityUpdates.time: got "20:00", 0 minutes from the nightly backup at 20:00 (gitlab.backup.time), want 2 hours or more between the two: updates may restart the server`),
+	})
+	for _, text := range []string{
+		"  securityUpdates: {enabled: false, time: \"18:00\"}\n", "  securityUpdates: {day: MON, time: \"16:00\"}\n", "  backup: {time: \"22:00\"}\n",
+	} {
+		_, err := load("config/staging.yaml", "staging", []byte(strings.Replace(base, after, after+text, 1)))
+		assert.NoError(t, err, text)
+	}
 }
 
 func TestConfigTypeMistakes(t *testing.T) {

@@ -119,6 +119,7 @@ func (d *document) validate(environment string) {
 	check(d, &c.GitLab.Backup.Time, timeOfDay)
 	check(d, &c.GitLab.Backup.KeepDays, between(1, 3650, "days"))
 	check(d, &c.GitLab.Backup.DeletedDays, between(1, 3650, "days"))
+	d.validateSecurityUpdates(&c.GitLab.SecurityUpdates, &c.GitLab.Backup)
 	check(d, &c.GitLab.LogRetentionDays, logRetention)
 	if c.GitLab.AlarmEmail != "" {
 		check(d, &c.GitLab.AlarmEmail, emailAddress)

@@ -167,6 +167,12 @@ func (w *World) resource(name string) thing {
 		return plain(w.A, ssm+"document/gitlab-codedeploy-staging-status")
 	case "a document of another environment":
 		return plain(w.A, ssm+"document/gitlab-codedeploy-production-status")
+	case "everything":
+		return plain(w.A, "*")
+	case "hook of security updates":
+		return plain(w.A, ssm+"document/GitLab-staging-SecurityUpdatesHold")
+	case "baseline of security updates":
+		return plain(w.A, ssm+"patchbaseline/pb-0123456789abcdef0")
 	case "another instance of A":
 		return plain(w.A, "arn:aws:ec2:"+w.A.Region()+":"+w.A.Account()+":instance/i-0fedcba9876543210")
 	case "role of the flow log":

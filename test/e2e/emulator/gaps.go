@@ -58,6 +58,8 @@ var Gaps = []Gap{
 		Without: "nobody's tokens are believed; moto lets anybody assume any role"},
 	{Type: "AWS::SSM::Association",
 		Without: "nothing is installed on the instances, which do not run"},
+	{Type: "AWS::SSM::PatchBaseline",
+		Without: "no security update is installed on the instances, which do not run"},
 	{Type: "AWS::Backup::BackupVault",
 		Without: "no place for snapshots"},
 	{Type: "AWS::Backup::BackupPlan",
