@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -77,10 +78,14 @@ func newAppAsTheCLI(t *testing.T) awscdk.App {
 
 // validated adds the CDK's own validation to an app, as "cdk synth" does without
 // being asked.
-func validated(app awscdk.App) awscdk.App {
-	awscdk.Validations_Of(app).AddPlugins(awscdk.NewCloudFormationValidatePlugin(nil))
-	return app
+func validated(app awscdk.App) {
+	awscdk.Validations_Of(app).AddPlugins(validation())
 }
+
+// validation is made once: reading its rules takes seconds.
+var validation = sync.OnceValue(func() awscdk.CloudFormationValidatePlugin {
+	return awscdk.NewCloudFormationValidatePlugin(nil)
+})
 
 // staging returns the configuration of the goldens.
 func staging(t *testing.T) config.Config {
