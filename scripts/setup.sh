@@ -33,8 +33,10 @@ PATH=${PATH#:}
 PATH=${PATH%:}
 
 MIN_NODE=18.0.0
-# The highest Requires-Python among the packages of requirements-dev.lock.
+# The highest Requires-Python among the packages of requirements-dev.lock, and of
+# requirements-checkov.lock.
 MIN_PYTHON=3.11.0
+MIN_PYTHON_CHECKOV=3.11.5
 
 # Programs and their Debian packages.
 DEMO_PROGRAMS=(git=git rsync=rsync)
@@ -193,6 +195,7 @@ check_machine() {
     command -v npm >/dev/null || problem "npm is missing: it comes with Node (https://nodejs.org) or as a package of its own"
   fi
   if [[ $WORK == *python* || $WORK == *checkov* ]]; then
+    [[ $WORK != *checkov* ]] || MIN_PYTHON=$MIN_PYTHON_CHECKOV
     check_version Python "$MIN_PYTHON" https://www.python.org "$(python3 --version 2>&1 || true)"
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null && command -v python3 >/dev/null; then
       problem "Python's venv or pip is missing: install them (Debian: apt-get install python3-venv)"
@@ -304,7 +307,7 @@ install_node() {
 install_python() {
   python3 -m venv --clear .venv
   .venv/bin/python3 -m pip install --quiet --disable-pip-version-check --no-input \
-    -r requirements-dev.txt -c requirements-dev.lock
+    --require-hashes -r requirements-dev.lock
   mend_first_lines
   stamp python_wants .venv/.setup
 }
@@ -314,7 +317,7 @@ install_python() {
 install_checkov() {
   python3 -m venv --clear .venv-checkov
   .venv-checkov/bin/python3 -m pip install --quiet --disable-pip-version-check --no-input \
-    -r requirements-checkov.txt -c requirements-checkov.lock
+    --require-hashes -r requirements-checkov.lock
   stamp checkov_wants .venv-checkov/.setup
 }
 

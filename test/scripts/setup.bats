@@ -40,7 +40,7 @@ setup() {
     chmod +x node_modules/.bin/node'
   stub python3 '
     case $* in
-      --version) echo "Python ${FAKE_PYTHON:-3.11.2}" ;;
+      --version) echo "Python ${FAKE_PYTHON:-3.11.5}" ;;
       "-c import ensurepip, venv") [[ ! -e $FAKES/no-venv ]] ;;
       "-m venv --clear .venv")
         rm -rf .venv
@@ -77,7 +77,7 @@ all_was_installed() {
   diff - <(installs) <<'EXPECTED'
 go mod download
 npm ci --no-audit --no-fund --loglevel=warn
-python3 -m pip install --quiet --disable-pip-version-check --no-input -r requirements-dev.txt -c requirements-dev.lock
+python3 -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-dev.lock
 python3 -m venv --clear .venv
 EXPECTED
 }
@@ -166,6 +166,14 @@ EXPECTED
 @test "S15: versions are compared as numbers" {
   FAKE_GO=1.100 FAKE_NODE=18.0.0 FAKE_PYTHON=3.11.0 set_up
   [[ $status == 0 ]]
+}
+
+@test "S15: checkov asks for a newer Python than the other tools, and only where it is installed" {
+  FAKE_PYTHON=3.11.2 set_up demo
+  [[ $status == 0 ]]
+  FAKE_PYTHON=3.11.2 set_up test
+  [[ $status == 1 ]]
+  [[ $stderr == *"Python 3.11.2 is too old: at least 3.11.5 is needed"* ]]
 }
 
 @test "S15: a Python without venv is told apart from no Python" {
@@ -331,7 +339,7 @@ two_at_once() {
   [[ $status == 0 ]]
   [[ $stderr == *"set-up: checkov (.venv-checkov): done in "* ]]
   diff - <(installs) <<'EXPECTED'
-python3 -m pip install --quiet --disable-pip-version-check --no-input -r requirements-checkov.txt -c requirements-checkov.lock
+python3 -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-checkov.lock
 python3 -m venv --clear .venv-checkov
 EXPECTED
   : >"$CALLS"
