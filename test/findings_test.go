@@ -73,9 +73,28 @@ func TestCheckersAreHeard(t *testing.T) {
 			rules = append(rules, f.rule)
 		}
 	}
-	for _, rule := range []string{"AwsSolutions-S1", "NIST.800.53.R5-S3BucketLoggingEnabled", "CKV_AWS_18", "CT.S3.PR.2", "E3031"} {
+	for _, rule := range []string{"AwsSolutions-S1", "NIST.800.53.R5-S3BucketLoggingEnabled", "CKV_AWS_18", "CT.S3.PR.2", "E3031", "CloudFormation-Validate::F3031"} {
 		assert.Contains(t, rules, rule)
 	}
+}
+
+// TestValidationFailsTheSynthesis: what the CDK's own validation finds is an error
+// of "cdk synth", and so of make synth and of a deploy, and no warning that
+// scrolls by. A switch of cdk.json makes it one.
+func TestValidationFailsTheSynthesis(t *testing.T) {
+	app := newBadBucket(t)
+	validated(app)
+	assert.Panics(t, func() { app.Synth(nil) })
+	assert.NotPanics(t, func() { newBadBucket(t).Synth(nil) }, "other tests would be validated, too")
+}
+
+// newBadBucket returns an app with a bucket that AWS would refuse.
+func newBadBucket(t *testing.T) awscdk.App {
+	t.Helper()
+	app := newAppAsTheCLI(t)
+	bucket := awss3.NewCfnBucket(awscdk.NewStack(app, jsii.String("Bad"), nil), jsii.String("Bucket"), nil)
+	bucket.AddPropertyOverride(jsii.String("BucketName"), "Not_A_Name")
+	return app
 }
 
 // TestGolden_FindingsAreListed keeps docs/findings.md, the list that a reviewer
@@ -223,9 +242,7 @@ func reportedFindings(t *testing.T) []finding {
 	}
 	apps := variantApps(t)
 	apps[deployed] = newAppWithStaging(t)
-	apps[badBucket] = newAppAsTheCLI(t)
-	bucket := awss3.NewCfnBucket(awscdk.NewStack(apps[badBucket], jsii.String("Bad"), nil), jsii.String("Bucket"), nil)
-	bucket.AddPropertyOverride(jsii.String("BucketName"), "Not_A_Name")
+	apps[badBucket] = newBadBucket(t)
 
 	var reported []finding
 	var templates []templateFile

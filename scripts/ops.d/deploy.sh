@@ -3,7 +3,8 @@
 #/
 #/ Deploys GitLab to account A, then the artifact bucket and its trigger to B.
 #/
-#/ Both stacks come from one synthesis of config/NAME.yaml. The bucket admits
+#/ Both stacks come from one synthesis of config/NAME.yaml, in which the CDK
+#/ validates the templates, unless CDK_VALIDATION=false is set. The bucket admits
 #/ account A's S3 endpoint, whose id is read from the first stack on the way.
 #/ Before anything is changed, both accounts are asked for what a deploy would fail
 #/ on only later: roles, certificate, images, bucket name, deployment groups,
@@ -21,7 +22,7 @@
 #/   --endpoint ID          With --only b: account A's S3 endpoint. Default: the
 #/                          one that the stack has.
 #/   --assembly DIR         Deploy what cdk synth has put there, a reviewed state,
-#/                          instead of synthesising.
+#/                          instead of synthesising. It was validated then.
 #/   --method METHOD        change-set (default) or direct, as of cdk deploy.
 #/   --timeout SECONDS      Longest time for one stack. Default: 7200.
 #/   --work DIR             Keep the synthesised templates and the logs in DIR.

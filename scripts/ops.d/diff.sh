@@ -41,6 +41,8 @@ main() {
   trap 'interrupted 143' TERM HUP
   cd "$ROOT"
 
+  # The deploy validates the templates; what changes can be read without.
+  export CDK_VALIDATION=false
   synthesise
   read_manifest
   if [[ -n $DRY_RUN ]]; then

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -82,7 +83,9 @@ func command(args ...string) (*exec.Cmd, error) {
 	cmd.Env = append(os.Environ(),
 		"AWS_PROFILE=production", "AWS_ACCESS_KEY_ID=AKIAREALREALREALREAL", "AWS_SECRET_ACCESS_KEY=real",
 		"AWS_REGION=us-east-1", "AWS_ENDPOINT_URL=http://127.0.0.1:1", "AWS_ENDPOINT_URL_S3=http://127.0.0.1:1",
-		"GIT_DIR=/nonexistent", "CI_COMMIT_BRANCH=feature", "ARTIFACT_BUCKET=production", "EMULATOR_PORT=")
+		"GIT_DIR=/nonexistent", "CI_COMMIT_BRANCH=feature", "ARTIFACT_BUCKET=production", "EMULATOR_PORT=",
+		// One deploy here is validated as an operator's is.
+		"CDK_VALIDATION="+strconv.FormatBool(slices.Contains(args, "up")))
 	return cmd, inputs.Are(root)
 }
 
@@ -282,6 +285,19 @@ func TestS15_NoGapOfTheEmulatorHasClosed(t *testing.T) {
 	out, err := exec.Command(filepath.Join(root, ".venv", "bin", "python3"), "emulator/moto_server.py", "needless").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Empty(t, string(out), "moto does these by itself now: remove them from moto_server.py")
+}
+
+// TestS15_ADeployIsValidated: scripts/ops deploy lets the CDK validate what it
+// synthesises.
+func TestS15_ADeployIsValidated(t *testing.T) {
+	up(t)
+	var report struct {
+		PluginReports []struct{ PluginName, Conclusion string }
+	}
+	readJSON(t, filepath.Join("deploy", "assembly", "validation-report.json"), &report)
+	require.Len(t, report.PluginReports, 1)
+	assert.Equal(t, "CloudFormation Validate", report.PluginReports[0].PluginName)
+	assert.Equal(t, "success", report.PluginReports[0].Conclusion)
 }
 
 func TestS15_SecondUpFindsTheFirst(t *testing.T) {

@@ -76,6 +76,13 @@ both() { ops_diff --profile-a profile-a --profile-b profile-b "$@"; }
   [[ $(sed 's/ --.*//' "$CALLS") == $'cdk synth\naws sts get-caller-identity\naws sts get-caller-identity\naws cloudformation get-template\naws cloudformation get-template' ]]
 }
 
+@test "S15: the templates are not validated only to be compared" {
+  echo 'echo "validation: ${CDK_VALIDATION-on}" >"$FAKES/validation"' >>"$FAKES/synthesise"
+  both
+  [[ $status == 0 ]]
+  [[ $(<"$FAKES/validation") == 'validation: false' ]]
+}
+
 @test "S15: a stack that does not exist yet is all new" {
   echo 'An error occurred (ValidationError) when calling the GetTemplate operation: Stack with id Deploy-staging does not exist' \
     >"$FAKES/profile-b/get-template.error"

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -34,6 +35,8 @@ func (e *Emulator) deploy(ctx context.Context) error {
 			// one emulator may come again in the next.
 			"CDK_HOME="+filepath.Join(e.Work, "cdk-home"),
 			"CDK_DISABLE_CLI_TELEMETRY=true",
+			// Validating takes longer than synthesising, and make synth does it.
+			"CDK_VALIDATION="+cmp.Or(os.Getenv("CDK_VALIDATION"), "false"),
 			"TMPDIR="+os.TempDir(),
 		),
 		Log: e.log("deploy"),
