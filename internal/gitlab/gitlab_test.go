@@ -21,7 +21,7 @@ func TestS8TheStopsOfTheSourceAreAllOnThePath(t *testing.T) {
 	for _, stop := range Stops() {
 		path = append(path, stop.Version.String())
 	}
-	// requirements.md, S8; what follows is GitLab's own list.
+	// docs/requirements.md, S8; what follows is GitLab's own list.
 	assert.Equal(t, []string{"13.12.15", "14.0.12", "14.3.6", "14.9.5", "14.10.5", "15.0.5", "15.4.6"}, path[:7])
 	var minors []string
 	for _, version := range path {
