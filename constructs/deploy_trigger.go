@@ -59,6 +59,19 @@ func maxReceives(hours int) int {
 	return hours*60*60/shortestPause + firstTries
 }
 
+// retentionDays returns for how long the queue keeps a message. What is tried
+// to the end has left it by then: at pauses of 300 seconds at most, and with a
+// day for a function that does not run. No longer than that, for the dead-letter
+// queue counts from the day of the upload, and whoever has to fix something
+// wants what is left of its 14 days; at least five, for a function that nobody
+// starts again over a weekend.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+func retentionDays(hours int) int {
+	const longestPause, day, shortest = 300, 24 * 60 * 60, 5
+	tried := (maxReceives(hours)*longestPause + day - 1) / day
+	return max(tried+1, shortest)
+}
+
 // NewDeployTrigger defines a DeployTrigger under scope.
 func NewDeployTrigger(scope constructs.Construct, id string, props DeployTriggerProps) *DeployTrigger {
 	scope = constructs.NewConstruct(scope, &id)
@@ -67,7 +80,7 @@ func NewDeployTrigger(scope constructs.Construct, id string, props DeployTrigger
 	queue := awssqs.NewQueue(scope, jsii.String("Queue"), &awssqs.QueueProps{
 		Encryption:        awssqs.QueueEncryption_SQS_MANAGED,
 		EnforceSSL:        jsii.Bool(true),
-		RetentionPeriod:   awscdk.Duration_Days(jsii.Number(14)),
+		RetentionPeriod:   awscdk.Duration_Days(jsii.Number(retentionDays(props.LongestDeploymentHours))),
 		VisibilityTimeout: awscdk.Duration_Seconds(jsii.Number(visibilitySeconds)),
 		DeadLetterQueue: &awssqs.DeadLetterQueue{
 			Queue:           deadLetters,

@@ -3,6 +3,7 @@ package constructs
 import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscertificatemanager"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	elb "github.com/aws/aws-cdk-go/awscdk/v2/awselasticloadbalancingv2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awselasticloadbalancingv2targets"
@@ -49,6 +50,8 @@ type LoadBalancerProps struct {
 //	                            ── 80 ──▶ redirect to 443
 type LoadBalancer struct {
 	DNSName *string
+	// HealthyServers counts the servers that answer its health check, each minute.
+	HealthyServers awscloudwatch.IMetric
 }
 
 // NewLoadBalancer defines a LoadBalancer under scope.
@@ -82,8 +85,9 @@ func NewLoadBalancer(scope constructs.Construct, id string, props LoadBalancerPr
 		// the listener to the world.
 		Open: jsii.Bool(false),
 	})
+	targets := serverTargets(scope, props)
 	https.AddTargetGroups(jsii.String("Server"), &elb.AddApplicationTargetGroupsProps{
-		TargetGroups: &[]elb.IApplicationTargetGroup{serverTargets(scope, props)},
+		TargetGroups: &[]elb.IApplicationTargetGroup{targets},
 	})
 	http := balancer.AddListener(jsii.String("Http"), &elb.BaseApplicationListenerProps{
 		Port: jsii.Number(80),
@@ -104,7 +108,13 @@ func NewLoadBalancer(scope constructs.Construct, id string, props LoadBalancerPr
 			Target:     awsroute53.RecordTarget_FromAlias(awsroute53targets.NewLoadBalancerTarget(balancer, nil)),
 		})
 	}
-	return &LoadBalancer{DNSName: balancer.LoadBalancerDnsName()}
+	return &LoadBalancer{
+		DNSName: balancer.LoadBalancerDnsName(),
+		// Maximum: each of its nodes counts.
+		HealthyServers: metricOf("AWS/ApplicationELB", "HealthyHostCount", "Maximum", 1, map[string]*string{
+			"LoadBalancer": balancer.LoadBalancerFullName(), "TargetGroup": targets.TargetGroupFullName(),
+		}),
+	}
 }
 
 // newFrontGroup defines the load balancer's security group, and the rules of

@@ -3,9 +3,9 @@ package constructs
 import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
-	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatchactions"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 )
@@ -25,8 +25,9 @@ type MonitoringProps struct {
 	Email string
 }
 
-// Monitoring is what tells people that an artifact is stuck or lost: alarms,
-// and the topic that they go to. It lives as long as its stack.
+// Monitoring is what tells people that an artifact is stuck or lost, or a
+// deployment failed: alarms, and the topic that they go to. It lives as long as
+// its stack.
 type Monitoring struct {
 	Topic awssns.Topic
 }
@@ -40,44 +41,65 @@ func NewMonitoring(scope constructs.Construct, id string, props MonitoringProps)
 	scope = constructs.NewConstruct(scope, &id)
 	topic := newAlarmTopic(scope, props.Email)
 
-	fiveMinutes := &awscloudwatch.MetricOptions{Period: awscdk.Duration_Minutes(jsii.Number(5))}
-	functionErrors := func(f awslambda.Function) awscloudwatch.IMetric { return f.MetricErrors(fiveMinutes) }
-	for _, a := range []struct {
-		id, description string
-		metric          awscloudwatch.IMetric
-		above           int
-	}{
-		{"ArtifactsLost", "Artifacts could not be deployed and wait in the dead-letter queue: mend the cause, then scripts/ops redrive",
-			props.Trigger.DeadLetterQueue.MetricApproximateNumberOfMessagesVisible(fiveMinutes), 0},
-		{"ArtifactsWaitLong", "An artifact waits longer than the longest deployment should take: look at its deployment group",
-			props.Trigger.Queue.MetricApproximateAgeOfOldestMessage(fiveMinutes), props.LongestDeploymentHours * 60 * 60},
-		{"ArtifactsRejected", "An artifact was rejected for good: the job's log and the trigger's log say what to change",
-			rejectedMetric(props.Trigger.Function), 0},
-		{"TriggerErrors", "The function that starts deployments fails", functionErrors(props.Trigger.Function), 0},
-		{"StatusErrors", "The function that writes the state of deployments fails", functionErrors(props.Status.Function), 0},
-		{"StatesLost", "State changes could not be written and wait in the dead-letter queue; jobs may wait in vain",
-			props.Status.DeadLetterQueue.MetricApproximateNumberOfMessagesVisible(fiveMinutes), 0},
-	} {
-		alarm := awscloudwatch.NewAlarm(scope, jsii.String(a.id), &awscloudwatch.AlarmProps{
-			AlarmDescription:   jsii.String(a.description),
-			Metric:             a.metric,
-			Threshold:          jsii.Number(a.above),
-			ComparisonOperator: awscloudwatch.ComparisonOperator_GREATER_THAN_THRESHOLD,
-			EvaluationPeriods:  jsii.Number(1),
-			// No upload, no metric.
-			TreatMissingData: awscloudwatch.TreatMissingData_NOT_BREACHING,
-		})
-		alarm.AddAlarmAction(awscloudwatchactions.NewSnsAction(topic))
+	every := func(minutes int, statistic string) *awscloudwatch.MetricOptions {
+		return &awscloudwatch.MetricOptions{Period: awscdk.Duration_Minutes(jsii.Number(minutes)), Statistic: &statistic}
 	}
-	return &Monitoring{Topic: topic}
-}
-
-func rejectedMetric(function awslambda.Function) awscloudwatch.IMetric {
-	return awscloudwatch.NewMetric(&awscloudwatch.MetricProps{
-		Namespace:     jsii.String(metricNamespace),
-		MetricName:    jsii.String("UploadsRejected"),
-		DimensionsMap: &map[string]*string{"FunctionName": function.FunctionName()},
-		Statistic:     jsii.String("Sum"),
-		Period:        awscdk.Duration_Minutes(jsii.Number(5)),
+	waiting := func(queue awssqs.Queue) awscloudwatch.IMetric {
+		return queue.MetricApproximateNumberOfMessagesVisible(every(5, "Maximum"))
+	}
+	own := func(function awslambda.Function, name, statistic string, minutes int) awscloudwatch.IMetric {
+		return metricOf(metricNamespace, name, statistic, minutes, map[string]*string{"FunctionName": function.FunctionName()})
+	}
+	trigger, status := props.Trigger.Function, props.Status.Function
+	newAlarms(scope, topic, []alarm{
+		{
+			id: "ArtifactsLost", metric: waiting(props.Trigger.DeadLetterQueue), missing: isFine,
+			description: "Artifacts could not be deployed and wait in the dead-letter queue: fix the cause, then scripts/ops redrive",
+		},
+		{
+			// The function measures it each time that it puts an upload back,
+			// at least every five minutes. SQS's own age leaves out what has been
+			// received three times.
+			id: "ArtifactsWaitLong", metric: own(trigger, "WaitingSeconds", "Maximum", 15), missing: isFine,
+			above:       float64(props.LongestDeploymentHours * 60 * 60),
+			description: "An artifact waits longer than the longest deployment should take: look at its deployment group",
+		},
+		{
+			id: "ArtifactsRejected", metric: own(trigger, "UploadsRejected", "Sum", 5), missing: isFine,
+			description: "An artifact was rejected for good: the job's log and the trigger's log say what to change",
+		},
+		{
+			// One that fails is tried at least every five minutes. What passes
+			// within five minutes needs nobody.
+			id: "UploadsFail", metric: own(trigger, "UploadsFailed", "Sum", 5), periods: 3, missing: isFine,
+			description: "Artifacts cannot be deployed for ten minutes, by a missing right or a fault of AWS: the trigger's log says which",
+		},
+		{
+			id: "DeploymentsFailed", metric: own(status, "DeploymentsFailed", "Sum", 5), missing: isFine,
+			description: "A deployment failed: its job is red and has the reason, and CodeDeploy the instances' logs",
+		},
+		{
+			// Messages that wait for a busy group are not visible. A visible one
+			// is taken within seconds, unless nobody asks for it.
+			id: "TriggerIdle", metric: props.Trigger.Queue.MetricApproximateNumberOfMessagesVisible(every(5, "Minimum")), periods: 3, missing: isFine,
+			description: "Uploads wait, and the trigger does not take them: look whether its event source mapping is enabled",
+		},
+		{
+			id: "TriggerThrottled", metric: trigger.MetricThrottles(every(5, "Sum")), periods: 3, missing: isFine,
+			description: "Lambda has refused to run the trigger for ten minutes: look at the account's concurrent executions",
+		},
+		{
+			id: "TriggerErrors", metric: trigger.MetricErrors(every(5, "Sum")), missing: isFine,
+			description: "The function that starts deployments fails: its log says why",
+		},
+		{
+			id: "StatusErrors", metric: status.MetricErrors(every(5, "Sum")), missing: isFine,
+			description: "The function that writes the state of deployments fails: its log says why",
+		},
+		{
+			id: "StatesLost", metric: waiting(props.Status.DeadLetterQueue), missing: isFine,
+			description: "State changes could not be written and wait in the dead-letter queue; jobs may wait in vain",
+		},
 	})
+	return &Monitoring{Topic: topic}
 }

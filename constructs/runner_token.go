@@ -18,6 +18,10 @@ type RunnerTokenProps struct {
 	// Region is the AWS region of the stack. Required.
 	Region string
 
+	// ReadableParameters are the names of further SSM parameters that the runner
+	// may read. Without any, it reads the token alone.
+	ReadableParameters []string
+
 	// Server may write the token, Runner may read and remove it. Required.
 	Server, Runner awsiam.Role
 }
@@ -66,7 +70,8 @@ func NewRunnerToken(scope constructs.Construct, id string, props RunnerTokenProp
 	})
 	resource := []*string{&parameter}
 	grant(scope, "ServerWrites", props.Server, allow("PutRunnerToken", resource, "ssm:PutParameter"))
-	grant(scope, "RunnerReads", props.Runner, allow("TakeRunnerToken", resource, "ssm:GetParameter", "ssm:DeleteParameter"), noOtherParameter(resource))
+	grant(scope, "RunnerReads", props.Runner, allow("TakeRunnerToken", resource, "ssm:GetParameter", "ssm:DeleteParameter"),
+		noOtherParameter(append(resource, parameterARNs(scope, props.ReadableParameters)...)))
 	return &RunnerToken{Key: key, ParameterName: name}
 }
 

@@ -3,6 +3,7 @@ package constructs
 import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsbackup"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/constructs-go/constructs/v10"
@@ -36,6 +37,13 @@ type SnapshotsProps struct {
 // the glass.
 type Snapshots struct {
 	VaultName *string
+}
+
+// jobs counts the jobs of a vault that came to an end: Completed, Failed,
+// Aborted or Expired.
+// https://docs.aws.amazon.com/aws-backup/latest/devguide/cloudwatch.html
+func (s *Snapshots) jobs(end string, minutes int) awscloudwatch.IMetric {
+	return metricOf("AWS/Backup", "NumberOfBackupJobs"+end, "Sum", minutes, map[string]*string{"BackupVaultName": s.VaultName})
 }
 
 // NewSnapshots defines a Snapshots under scope.

@@ -54,6 +54,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		Edition:            gitlab.Server.Edition,
 		RepositoryURL:      gitlab.Server.PackageRepositoryURL,
 		ExternalURL:        "https://" + gitlab.LoadBalancer.DomainName,
+		ReadableParameters: []string{constructs.AgentParameter(cfg.Environment, "server")},
 		Protect:            cfg.TerminationProtection,
 	})
 	backups.Serve(server.Role)
@@ -82,10 +83,11 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		Environment: cfg.Environment,
 	})
 	token := constructs.NewRunnerToken(stack, "RunnerToken", constructs.RunnerTokenProps{
-		Environment: cfg.Environment,
-		Region:      cfg.Region,
-		Server:      server.Role,
-		Runner:      runner.Role,
+		Environment:        cfg.Environment,
+		Region:             cfg.Region,
+		ReadableParameters: []string{constructs.AgentParameter(cfg.Environment, "runner")},
+		Server:             server.Role,
+		Runner:             runner.Role,
 	})
 	nightly := constructs.NewNightlyBackup(stack, "NightlyBackup", constructs.NightlyBackupProps{
 		Bucket:      backups,
@@ -109,6 +111,17 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 			Time: updates.Time,
 		})
 	}
+	constructs.NewHostMonitoring(stack, "HostMonitoring", constructs.HostMonitoringProps{
+		// The alarm of a missing backup was there first, and a topic that moves
+		// is another one.
+		Topic:        nightly.Topic,
+		Environment:  cfg.Environment,
+		Network:      network,
+		Server:       server,
+		Runner:       runner,
+		LoadBalancer: balancer,
+		Snapshots:    snapshots,
+	})
 	if cfg.Pipeline != nil {
 		constructs.NewPipelineAccess(stack, "PipelineAccess", pipelineAccessProps(cfg))
 	}
@@ -127,7 +140,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	output(stack, "SnapshotVaultName", snapshots.VaultName, "Vault of the data volume's daily snapshots")
 	output(stack, "BackupBucketName", backups.Bucket.BucketName(), "Bucket of GitLab's backups")
 	output(stack, "BackupKeyArn", backups.Key.KeyArn(), "Key of the backups")
-	output(stack, "AlarmTopicArn", nightly.Topic.TopicArn(), "Topic that the alarm of a missing backup is sent to")
+	output(stack, "AlarmTopicArn", nightly.Topic.TopicArn(), "Topic that alarms are sent to")
 	return stack
 }
 

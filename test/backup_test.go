@@ -137,7 +137,7 @@ func TestS10_aBackupIsMadeEachNightAtTheConfiguredTime(t *testing.T) {
 	found := 0
 	for _, id := range gitlab.ofType(t, "AWS::SSM::Association") {
 		association := gitlab.Resources[id].Properties
-		if association["ScheduleExpression"] == nil {
+		if at(association, "Parameters", "RunId") == nil {
 			continue
 		}
 		found++
@@ -164,8 +164,7 @@ func TestS10_aBackupIsMadeEachNightAtTheConfiguredTime(t *testing.T) {
 
 func TestS10_anAlarmTellsWhenNoBackupWasCompletedForADay(t *testing.T) {
 	gitlab, _ := synthesiseStaging(t)
-	_, alarm := gitlab.one(t, "AWS::CloudWatch::Alarm")
-	p := alarm.Properties
+	p := alarmsOf(t, gitlab)["BackupMissing"]
 	assert.Equal(t, "GitLabCodeDeploy", p["Namespace"], "the only one that the server may write to")
 	assert.Equal(t, "BackupsCompleted", p["MetricName"])
 	assert.Equal(t, []any{map[string]any{"Name": "Environment", "Value": "staging"}}, p["Dimensions"])

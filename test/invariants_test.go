@@ -255,7 +255,8 @@ func TestS14_theCDKAddsNoFunctionOfItsOwn(t *testing.T) {
 
 // TestS9_onlyTheArtifactBucketAndTheOperationsHaveNames: a fixed name stands in
 // the way of a replacement. The bucket's name is needed in both accounts; those
-// of the operations' documents in policies, and nothing replaces a document.
+// of the operations' documents and of the agents' parameters in policies, and
+// nothing replaces a document or a parameter.
 func TestS9_onlyTheArtifactBucketAndTheOperationsHaveNames(t *testing.T) {
 	gitlab, deploy := synthesiseStaging(t)
 	var named []string
@@ -264,6 +265,10 @@ func TestS9_onlyTheArtifactBucketAndTheOperationsHaveNames(t *testing.T) {
 			if r.Type == "AWS::SSM::Document" && r.Properties["Name"] != nil {
 				assert.Regexp(t, `^gitlab-codedeploy-staging-[a-z-]+$`, r.Properties["Name"])
 				assert.Equal(t, "NewVersion", r.Properties["UpdateMethod"], id)
+				continue
+			}
+			if r.Type == "AWS::SSM::Parameter" {
+				assert.Regexp(t, `^AmazonCloudWatch-gitlab-codedeploy-staging-(server|runner)$`, r.Properties["Name"], id)
 				continue
 			}
 			for _, key := range []string{"BucketName", "FunctionName", "QueueName", "RoleName", "PolicyName", "LogGroupName", "Name", "GroupName", "LoadBalancerName"} {

@@ -168,6 +168,13 @@ func TestS15_ADeploymentThatFailedIsCounted(t *testing.T) {
 	assert.Empty(t, f.metrics.String())
 }
 
+func TestS15_TheAlarmsTestsKnowWhatTheFunctionWrites(t *testing.T) {
+	f := newFixture(t, deployment("Failed"))
+	f.reporter.Metrics.Now = func() time.Time { return time.UnixMilli(1795395723004) }
+	require.NoError(t, f.handle(t, sample("FAILURE")))
+	awstest.MetricLines(t, map[string]string{"failed": f.metrics.String()})
+}
+
 // Every order of a deployment's events, each of them twice: the state of the
 // object never goes back.
 func TestS15_NoOrderOfEventsMovesTheObjectBack(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/lambda/internal/awstest"
 	"gitlab-codedeploy/lambda/internal/metric"
 )
 
@@ -129,4 +130,32 @@ func TestS14_AnUploadThatGoesBackToTheQueueHasItsAgeMeasured(t *testing.T) {
 			assert.Equal(t, map[string]float64{name: 1, "WaitingSeconds": 3600}, decodeMetrics(t, now, w.metrics.Bytes()))
 		})
 	}
+}
+
+func TestS14_TheAlarmsTestsKnowWhatTheTriggerWrites(t *testing.T) {
+	lines := map[string]string{}
+	for happened, sabotage := range map[string]func(*world){
+		"started": func(*world) {},
+		"waiting": func(w *world) {
+			w.create = func(context.Context, *codedeploy.CreateDeploymentInput) (*codedeploy.CreateDeploymentOutput, error) {
+				return nil, &types.DeploymentLimitExceededException{}
+			}
+		},
+		"failed": func(w *world) {
+			w.head = func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) { return nil, httpError(403) }
+		},
+		"rejected": func(w *world) {
+			w.head = func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
+				metadata := goodMetadata(testKey)
+				metadata["application-name"] = "unknown"
+				return headOf(metadata), nil
+			}
+		},
+	} {
+		w := &world{now: func() time.Time { return eventTime.Add(time.Minute) }}
+		sabotage(w)
+		handle(t, t.Context(), w.handler(), batchOf(body(s3Record(testBucket, testKey, "v1"))))
+		lines[happened] = w.metrics.String()
+	}
+	awstest.MetricLines(t, lines)
 }
