@@ -198,6 +198,9 @@ func TestS5_S9_dailyChangesTouchNothingThatHasToSurvive(t *testing.T) {
 		after := templateOf(t, stacks.NewGitLab(newApp(t), staging(t), root))
 		found := changes(t, gitlab, after)
 		for _, id := range gitlab.ofType(t, "AWS::SSM::Document") {
+			if gitlab.Resources[id].Metadata["Script"] == nil {
+				continue // AWS's own documents, one after the other
+			}
 			assert.GreaterOrEqual(t, found[id], modified, id)
 		}
 		assert.Empty(t, atLeast(found, protected(t, gitlab), modified))
