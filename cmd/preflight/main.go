@@ -28,6 +28,7 @@ func main() {
 	flag.StringVar(&o.ProfileB, "profile-b", "", "AWS profile of the deployment account")
 	flag.StringVar(&o.Only, "only", "", "ask one account, a or b")
 	flag.Parse()
+	o.Rest = flag.Args()
 	switch err := preflight.Main(ctx, o, os.Stdout); {
 	case errors.Is(err, preflight.ErrStops):
 		os.Exit(1)

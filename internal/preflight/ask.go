@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -41,9 +43,15 @@ func ask[I, O, Option any](ctx context.Context, a *asking, call func(context.Con
 	return output, err
 }
 
-// answered says whether an error is AWS's own word, and not a connection's, a clock's or the credentials'.
+// answered says whether an error is AWS's own word, and not a connection's, a proxy's or the credentials'.
 func answered(err error) bool {
-	var api smithy.APIError
+	var (
+		api      smithy.APIError
+		response *awshttp.ResponseError
+	)
+	if errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError {
+		return false
+	}
 	return errors.As(err, &api) && !slices.Contains(noCredentials, api.ErrorCode())
 }
 
@@ -77,8 +85,18 @@ func said(err error) string {
 	case errors.Is(err, context.Canceled):
 		return "interrupted"
 	}
-	if response := (*awshttp.ResponseError)(nil); errors.As(err, &response) {
+	var (
+		network   *net.OpError
+		response  *awshttp.ResponseError
+		operation *smithy.OperationError
+	)
+	switch {
+	case errors.As(err, &network):
+		return harmless(network.Error())
+	case errors.As(err, &response) && response.HTTPStatusCode() > 0:
 		return fmt.Sprintf("AWS answered with HTTP status %d and no reason", response.HTTPStatusCode())
+	case errors.As(err, &operation):
+		return harmless(operation.Err.Error())
 	}
 	return harmless(err.Error())
 }

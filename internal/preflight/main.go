@@ -15,12 +15,16 @@ var ErrStops = errors.New("preflight stops the deploy")
 // Options are what an operator says.
 type Options struct {
 	Environment        string
-	ProfileA, ProfileB string // "" leaves the credentials to the SDK's own rules
-	Only               string // "a", "b", or "" for both accounts
+	ProfileA, ProfileB string   // "" leaves the credentials to the SDK's own rules
+	Only               string   // "a", "b", or "" for both accounts
+	Rest               []string // what is none of these; there may be nothing
 }
 
 // Main asks as an operator says, and prints what was found. It reads config/<environment>.yaml of the working directory.
 func Main(ctx context.Context, o Options, out io.Writer) error {
+	if len(o.Rest) > 0 {
+		return fmt.Errorf("unknown argument %s", quote(o.Rest[0]))
+	}
 	profiles := map[Account]string{A: o.ProfileA, B: o.ProfileB}
 	switch o.Only {
 	case "":

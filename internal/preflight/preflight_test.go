@@ -5,6 +5,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -20,6 +22,8 @@ import (
 	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	codedeploytypes "github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -138,6 +142,10 @@ var mistakes = []one{
 
 	{name: "no room for a VPC", change: func(c *cloud) { c.vpcs = 5 },
 		want: "5: gitlab.network: got 5 VPCs in the Region of account 111111111111, of at most 5, want room for one more", remedy: "--service-code vpc --quota-code L-F678F1CE --desired-value 6 --region ap-northeast-1"},
+	{name: "no room for a VPC, after a stack that was rolled back", change: func(c *cloud) {
+		c.vpcs = 5
+		c.stacks["GitLab-test"] = cfntypes.Stack{StackStatus: cfntypes.StackStatusRollbackComplete}
+	}, want: "5: gitlab.network: got 5 VPCs in the Region of account 111111111111, of at most 5, want room for one more"},
 	{name: "no room for an address, by a quota of the account's own", change: func(c *cloud) { c.addresses, c.quotas = 7, map[string]float64{"L-0263D0A3": 7} },
 		want: "5: gitlab.network: got 7 Elastic IPs in the Region of account 111111111111, of at most 7, want room for one more"},
 	{name: "no room for a NAT gateway in the first zone", change: func(c *cloud) {
@@ -208,6 +216,10 @@ var mistakes = []one{
 
 	{name: "a provider that is there", change: func(c *cloud) { c.providers = map[string][]string{arnOfProviderA: {"sts.amazonaws.com"}} },
 		want: "32: pipeline.existingProvider: got false, and account 111111111111 has an identity provider for ci.example.com already, want true where there is one: IAM takes each issuer once"},
+	{name: "a provider of another stack", change: func(c *cloud) {
+		c.providers = map[string][]string{arnOfProviderA: {"sts.amazonaws.com"}}
+		c.belongs = map[string]cfntypes.StackResource{arnOfProviderA: {StackName: aws.String("GitLab-production"), ResourceStatus: cfntypes.ResourceStatusCreateComplete}}
+	}, want: "32: pipeline.existingProvider: got false, and account 111111111111 has an identity provider for ci.example.com already, want true where there is one: IAM takes each issuer once"},
 	{name: "a provider that is not there", settings: withProvider, change: func(c *cloud) { c.providers = map[string][]string{arnOfProviderB: {"sts.amazonaws.com"}} },
 		want: "36: pipeline.existingProvider: got true, and account 111111111111 has no identity provider for ci.example.com, want a provider that exists"},
 	{name: "a provider for others", settings: withProvider, change: func(c *cloud) {
@@ -419,6 +431,23 @@ func TestS15_anAWSThatDoesNotAnswerStops(t *testing.T) {
 	assert.True(t, answered(failure("AccessDenied", "")))
 }
 
+func TestS15_anErrorIsToldWithoutTheSDKsWords(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+	defer server.Close()
+	client := func(endpoint string) *s3.Client {
+		return s3.New(s3.Options{Region: "ap-northeast-1", BaseEndpoint: &endpoint, UsePathStyle: true, Retryer: aws.NopRetryer{}, Credentials: aws.AnonymousCredentials{}})
+	}
+	bucket := &s3.HeadBucketInput{Bucket: aws.String("example")}
+	_, err := client(server.URL).HeadBucket(t.Context(), bucket)
+	assert.Contains(t, said(err), "Bad Gateway")
+	assert.False(t, answered(err))
+	server.Close()
+	_, err = client(server.URL).HeadBucket(t.Context(), bucket)
+	assert.Regexp(t, `^dial tcp 127\.0\.0\.1:\d+: connect: connection refused$`, said(err))
+	assert.False(t, answered(err))
+	assert.Equal(t, "no EC2 IMDS role found", said(&smithy.OperationError{ServiceID: "S3", OperationName: "HeadBucket", Err: errors.New("no EC2 IMDS role found")}))
+}
+
 func TestS15_noTextOfAWSControlsATerminal(t *testing.T) {
 	c := newCloud()
 	const nasty = "\x1b]0;owned\a\x1b[31mrot\u009b2J\u202egnorw\r\n日本語\x00\xff"
@@ -528,6 +557,7 @@ func TestS15_onlyTheAccountWithClientsIsAsked(t *testing.T) {
 func TestS15_wrongUseIsNamed(t *testing.T) {
 	t.Chdir(t.TempDir())
 	assert.ErrorContains(t, Main(t.Context(), Options{Environment: "test", Only: "c"}, nil), `--only: got "c", want a or b`)
+	assert.ErrorContains(t, Main(t.Context(), Options{Environment: "test", Rest: []string{"--yes\x1b"}}, nil), `unknown argument "--yes"`)
 	assert.ErrorContains(t, Main(t.Context(), Options{Environment: "test"}, nil), `environment: got "test"`)
 }
 
