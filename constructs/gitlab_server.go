@@ -1,7 +1,6 @@
 package constructs
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -107,7 +106,7 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 	instance, role := newHost(scope, hostProps{
 		network: props.Network, region: props.Region, imageID: props.ImageID, instanceType: props.InstanceType,
 		rootVolumeGiB: props.RootVolumeGiB, securityGroup: group, name: "gitlab", metadataHops: 1, protect: props.Protect,
-		suffix: props.suffix(),
+		suffix: generationSuffix(props.Generation),
 	})
 	key := dataVolumeKey(scope, props)
 	volume, attachment := dataVolume(scope, props, key, instance)
@@ -133,7 +132,7 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 	})
 	// A new server waits for an installation of its own: a wait condition works
 	// once.
-	NewInstallation(scope, "Installation"+props.suffix(), InstallationProps{
+	NewInstallation(scope, "Installation"+generationSuffix(props.Generation), InstallationProps{
 		Document:   document,
 		InstanceID: instance.InstanceId(),
 		Parameters: map[string]*string{
@@ -170,15 +169,6 @@ func parameterARNs(scope constructs.Construct, names []string) []*string {
 		}))
 	}
 	return arns
-}
-
-// suffix ends the ids of what each generation has for itself; the first has
-// none.
-func (props GitLabServerProps) suffix() string {
-	if props.Generation == 1 {
-		return ""
-	}
-	return fmt.Sprint(props.Generation)
 }
 
 // installSeconds bounds an installation. GitLab takes ten to twenty minutes,

@@ -1,6 +1,8 @@
 package constructs
 
 import (
+	"fmt"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
@@ -24,6 +26,15 @@ type hostProps struct {
 	protect bool
 	// suffix ends the instance's id: another one is another instance.
 	suffix string
+}
+
+// generationSuffix ends the ids of what each generation of a host has for
+// itself; the first has none.
+func generationSuffix(generation int) string {
+	if generation == 1 {
+		return ""
+	}
+	return fmt.Sprint(generation)
 }
 
 // newHost defines an EC2 instance in the gitlab subnet that only Session

@@ -1,6 +1,10 @@
 package constructs
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
@@ -36,16 +40,20 @@ type RunnerProps struct {
 	// RepositoryURL is the base URL of the runner's package repositories. Required.
 	RepositoryURL string
 
+	// Generation is 1 for the first host. Required; a higher number is a new
+	// instance.
+	Generation int
+
 	// ArtifactBucketName and ArtifactPrefix say where jobs may upload to. Required.
 	ArtifactBucketName, ArtifactPrefix string
-
-	// Protect refuses the termination of the instance. Optional.
-	Protect bool
 }
 
-// Runner is the EC2 instance that runs pipeline jobs in Docker. It holds no
-// data worth keeping. It is apart from the server, with a role of its own,
-// because jobs run code of whoever can push.
+// Runner is the EC2 instance that runs pipeline jobs in Docker. It is apart from
+// the server, with a role of its own, because jobs run code of whoever can push.
+//
+// It holds no data worth keeping, so nothing protects it: a new image, a larger
+// volume or the next generation is a new host, and CloudFormation terminates the
+// old one when the new one is installed.
 type Runner struct {
 	Instance   awsec2.Instance
 	InstanceID *string
@@ -68,7 +76,7 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 		rootVolumeGiB: props.RootVolumeGiB, securityGroup: group, name: "gitlab-runner",
 		// Jobs are containers and upload with the host's role.
 		metadataHops: 2,
-		protect:      props.Protect,
+		suffix:       generationSuffix(props.Generation),
 	})
 	acknowledge(grantArtifacts(role, props), finding{
 		rule: "AwsSolutions-IAM5",
@@ -90,7 +98,8 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 			{Name: "SignalUrl", Flag: "--signal-url", Description: "Wait condition that is told the outcome", Pattern: signalURLPattern},
 		},
 	})
-	NewInstallation(scope, "Installation", InstallationProps{
+	// Each host waits for an installation of its own: a wait condition works once.
+	NewInstallation(scope, "Installation"+props.hostHash(), InstallationProps{
 		Document:       document,
 		InstanceID:     instance.InstanceId(),
 		Parameters:     map[string]*string{"Version": &props.Version, "RepositoryUrl": &props.RepositoryURL},
@@ -98,6 +107,18 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 		TimeoutSeconds: installSeconds,
 	})
 	return &Runner{Instance: instance, InstanceID: instance.InstanceId(), Role: role}
+}
+
+// hostHash stands for one host: whatever can make CloudFormation replace the
+// instance changes it. A host that stays after all runs its installation again,
+// which changes nothing and reports so.
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ec2-instance.html
+func (props RunnerProps) hostHash() string {
+	subnet := props.Network.GitLabSubnet
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %s %d %s %s %s",
+		props.Generation, props.ImageID, props.InstanceType, props.RootVolumeGiB,
+		*props.Network.VPC.VpcCidrBlock(), *subnet.Ipv4CidrBlock(), *subnet.AvailabilityZone()))
+	return hex.EncodeToString(sum[:4])
 }
 
 // grantArtifacts lets jobs put artifacts, which they cannot read, and read the

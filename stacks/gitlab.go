@@ -76,7 +76,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		RepositoryURL:      gitlab.Runner.PackageRepositoryURL,
 		ArtifactBucketName: cfg.Deploy.Artifacts.BucketName,
 		ArtifactPrefix:     cfg.Deploy.Artifacts.Prefix,
-		Protect:            cfg.TerminationProtection,
+		Generation:         gitlab.Runner.Generation,
 	})
 	operations := constructs.NewOperations(stack, "Operations", constructs.OperationsProps{
 		Root:        root,

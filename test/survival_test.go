@@ -155,6 +155,55 @@ func TestS11_S14_whatHoldsNothingMayBeReplaced(t *testing.T) {
 	}
 }
 
+// TestS11_theRunnerIsReplacedWithoutASwitchAndAwaited: nothing on it is worth a
+// refused deploy, and a host that was not waited for is one that nobody knows to
+// be broken.
+func TestS11_theRunnerIsReplacedWithoutASwitchAndAwaited(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	before, instance, _ := host(t, gitlab, "RunnerInstanceId")
+	assert.NotEqual(t, true, instance.Properties["DisableApiTermination"], "CloudFormation could not remove the old host")
+
+	for _, key := range []string{
+		"gitlab.runner.generation", "gitlab.runner.imageId", "gitlab.runner.rootVolumeGiB", "gitlab.runner.instanceType",
+		"gitlab.network.vpcCidr", "gitlab.network.zones", "gitlab.network.gitlabSubnet",
+	} {
+		t.Run(key, func(t *testing.T) {
+			cfg := staging(t)
+			configCases[key].change(&cfg)
+			after, _ := synthesise(t, cfg)
+			found := changes(t, gitlab, after)
+			require.GreaterOrEqual(t, found[before], conditional, "the case replaces no runner")
+
+			now, _, _ := host(t, after, "RunnerInstanceId")
+			association, _ := associationOf(t, after, now)
+			for _, id := range append(waitsFor(t, after, association), association) {
+				assert.Equal(t, created, found[id], "%s of the new host is %s: it would not be waited for", id, found[id])
+			}
+			if strings.HasPrefix(key, "gitlab.network.") {
+				return // what it takes along is protected
+			}
+			for id, change := range found {
+				action := map[bool]string{true: "Update:Delete", false: "Update:Replace"}[change == deleted]
+				assert.False(t, change >= conditional && denied(t, policyOf(t, cfg, "GitLab"), action, id, gitlab.Resources[id].Type),
+					"%s is %s for a new runner, and the stack's policy refuses it", id, change)
+			}
+		})
+	}
+}
+
+// waitsFor returns the wait condition that an association ends, and its handle.
+func waitsFor(t *testing.T, tpl template, association string) []string {
+	t.Helper()
+	handle := text(at(tpl.Resources[association].Properties, "Parameters", "SignalUrl", 0, "Ref"))
+	for _, id := range tpl.ofType(t, "AWS::CloudFormation::WaitCondition") {
+		if at(tpl.Resources[id].Properties, "Handle", "Ref") == handle {
+			return []string{id, handle}
+		}
+	}
+	require.Fail(t, "nothing waits for "+association)
+	return nil
+}
+
 // TestReplacementsAreSeen keeps the computation honest: a replaced network
 // takes everything in it along.
 func TestReplacementsAreSeen(t *testing.T) {
@@ -263,6 +312,7 @@ var configCases = map[string]configCase{
 	"gitlab.runner.imageId":                      {func(c *config.Config) { c.GitLab.Runner.ImageID = "ami-0fedcba9876543210" }, nil},
 	"gitlab.runner.instanceType":                 {func(c *config.Config) { c.GitLab.Runner.InstanceType = "t3.xlarge" }, nil},
 	"gitlab.runner.rootVolumeGiB":                {func(c *config.Config) { c.GitLab.Runner.RootVolumeGiB++ }, nil},
+	"gitlab.runner.generation":                   {func(c *config.Config) { c.GitLab.Runner.Generation++ }, nil},
 	"gitlab.runner.concurrentJobs":               {func(c *config.Config) { c.GitLab.Runner.ConcurrentJobs++ }, nil},
 	"gitlab.runner.jobImage":                     {func(c *config.Config) { c.GitLab.Runner.JobImage = "debian:13" }, nil},
 	"gitlab.runner.tags":                         {func(c *config.Config) { c.GitLab.Runner.Tags = []string{"other"} }, nil},

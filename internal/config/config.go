@@ -161,6 +161,8 @@ type Runner struct {
 	InstanceType string `yaml:"instanceType"`
 	// RootVolumeGiB is the size of the only volume, with Docker's images and the jobs' files, in GiB.
 	RootVolumeGiB int `yaml:"rootVolumeGiB" default:"100"`
+	// Generation counts the runner's hosts of this environment: a higher one is a new host.
+	Generation int `yaml:"generation" default:"1"`
 	// PackageRepositoryURL is the https base URL below which the repository gitlab-runner lies.
 	PackageRepositoryURL string `yaml:"packageRepositoryUrl" default:"https://packages.gitlab.com/runner"`
 	// ConcurrentJobs is how many jobs the host runs at a time.

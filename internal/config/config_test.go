@@ -55,7 +55,7 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 			},
 			Runner: Runner{
 				Version: "13.10.0", OperatingSystem: AmazonLinux2023, ImageID: "ami-0123456789abcdef1", InstanceType: "t3.large",
-				RootVolumeGiB: 101, PackageRepositoryURL: "https://mirror.example.com:8443/runner",
+				RootVolumeGiB: 101, Generation: 1, PackageRepositoryURL: "https://mirror.example.com:8443/runner",
 				ConcurrentJobs: 2, JobImage: "alpine:3.20",
 			},
 			Backup:           Backup{Time: "18:00", KeepDays: 30, DeletedDays: 30},
@@ -100,6 +100,7 @@ func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
 	assert.False(t, got.Deploy.Artifacts.AllowReplacement)
 	assert.Equal(t, "https://packages.gitlab.com/gitlab", got.GitLab.Server.PackageRepositoryURL)
 	assert.Equal(t, 100, got.GitLab.Runner.RootVolumeGiB)
+	assert.Equal(t, 1, got.GitLab.Runner.Generation)
 	assert.Equal(t, "https://packages.gitlab.com/runner", got.GitLab.Runner.PackageRepositoryURL)
 	assert.Equal(t, 2, got.GitLab.Runner.ConcurrentJobs)
 	assert.Equal(t, "alpine:3.20", got.GitLab.Runner.JobImage)
@@ -217,7 +218,7 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 		}
 	}
 	explained("", configType, 0, 0)
-	assert.Equal(t, 73, checked, "keys of the configuration")
+	assert.Equal(t, 74, checked, "keys of the configuration")
 }
 
 func TestConfigTreeHasALineForEveryKey(t *testing.T) {

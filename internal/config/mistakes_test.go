@@ -482,10 +482,11 @@ func TestConfigHostMistakes(t *testing.T) {
 	})
 }
 
-func TestConfigS13MistakesInWhatARunnerIsRegisteredWithAreNamed(t *testing.T) {
+func TestConfigS13MistakesInTheOptionalKeysOfARunnerAreNamed(t *testing.T) {
 	const before = "    packageRepositoryUrl: https://mirror.example.com:8443/runner\n"
 	line := 1 + strings.Count(base[:strings.Index(base, before)], "\n") + 1
 	for text, want := range map[string]string{
+		"generation: 0":           "generation: got 0, want 1 to 99 hosts",
 		"concurrentJobs: 0":       "concurrentJobs: got 0, want 1 to 999 jobs",
 		"concurrentJobs: 1000":    "concurrentJobs: got 1000, want 1 to 999 jobs",
 		"jobImage: $(id)":         `jobImage: got "$(id)", want a Docker image such as alpine:3.20`,

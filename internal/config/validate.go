@@ -90,6 +90,7 @@ var (
 	// A hundred years is what AWS Backup takes; ten are more than anybody restores.
 	snapshotDays = between(1, 3650, "days")
 	generation   = between(1, 99, "servers")
+	runnerHosts  = between(1, 99, "hosts")
 
 	// They end up in arguments of scripts, so no other characters.
 	concurrentJobs = between(1, 999, "jobs")
@@ -151,6 +152,7 @@ func (d *document) validateHosts(server *Server, runner *Runner) {
 	check(d, &runner.ImageID, imageID)
 	check(d, &runner.InstanceType, instanceType)
 	check(d, &runner.RootVolumeGiB, rootVolume)
+	check(d, &runner.Generation, runnerHosts)
 	check(d, &runner.PackageRepositoryURL, repositoryURL)
 	check(d, &runner.ConcurrentJobs, concurrentJobs)
 	check(d, &runner.JobImage, jobImage)
