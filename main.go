@@ -46,8 +46,14 @@ func run() (err error) {
 	if err != nil {
 		return err
 	}
-	stacks.NewGitLab(app, cfg, ".")
-	stacks.NewDeploy(app, cfg, ".")
+	gitlab, deploy := stacks.NewGitLab(app, cfg, "."), stacks.NewDeploy(app, cfg, ".")
+	// "-c create=true" is for the first deploy: CloudFormation could not delete a
+	// stack that was not created if it were protected already. The templates are
+	// the same.
+	if creating := app.Node().TryGetContext(jsii.String("create")); creating == "true" {
+		gitlab.SetTerminationProtection(jsii.Bool(false))
+		deploy.SetTerminationProtection(jsii.Bool(false))
+	}
 	constructs.AcceptFindings(app)
 	assembly := app.Synth(nil)
 	return stacks.WriteProtections(*assembly.Directory(), cfg)

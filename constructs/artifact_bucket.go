@@ -40,6 +40,11 @@ type ArtifactBucketProps struct {
 
 	// AccessLogs receives the bucket's access log. Required.
 	AccessLogs awss3.IBucket
+
+	// OpenAfter is what must exist before the first upload is let in: a bucket
+	// with an object cannot be deleted, and a failed first deploy has to be undone.
+	// Required.
+	OpenAfter []constructs.IConstruct
 }
 
 // ArtifactBucket is the versioned, private bucket that build artifacts land
@@ -75,6 +80,9 @@ func NewArtifactBucket(scope constructs.Construct, id string, props ArtifactBuck
 	allowStates(bucket, props)
 	allowReaders(bucket, props)
 	notify(bucket, props)
+	for _, earlier := range props.OpenAfter {
+		bucket.Policy().Node().AddDependency(earlier)
+	}
 	return &ArtifactBucket{Bucket: bucket}
 }
 

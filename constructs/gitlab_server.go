@@ -66,15 +66,17 @@ type GitLabServerProps struct {
 	// read, such as "/gitlab-codedeploy/staging/agent". Without any, it reads none.
 	ReadableParameters []string
 
-	// Protect refuses the termination of the instance. Optional.
-	Protect bool
+	// Protected is when the termination of the instance is refused. Optional;
+	// without it, never.
+	Protected awscdk.CfnCondition
 }
 
 // GitLabServer is the private EC2 instance that runs GitLab, with its role,
 // its data volume and its first installation.
 //
 // The data volume is apart from the instance and mounted at /var/opt/gitlab.
-// It, its key, and the generated root password, outlive the stack.
+// It, its key, and the generated root password, outlive the stack, unless its
+// creation fails.
 //
 // Whoever attaches the volume, or makes one of a snapshot, needs its key: the
 // role that CloudFormation deploys with, and the break-glass roles. Others
@@ -89,6 +91,8 @@ type GitLabServer struct {
 	DataVolumeID *string
 	// DataKey is the key of the stack's data volume and of its snapshots.
 	DataKey awskms.Key
+	// Installed is when GitLab answers for the first time.
+	Installed constructs.IDependable
 }
 
 // NewGitLabServer defines a GitLabServer under scope.
@@ -105,8 +109,12 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 
 	instance, role := newHost(scope, hostProps{
 		network: props.Network, region: props.Region, imageID: props.ImageID, instanceType: props.InstanceType,
-		rootVolumeGiB: props.RootVolumeGiB, securityGroup: group, name: "gitlab", metadataHops: 1, protect: props.Protect,
+		rootVolumeGiB: props.RootVolumeGiB, securityGroup: group, name: "gitlab", metadataHops: 1, protected: props.Protected,
 		suffix: generationSuffix(props.Generation),
+	})
+	acknowledge(instance, finding{
+		rule:   "AwsSolutions-EC29",
+		reason: "Termination protection is on, but for the first deploy: the parameter Protection, which this rule does not work out.",
 	})
 	key := dataVolumeKey(scope, props)
 	volume, attachment := dataVolume(scope, props, key, instance)
@@ -132,7 +140,7 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 	})
 	// A new server waits for an installation of its own: a wait condition works
 	// once.
-	NewInstallation(scope, "Installation"+generationSuffix(props.Generation), InstallationProps{
+	installation := NewInstallation(scope, "Installation"+generationSuffix(props.Generation), InstallationProps{
 		Document:   document,
 		InstanceID: instance.InstanceId(),
 		Parameters: map[string]*string{
@@ -158,6 +166,7 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 		RootPassword:  password,
 		DataVolumeID:  volume.VolumeId(),
 		DataKey:       key,
+		Installed:     installation.Done,
 	}
 }
 
@@ -184,6 +193,14 @@ func dataVolume(scope constructs.Construct, props GitLabServerProps, key awskms.
 		InstanceId: instance.InstanceId(),
 		VolumeId:   volume.VolumeId(),
 	})
+	// Detaching a volume that is mounted never ends. So CloudFormation leaves the
+	// attachment alone when the stack goes, or when its creation is undone: the
+	// instance's termination ends it. Hence the order, in which the instance goes
+	// before the volume.
+	// https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ec2-volumeattachment.html
+	attachment.ApplyRemovalPolicy(awscdk.RemovalPolicy_RETAIN, &awscdk.RemovalPolicyOptions{ApplyToUpdateReplacePolicy: jsii.Bool(false)})
+	attachment.CfnOptions().SetUpdateReplacePolicy(awscdk.CfnDeletionPolicy_DELETE)
+	instance.Node().DefaultChild().Node().AddDependency(volume)
 	return volume, attachment
 }
 
@@ -218,7 +235,7 @@ func volumeOf(scope constructs.Construct, props GitLabServerProps, key awskms.Ke
 		Size:             awscdk.Size_Gibibytes(jsii.Number(props.DataVolumeGiB)),
 		VolumeType:       awsec2.EbsDeviceVolumeType_GP3,
 		Encrypted:        jsii.Bool(true),
-		RemovalPolicy:    awscdk.RemovalPolicy_RETAIN,
+		RemovalPolicy:    awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE,
 	})
 	// Not by the construct's EncryptionKey, which would open the key to whoever
 	// in the account has an IAM policy for it.
@@ -233,7 +250,7 @@ func volumeOf(scope constructs.Construct, props GitLabServerProps, key awskms.Ke
 func rootPassword(scope constructs.Construct) awssecretsmanager.Secret {
 	secret := awssecretsmanager.NewSecret(scope, jsii.String("RootPassword"), &awssecretsmanager.SecretProps{
 		Description:   jsii.String("First password of GitLab's root user"),
-		RemovalPolicy: awscdk.RemovalPolicy_RETAIN,
+		RemovalPolicy: awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE,
 		GenerateSecretString: &awssecretsmanager.SecretStringGenerator{
 			PasswordLength:     jsii.Number(32),
 			ExcludePunctuation: jsii.Bool(true),

@@ -22,8 +22,9 @@ type hostProps struct {
 	// metadataHops is how many hops an answer of the metadata service may
 	// travel: 1 for the host alone, 2 for its containers too.
 	metadataHops int
-	// protect refuses the termination of the instance by an API call.
-	protect bool
+	// protected is when the termination of the instance by an API call is
+	// refused; without it, never.
+	protected awscdk.CfnCondition
 	// suffix ends the instance's id: another one is another instance.
 	suffix string
 }
@@ -71,11 +72,14 @@ func newHost(scope constructs.Construct, props hostProps) (awsec2.Instance, awsi
 		}},
 		EbsOptimized:            jsii.Bool(true),
 		DetailedMonitoring:      jsii.Bool(true),
-		DisableApiTermination:   jsii.Bool(props.protect),
 		HttpTokens:              awsec2.HttpTokens_REQUIRED,
 		HttpPutResponseHopLimit: jsii.Number(props.metadataHops),
 	})
 	instance.Node().DefaultChild().(awscdk.CfnResource).AddPropertyDeletionOverride(jsii.String("UserData"))
+	if props.protected != nil {
+		instance.Node().DefaultChild().(awscdk.CfnResource).AddPropertyOverride(jsii.String("DisableApiTermination"),
+			awscdk.Fn_ConditionIf(props.protected.LogicalId(), jsii.Bool(true), jsii.Bool(false)))
+	}
 	acknowledge(instance, namedZone, finding{
 		rule:   "CloudFormation-Validate::W9010",
 		reason: "The image is named on purpose: one that is looked up at each deploy replaces the server when AWS publishes the next.",

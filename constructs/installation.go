@@ -40,6 +40,8 @@ type InstallationProps struct {
 // changes; the scripts leave an installed host as it is.
 type Installation struct {
 	Association awsssm.CfnAssociation
+	// Done is made when the script has reported success.
+	Done awscdk.CfnWaitCondition
 }
 
 // signalURLPattern is the form of a wait condition handle's presigned URL.
@@ -71,5 +73,5 @@ func NewInstallation(scope constructs.Construct, id string, props InstallationPr
 		Count:   jsii.Number(1),
 	})
 	done.AddResourceDependency(association, nil)
-	return &Installation{Association: association}
+	return &Installation{Association: association, Done: done}
 }

@@ -39,8 +39,9 @@ type LoadBalancerProps struct {
 	// AccessLogs receives the access log. Required.
 	AccessLogs awss3.IBucket
 
-	// Protect refuses the deletion of the load balancer. Optional.
-	Protect bool
+	// Protected is when the deletion of the load balancer is refused. Optional;
+	// without it, never.
+	Protected awscdk.CfnCondition
 }
 
 // LoadBalancer is the only way in from the internet: an Application Load
@@ -67,12 +68,19 @@ func NewLoadBalancer(scope constructs.Construct, id string, props LoadBalancerPr
 		InternetFacing:          jsii.Bool(true),
 		SecurityGroup:           newFrontGroup(scope, props),
 		DropInvalidHeaderFields: jsii.Bool(true),
-		DeletionProtection:      jsii.Bool(props.Protect),
 	})
+	if props.Protected != nil {
+		balancer.SetAttribute(jsii.String("deletion_protection.enabled"),
+			awscdk.Fn_ConditionIf(props.Protected.LogicalId(), jsii.String("true"), jsii.String("false")).ToString())
+	}
 	acknowledge(balancer, finding{
 		rule: "NIST.800.53.R5-ALBWAFEnabled",
 		reason: "Only the ranges in the configuration are admitted, GitLab limits requests itself, and large pushes do not pass a firewall's limits. " +
 			"An account that has a web ACL for all can still associate it.",
+	})
+	acknowledge(balancer, finding{
+		rule:   "NIST.800.53.R5-ELBDeletionProtectionEnabled CT.ELASTICLOADBALANCING.PR.5",
+		reason: "Deletion protection is on, but for the first deploy: the parameter Protection, which these rules do not work out.",
 	})
 	balancer.LogAccessLogs(props.AccessLogs, jsii.String("load-balancer"))
 

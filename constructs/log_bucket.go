@@ -14,7 +14,7 @@ type LogBucketProps struct {
 }
 
 // LogBucket receives the access logs of load balancers and buckets. It
-// outlives its stack.
+// outlives its stack, a first deploy that failed as well.
 type LogBucket struct {
 	Bucket awss3.Bucket
 }
@@ -28,6 +28,11 @@ func NewLogBucket(scope constructs.Construct, id string, props LogBucketProps) *
 		// Logs are written once: a second version means that somebody covers a
 		// trace, and the first one stays for a while.
 		Versioned: jsii.Bool(true),
+		// It is never empty: the load balancer writes a test file, and S3 what the
+		// stack does to the other buckets. Deleting it would fail the rollback of a
+		// first deploy. It has no fixed name, so it is in nobody's way.
+		// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+		RemovalPolicy: awscdk.RemovalPolicy_RETAIN,
 		LifecycleRules: &[]*awss3.LifecycleRule{{
 			Id:                          jsii.String("old-logs"),
 			Expiration:                  awscdk.Duration_Days(jsii.Number(props.RetentionDays)),

@@ -11,7 +11,7 @@ import (
 // wanted after something went away. CloudWatch Logs encrypts every group.
 func newLogGroup(scope constructs.Construct, id string, retentionDays int) awslogs.LogGroup {
 	group := awslogs.NewLogGroup(scope, &id, &awslogs.LogGroupProps{
-		RemovalPolicy: awscdk.RemovalPolicy_RETAIN,
+		RemovalPolicy: awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE,
 	})
 	// The CDK names the allowed values; the configuration holds the number.
 	group.Node().DefaultChild().(awslogs.CfnLogGroup).SetRetentionInDays(jsii.Number(retentionDays))

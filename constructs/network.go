@@ -154,7 +154,7 @@ func (n *Network) gitlabSubnet(scope constructs.Construct, props NetworkProps, n
 	awscdk.Tags_Of(subnet).Add(jsii.String("Name"), jsii.String("gitlab"), nil)
 	subnet.AddDefaultNatRoute(natGatewayID)
 	n.GitLabSubnet = subnet
-	n.Egress = append(n.Egress, subnet)
+	n.Egress = append(n.Egress, subnet.Node().FindChild(jsii.String("RouteTableAssociation")), subnet.Node().FindChild(jsii.String("DefaultRoute")))
 }
 
 // endpoints defines what Session Manager needs inside the VPC, and the way to
@@ -215,5 +215,5 @@ func flowLog(scope constructs.Construct, vpc awsec2.IVpc, retentionDays int) {
 	role.AddPropertyOverride(jsii.String("AssumeRolePolicyDocument.Statement.0.Condition"),
 		map[string]any{"StringEquals": map[string]any{"aws:SourceAccount": awscdk.Stack_Of(scope).Account()}})
 	// With its policy: what a flow log cannot write at first is lost.
-	flowLog.Node().DefaultChild().Node().AddDependency(flowLog.Node().FindChild(jsii.String("IAMRole")))
+	flowLog.Node().DefaultChild().Node().AddDependency(flowLog.Node().FindChild(jsii.String("IAMRole")).Node().FindChild(jsii.String("DefaultPolicy")))
 }

@@ -40,6 +40,10 @@ type NightlyBackupProps struct {
 	// KeepDays is how long a backup is kept, in days. Required.
 	KeepDays int
 
+	// After is what must exist before the first backup: a bucket with a backup
+	// cannot be deleted, and a failed first deploy has to be undone. Required.
+	After []constructs.IDependable
+
 	// Email receives the alarm, once it has confirmed. Without it, the topic
 	// has no subscriber.
 	Email string
@@ -90,6 +94,7 @@ func NewNightlyBackup(scope constructs.Construct, id string, props NightlyBackup
 		}},
 	})
 	association.Node().AddDependency(policy)
+	association.Node().AddDependency(props.After...)
 	return &NightlyBackup{Topic: missingBackupAlarm(scope, props)}
 }
 

@@ -11,6 +11,10 @@ import (
 // encrypted, closed to the public and to plain HTTP, free of ACLs, cleared of
 // unfinished uploads, and kept when its stack goes. rest adds to it, and may
 // name a key.
+//
+// A first deploy that fails takes it along again, since it is empty then, and a
+// name that it has would stand in the way of the next one. rest may say otherwise.
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html
 func newPrivateBucket(scope constructs.Construct, id string, rest awss3.BucketProps) awss3.Bucket {
 	rest.Encryption = awss3.BucketEncryption_S3_MANAGED
 	if rest.EncryptionKey != nil {
@@ -20,7 +24,9 @@ func newPrivateBucket(scope constructs.Construct, id string, rest awss3.BucketPr
 	rest.EnforceSSL = jsii.Bool(true)
 	rest.MinimumTLSVersion = jsii.Number(1.2)
 	rest.ObjectOwnership = awss3.ObjectOwnership_BUCKET_OWNER_ENFORCED
-	rest.RemovalPolicy = awscdk.RemovalPolicy_RETAIN
+	if rest.RemovalPolicy == "" {
+		rest.RemovalPolicy = awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE
+	}
 
 	rules := []*awss3.LifecycleRule{{
 		Id: jsii.String("unfinished-uploads"),

@@ -58,6 +58,8 @@ type Runner struct {
 	Instance   awsec2.Instance
 	InstanceID *string
 	Role       awsiam.Role
+	// Installed is when the host can run jobs.
+	Installed constructs.IDependable
 }
 
 // NewRunner defines a Runner under scope.
@@ -77,6 +79,10 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 		// Jobs are containers and upload with the host's role.
 		metadataHops: 2,
 		suffix:       generationSuffix(props.Generation),
+	})
+	acknowledge(instance, finding{
+		rule:   "AwsSolutions-EC29",
+		reason: "The host holds nothing that is worth keeping. CloudFormation has to be able to remove it when it is replaced.",
 	})
 	acknowledge(grantArtifacts(role, props), finding{
 		rule: "AwsSolutions-IAM5",
@@ -99,14 +105,14 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 		},
 	})
 	// Each host waits for an installation of its own: a wait condition works once.
-	NewInstallation(scope, "Installation"+props.hostHash(), InstallationProps{
+	installation := NewInstallation(scope, "Installation"+props.hostHash(), InstallationProps{
 		Document:       document,
 		InstanceID:     instance.InstanceId(),
 		Parameters:     map[string]*string{"Version": &props.Version, "RepositoryUrl": &props.RepositoryURL},
 		After:          append([]constructs.IDependable{role}, props.Network.Egress...),
 		TimeoutSeconds: installSeconds,
 	})
-	return &Runner{Instance: instance, InstanceID: instance.InstanceId(), Role: role}
+	return &Runner{Instance: instance, InstanceID: instance.InstanceId(), Role: role, Installed: installation.Done}
 }
 
 // hostHash stands for one host: whatever can make CloudFormation replace the

@@ -25,6 +25,10 @@ type SnapshotsProps struct {
 	// BreakGlassRoleARNs are roles that may change the vault's policy and lock,
 	// beside the one that CloudFormation deploys with. Optional.
 	BreakGlassRoleARNs []string
+
+	// After is what must exist before the first snapshot. A vault with a snapshot
+	// cannot be deleted, and a failed first deploy has to be undone. Required.
+	After []constructs.IDependable
 }
 
 // Snapshots makes a snapshot of a volume each day, by AWS Backup, and deletes
@@ -69,7 +73,7 @@ func NewSnapshots(scope constructs.Construct, id string, props SnapshotsProps) *
 	volume := awscdk.Stack_Of(scope).FormatArn(&awscdk.ArnComponents{
 		Service: jsii.String("ec2"), Resource: jsii.String("volume"), ResourceName: props.VolumeID,
 	})
-	role := snapshotRole(scope, volume)
+	role, policy := snapshotRole(scope, volume)
 	openToBackup(props.Key, role)
 	selection := awsbackup.NewCfnBackupSelection(scope, jsii.String("Selection"), &awsbackup.CfnBackupSelectionProps{
 		BackupPlanId: plan.Ref(),
@@ -79,9 +83,9 @@ func NewSnapshots(scope constructs.Construct, id string, props SnapshotsProps) *
 			Resources:     &[]*string{volume},
 		},
 	})
-	// With its policies: AWS Backup looks at what the role may do when the
-	// selection is made.
-	selection.Node().AddDependency(role)
+	// AWS Backup looks at what the role may do when the selection is made.
+	selection.Node().AddDependency(policy)
+	selection.Node().AddDependency(props.After...)
 	return &Snapshots{VaultName: vaultName(scope)}
 }
 
@@ -120,7 +124,7 @@ func snapshotVault(scope constructs.Construct, props SnapshotsProps) awsbackup.C
 			MinRetentionDays: jsii.Number(props.KeepDays),
 		},
 	})
-	vault.ApplyRemovalPolicy(awscdk.RemovalPolicy_RETAIN, nil)
+	vault.ApplyRemovalPolicy(awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE, nil)
 	acknowledge(vault, finding{
 		rule:   "CKV_AWS_166",
 		reason: "A snapshot of a volume has the volume's own encryption, whatever the vault's key; AWS's key of AWS Backup is for what has none.",
@@ -156,7 +160,7 @@ func openToBackup(key awskms.Key, role awsiam.Role) {
 // with: of AWS's own policy for backups, the statements for EBS without copies
 // and archives.
 // https://docs.aws.amazon.com/aws-backup/latest/devguide/security-iam-awsmanpol.html
-func snapshotRole(scope constructs.Construct, volume *string) awsiam.Role {
+func snapshotRole(scope constructs.Construct, volume *string) (awsiam.Role, awsiam.Policy) {
 	role := awsiam.NewRole(scope, jsii.String("Role"), &awsiam.RoleProps{
 		AssumedBy: awsiam.NewServicePrincipal(jsii.String("backup.amazonaws.com"), nil),
 	})
@@ -186,5 +190,5 @@ func snapshotRole(scope constructs.Construct, volume *string) awsiam.Role {
 		appliesTo: []string{"Resource::" + *snapshots, "Resource::*"},
 		reason:    "A snapshot has no id before it is made, and what only describes knows no resource; deletion is limited to AWS Backup's own snapshots.",
 	})
-	return role
+	return role, policy
 }

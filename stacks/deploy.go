@@ -58,6 +58,7 @@ func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		ReaderRoleARNs:      deploy.ReaderRoleARNs(cfg.Region),
 		Notify:              trigger.Queue,
 		AccessLogs:          logs.Bucket,
+		OpenAfter:           *stack.Node().Children(),
 	})
 	if cfg.Pipeline != nil {
 		constructs.NewPipelineAccess(stack, "PipelineAccess", pipelineAccessProps(cfg))

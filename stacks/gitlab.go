@@ -3,6 +3,7 @@ package stacks
 
 import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	cdkconstructs "github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
 	"gitlab-codedeploy/constructs"
@@ -15,6 +16,7 @@ import (
 func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	gitlab := cfg.GitLab
 	stack := newStack(app, "GitLab", gitlab.Account, "GitLab server, load balancer and runner", cfg)
+	protected := deletionProtection(stack, cfg)
 
 	breakGlass := gitlab.BreakGlassRoleARNs(cfg.Region)
 
@@ -55,16 +57,10 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		RepositoryURL:      gitlab.Server.PackageRepositoryURL,
 		ExternalURL:        "https://" + gitlab.LoadBalancer.DomainName,
 		ReadableParameters: []string{constructs.AgentParameter(cfg.Environment, "server")},
-		Protect:            cfg.TerminationProtection,
+		Protected:          protected,
 	})
 	backups.Serve(server.Role)
-	snapshots := constructs.NewSnapshots(stack, "Snapshots", constructs.SnapshotsProps{
-		Key:                server.DataKey,
-		VolumeID:           server.DataVolumeID,
-		KeepDays:           gitlab.Server.SnapshotKeepDays,
-		BreakGlassRoleARNs: breakGlass,
-	})
-	balancer := constructs.NewLoadBalancer(stack, "LoadBalancer", loadBalancerProps(cfg, network, server, logs))
+	balancer := constructs.NewLoadBalancer(stack, "LoadBalancer", loadBalancerProps(cfg, network, server, logs, protected))
 	runner := constructs.NewRunner(stack, "Runner", constructs.RunnerProps{
 		Network:            network,
 		Root:               root,
@@ -77,6 +73,14 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		ArtifactBucketName: cfg.Deploy.Artifacts.BucketName,
 		ArtifactPrefix:     cfg.Deploy.Artifacts.Prefix,
 		Generation:         gitlab.Runner.Generation,
+	})
+	installed := []cdkconstructs.IDependable{server.Installed, runner.Installed}
+	snapshots := constructs.NewSnapshots(stack, "Snapshots", constructs.SnapshotsProps{
+		Key:                server.DataKey,
+		VolumeID:           server.DataVolumeID,
+		KeepDays:           gitlab.Server.SnapshotKeepDays,
+		BreakGlassRoleARNs: breakGlass,
+		After:              installed,
 	})
 	operations := constructs.NewOperations(stack, "Operations", constructs.OperationsProps{
 		Root:        root,
@@ -97,6 +101,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		Environment: cfg.Environment,
 		Time:        gitlab.Backup.Time,
 		KeepDays:    gitlab.Backup.KeepDays,
+		After:       installed,
 		Email:       gitlab.AlarmEmail,
 	})
 	if updates := gitlab.SecurityUpdates; updates.Enabled {
@@ -144,7 +149,27 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	return stack
 }
 
-func loadBalancerProps(cfg config.Config, network *constructs.Network, server *constructs.GitLabServer, logs *constructs.LogBucket) constructs.LoadBalancerProps {
+// deletionProtection defines the parameter that protects server and load balancer
+// from deletion, and returns whether it is on; nil when the configuration wants no
+// protection. It is off while the stack is created: what refuses its deletion would
+// stop CloudFormation from undoing a creation that fails. "scripts/ops deploy" then
+// switches it on, and it stays on.
+func deletionProtection(stack awscdk.Stack, cfg config.Config) awscdk.CfnCondition {
+	if !cfg.TerminationProtection {
+		return nil
+	}
+	parameter := awscdk.NewCfnParameter(stack, jsii.String("Protection"), &awscdk.CfnParameterProps{
+		Type:          jsii.String("String"),
+		Description:   jsii.String("Whether server and load balancer refuse to be deleted; off only until the stack has been created"),
+		AllowedValues: jsii.Strings("on", "off"),
+		Default:       jsii.String("off"),
+	})
+	return awscdk.NewCfnCondition(stack, jsii.String("Protected"), &awscdk.CfnConditionProps{
+		Expression: awscdk.Fn_ConditionEquals(parameter.ValueAsString(), jsii.String("on")),
+	})
+}
+
+func loadBalancerProps(cfg config.Config, network *constructs.Network, server *constructs.GitLabServer, logs *constructs.LogBucket, protected awscdk.CfnCondition) constructs.LoadBalancerProps {
 	balancer := cfg.GitLab.LoadBalancer
 	props := constructs.LoadBalancerProps{
 		Network:        network,
@@ -153,7 +178,7 @@ func loadBalancerProps(cfg config.Config, network *constructs.Network, server *c
 		DomainName:     balancer.DomainName,
 		CertificateARN: balancer.CertificateARN,
 		AccessLogs:     logs.Bucket,
-		Protect:        cfg.TerminationProtection,
+		Protected:      protected,
 	}
 	if zone := balancer.HostedZone; zone != nil {
 		props.HostedZoneID, props.HostedZoneName = zone.ID, zone.Name

@@ -29,7 +29,7 @@ func TestS6_theLoadBalancerFacesTheInternetInTwoZones(t *testing.T) {
 	}
 	assert.Equal(t, subnets, balancer.Properties["Subnets"])
 	assert.Equal(t, "true", attribute(t, balancer, "routing.http.drop_invalid_header_fields.enabled"))
-	assert.Equal(t, "true", attribute(t, balancer, "deletion_protection.enabled"))
+	assert.Equal(t, "true", gitlab.decided(t, attribute(t, balancer, "deletion_protection.enabled"), protectionOn))
 	assert.Equal(t, "true", attribute(t, balancer, "access_logs.s3.enabled"))
 }
 

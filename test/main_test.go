@@ -130,6 +130,7 @@ type template struct {
 	Resources  map[string]resource
 	Outputs    map[string]any
 	Parameters map[string]any
+	Conditions map[string]any
 
 	raw map[string]any
 }

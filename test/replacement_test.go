@@ -165,6 +165,7 @@ func valuesAt(r resource, path string) any {
 type resourceSchema struct {
 	CreateOnlyProperties            []string
 	ConditionalCreateOnlyProperties []string
+	PrimaryIdentifier               []string
 }
 
 var schemas = map[string]resourceSchema{}

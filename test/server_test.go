@@ -28,7 +28,7 @@ func TestS5_theServerHasTheSSMPolicyAndTheConfiguredShape(t *testing.T) {
 	assert.Equal(t, server.InstanceType, instance.Properties["InstanceType"])
 	assert.EqualValues(t, server.RootVolumeGiB, at(instance.Properties, "BlockDeviceMappings", 0, "Ebs", "VolumeSize"))
 	assert.EqualValues(t, 1, at(instance.Properties, "MetadataOptions", "HttpPutResponseHopLimit"))
-	assert.Equal(t, true, instance.Properties["DisableApiTermination"])
+	assert.Equal(t, true, gitlab.decided(t, instance.Properties["DisableApiTermination"], protectionOn))
 	require.Len(t, role.Properties["ManagedPolicyArns"], 1)
 	assert.Contains(t, text(role.Properties["ManagedPolicyArns"]), "AmazonSSMManagedInstanceCore")
 }
@@ -74,7 +74,7 @@ func TestS5_theRootPasswordIsGeneratedAndOnlyTheServerReadsIt(t *testing.T) {
 	id, secret := gitlab.one(t, "AWS::SecretsManager::Secret")
 	assert.EqualValues(t, 32, at(secret.Properties, "GenerateSecretString", "PasswordLength"))
 	assert.NotContains(t, secret.Properties, "SecretString")
-	assert.Equal(t, "Retain", secret.DeletionPolicy)
+	assert.True(t, kept(secret))
 
 	var readers []any
 	for _, policy := range gitlab.ofType(t, "AWS::IAM::Policy") {

@@ -55,7 +55,8 @@ synthesise() {
 }
 
 # read_manifest takes from the assembly what each stack needs: account, region,
-# least bootstrap version, and the parameter that tells an account's version.
+# least bootstrap version, the parameter that tells an account's version, and
+# whether the stack is to be protected from deletion.
 read_manifest() {
   local facts
   # shellcheck disable=SC2016 # JavaScript
@@ -64,11 +65,12 @@ read_manifest() {
     for (const name of names) {
       const { environment, properties } = require(file).artifacts[name];
       console.log(...environment.replace("aws://", "").split("/"),
-        properties.requiresBootstrapStackVersion, properties.bootstrapStackVersionSsmParameter);
+        properties.requiresBootstrapStackVersion, properties.bootstrapStackVersionSsmParameter,
+        properties.terminationProtection === true);
     }
   ' "$ASSEMBLY/manifest.json" "GitLab-$ENVIRONMENT" "Deploy-$ENVIRONMENT") ||
     die "the assembly has no stacks GitLab-$ENVIRONMENT and Deploy-$ENVIRONMENT"
-  local line='[0-9]{12} [a-z0-9-]+ [0-9]+ /[^ ]+'
+  local line='[0-9]{12} [a-z0-9-]+ [0-9]+ /[^ ]+ (true|false)'
   [[ $facts =~ ^$line$'\n'$line$ ]] ||
     die "the assembly's stacks lack an account, a region or a bootstrap version: $facts"
   FACTS_A=${facts%%$'\n'*}
@@ -82,7 +84,7 @@ use() {
     B) PROFILE=$PROFILE_B STACK=Deploy-$ENVIRONMENT KEY=deploy.account FACTS=$FACTS_B ;;
   esac
   # shellcheck disable=SC2034 # for the commands
-  read -r ACCOUNT REGION NEEDED_BOOTSTRAP VERSION_PARAMETER <<<"$FACTS"
+  read -r ACCOUNT REGION NEEDED_BOOTSTRAP VERSION_PARAMETER PROTECTED <<<"$FACTS"
 }
 
 # The commands, each put into CMD: --dry-run prints the same ones.

@@ -14,6 +14,10 @@
 #/ what holds data (docs/changes.md); allowReplacement in config/NAME.yaml lifts
 #/ it for this one deploy.
 #/
+#/ A stack that does not exist yet is created first and protected from deletion
+#/ by a second update: CloudFormation could not undo a failed creation otherwise.
+#/ What a failed creation has left is told, and deleted after a question.
+#/
 #/ OPTIONS:
 #/   --env NAME             Environment: config/NAME.yaml.
 #/   --profile-a PROFILE    AWS profile of GitLab's account (gitlab.account).
@@ -30,8 +34,9 @@
 #/   --skip-preflight       Do not ask first for what the deploy would fail on.
 #/   --dry-run              Print the commands, and call nothing in AWS.
 #/   --yes                  Do not ask before permissions are widened, an account
-#/                          is bootstrapped or something may be replaced. Needed
-#/                          without a terminal.
+#/                          is bootstrapped, something may be replaced or a stack
+#/                          whose creation failed is deleted. Needed without a
+#/                          terminal.
 #/   -h, --help             Show this message.
 #/
 #/ Prints the outputs of both stacks on stdout as one JSON object:
@@ -50,6 +55,7 @@ source "$ROOT/scripts/lib/children.sh"
 source "$ROOT/scripts/lib/accounts.sh"
 
 LIFTED= # the policy that a stack has to get back
+STATE=  # the stack's status; empty when it is only about to be created
 
 main() {
   parse "$@"
@@ -172,6 +178,8 @@ run_step() {
         log "CloudFormation refused to replace or delete what holds data: docs/changes.md says which key does what," \
           "and docs/recovery.md how it is done on purpose"
       fi
+      [[ $STEP != *deploying* || -n $STATE ]] ||
+        log "CloudFormation undoes a creation that fails. Mend the cause and deploy again: what is left of it is cleared away first"
       [[ -z $LIFTED ]] || protect "$LIFTED"
       exit 1
       ;;
@@ -189,6 +197,8 @@ bootstrap_command() {
   CMD=(cdk bootstrap "aws://$ACCOUNT/$REGION" --app "$1" --profile "$PROFILE" --no-color)
 }
 
+# deploy_command ASSEMBLY ENDPOINT [on]: with "on", what the stack protects from
+# deletion is protected.
 deploy_command() {
   local approval=broadening
   [[ -z $YES ]] || approval=never
@@ -196,6 +206,15 @@ deploy_command() {
     --require-approval "$approval" --progress events --no-color)
   # Left out, the stack keeps the value that it has.
   [[ $STACK != Deploy-* || -z $2 ]] || CMD+=(--parameters "$STACK:SourceVpceId=$2")
+  # What the assembly does not protect has no such parameter.
+  if [[ -n ${3-} ]] && grep -Eq '"Protection" *:' "$ASSEMBLY/$STACK.template.json"; then
+    CMD+=(--parameters "$STACK:Protection=on")
+  fi
+}
+
+state_command() {
+  aws_command cloudformation describe-stacks --stack-name "$1" \
+    --query 'Stacks[0].[StackStatus,StackId,EnableTerminationProtection]' --output text
 }
 
 # policy_command FILE sets the policy of an update of the stack.
@@ -290,16 +309,129 @@ tell_lifted() {
   [[ -z $LIFTED ]] || log "the policy of $STACK is still lifted: deploy again with allowReplacement taken out"
 }
 
+# look_at NAME|ID sets STATE, STACK_ID and LOCKED, whether the stack refuses to be
+# deleted.
+look_at() {
+  state_command "$1"
+  if ask; then
+    read -r STATE STACK_ID LOCKED <<<"$ANSWER"
+  elif [[ $COMPLAINT == *"does not exist"* ]]; then
+    STATE=''
+  else
+    die "looking at $STACK: $COMPLAINT"
+  fi
+}
+
+# make_way leaves a stack that can be updated, or none.
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
+make_way() {
+  look_at "$STACK"
+  case $STATE in
+    # The CDK takes its place.
+    REVIEW_IN_PROGRESS) STATE='' ;;
+    ROLLBACK_COMPLETE | ROLLBACK_FAILED | CREATE_FAILED | DELETE_FAILED) clear_away ;;
+    *_IN_PROGRESS) die "$STACK is $STATE: something is at work on it. Deploy again when that has ended" ;;
+    UPDATE_ROLLBACK_FAILED)
+      die "$STACK is $STATE: mend what the events say, then" \
+        "$(shell_words aws cloudformation continue-update-rollback --stack-name "$STACK" --profile "$PROFILE" --region "$REGION")"
+      ;;
+    *_FAILED)
+      die "$STACK is $STATE: look at its events, then" \
+        "$(shell_words aws cloudformation rollback-stack --stack-name "$STACK" --profile "$PROFILE" --region "$REGION")"
+      ;;
+  esac
+}
+
+# clear_away deletes a stack that was never complete: CloudFormation can do
+# nothing else with it.
+clear_away() {
+  local status=0 failed
+  log "$STACK in account $ACCOUNT is $STATE: its creation failed"
+  aws_command cloudformation describe-stack-events --stack-name "$STACK_ID" --output json
+  ask_into "$WORK/events.json" || die "reading the events of $STACK: $COMPLAINT"
+  tell_left "$WORK/events.json" || status=$?
+  ((status == 0)) || die "$STACK is DELETE_FAILED, and may have held data. Delete it yourself, or keep what cannot be deleted:" \
+    "aws cloudformation delete-stack --retain-resources (docs/operations.md)"
+  confirm "Delete what is left of $STACK in account $ACCOUNT, and create it anew?"
+  if [[ $LOCKED == [Tt]rue ]]; then
+    aws_command cloudformation update-termination-protection --no-enable-termination-protection --stack-name "$STACK_ID"
+    ask || die "taking the termination protection off $STACK: $COMPLAINT"
+  fi
+  begin "deleting the failed $STACK"
+  delete_stack
+  if [[ $STATE == DELETE_FAILED ]]; then
+    aws_command cloudformation list-stack-resources --stack-name "$STACK_ID" --output text \
+      --query "StackResourceSummaries[?ResourceStatus=='DELETE_FAILED'].LogicalResourceId"
+    ask || die "reading the resources of $STACK: $COMPLAINT"
+    read -r -a failed <<<"$ANSWER"
+    ((${#failed[@]})) || die "$STACK cannot be deleted; its events say why"
+    delete_stack --retain-resources "${failed[@]}"
+  fi
+  [[ $STATE == DELETE_COMPLETE || -z $STATE ]] || die "$STACK could not be deleted, and is $STATE; its events say why"
+  end
+  tell_left || die "$STACK was deleted, and nothing was created"
+  STATE=''
+}
+
+# delete_stack waits for an hour at most, as the AWS CLI does.
+delete_stack() {
+  aws_command cloudformation delete-stack --stack-name "$STACK_ID" ${1+"$@"}
+  ask || die "deleting $STACK: $COMPLAINT"
+  aws_command cloudformation wait stack-delete-complete --stack-name "$STACK_ID"
+  ask || true # how it ended stands in its state
+  look_at "$STACK_ID"
+}
+
+# tell_left [EVENTS] says what is left of the stack, with EVENTS also why it
+# failed. Its status is that of failed-stack.js.
+tell_left() {
+  local status=0 line
+  aws_command cloudformation list-stack-resources --stack-name "$STACK_ID" --output json
+  ask_into "$WORK/resources.json" || die "reading the resources of $STACK: $COMPLAINT"
+  node scripts/ops.d/failed-stack.js "$STATE" "$ASSEMBLY/$STACK.template.json" "$WORK/resources.json" ${1+"$1"} >"$WORK/left" || status=$?
+  while IFS= read -r line; do log "  $line"; done <"$WORK/left"
+  return "$status"
+}
+
 deploy() {
   use "$1"
+  local there="$STACK to account $ACCOUNT in $REGION as $PROFILE"
+  make_way
   prepare_policy
-  begin "deploying $STACK to account $ACCOUNT in $REGION as $PROFILE"
-  deploy_command "$ASSEMBLY" "$ENDPOINT"
-  # Without a terminal: no spinner, and all talk on one channel.
-  has_terminal || CMD+=(--ci)
-  run_step "deploy-$STACK.log" "${CMD[@]}"
+  if [[ -z $STATE && $PROTECTED == true ]]; then
+    unprotected
+    deploy_step "deploying $there, unprotected as long as its creation can fail" "create-$STACK.log" "$WORK/unprotected"
+    STATE=CREATE_COMPLETE
+    protect "$ASSEMBLY/$STACK.deploy-policy.json"
+    deploy_step "deploying $there again: a second update, in place, protects it from deletion" "deploy-$STACK.log" "$ASSEMBLY" on
+  else
+    deploy_step "deploying $there" "deploy-$STACK.log" "$ASSEMBLY" on
+  fi
   protect "$ASSEMBLY/$STACK.policy.json"
   LIFTED=
+}
+
+# deploy_step WHAT LOG ASSEMBLY [on]
+deploy_step() {
+  begin "$1"
+  deploy_command "$3" "$ENDPOINT" ${4+"$4"}
+  # Without a terminal: no spinner, and all talk on one channel.
+  has_terminal || CMD+=(--ci)
+  run_step "$2" "${CMD[@]}"
+}
+
+# unprotected makes a copy of the assembly that does not protect the stack. The
+# CDK protects a new stack before it creates anything in it.
+unprotected() {
+  rm -rf "$WORK/unprotected"
+  cp -R "$ASSEMBLY" "$WORK/unprotected"
+  # shellcheck disable=SC2016 # JavaScript
+  node -e '
+    const [file, stack] = process.argv.slice(1), fs = require("fs");
+    const manifest = JSON.parse(fs.readFileSync(file, "utf8"));
+    manifest.artifacts[stack].properties.terminationProtection = false;
+    fs.writeFileSync(file, JSON.stringify(manifest));
+  ' "$WORK/unprotected/manifest.json" "$STACK"
 }
 
 read_endpoint() {
@@ -405,10 +537,18 @@ print_commands() {
 }
 
 print_deploy() {
+  if [[ $PROTECTED == true ]]; then
+    echo "# $STACK: is there none yet? Then first, from a synthesis with --context create=true, without Protection=on:"
+    deploy_command "<that synthesis>" "$endpoint"
+    echo "# $(print_command)"
+  fi
+  echo "# after a creation that failed, what is left has to be deleted first (docs/operations.md)"
+  state_command "$STACK"
+  print_command
   echo "# $STACK: fails when the stack does not exist yet, and that is all right"
   policy_command "$assembly/$STACK.deploy-policy.json"
   print_command
-  deploy_command "$assembly" "$endpoint"
+  deploy_command "$assembly" "$endpoint" on
   print_command
   policy_command "$assembly/$STACK.policy.json"
   print_command

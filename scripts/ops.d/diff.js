@@ -133,7 +133,7 @@ const because = (change, nameOf) => {
   return [...(own.length ? [`because of ${own.join(', ')}`] : []), ...(others.length ? [`because ${others.join(', ')}`] : [])].join(', and ');
 };
 
-const isLoose = value => ['DeletionPolicy', 'UpdateReplacePolicy'].includes(value.path[0]) && /^Retain/.test(value.before);
+const isLoose = value => ['DeletionPolicy', 'UpdateReplacePolicy'].includes(value.path[0]) && /^Retain/.test(value.before) && !/^Retain/.test(value.after);
 
 const first = ({ stack, result }) => {
   if (result.isNew) return [];

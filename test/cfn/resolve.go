@@ -93,9 +93,26 @@ func (t *Template) intrinsic(name string, argument any) any {
 			out = append(out, part)
 		}
 		return out
+	case "Fn::If":
+		parts := argument.([]any)
+		if t.holds(parts[0].(string)) {
+			return t.Resolve(parts[1])
+		}
+		return t.Resolve(parts[2])
 	}
 	unresolved("%s is not worked out by this package", name)
 	return nil
+}
+
+// holds tells whether a condition of the template holds. Equality is all that
+// the stacks ask for.
+func (t *Template) holds(name string) bool {
+	condition, _ := t.Conditions[name].(map[string]any)
+	sides, ok := condition["Fn::Equals"].([]any)
+	if !ok || len(sides) != 2 {
+		unresolved("condition %s is no Fn::Equals of two values: %v", name, condition)
+	}
+	return t.Resolve(sides[0]) == t.Resolve(sides[1])
 }
 
 func (t *Template) texts(v any) []string {
@@ -146,6 +163,9 @@ func (t *Template) ref(name string) any {
 	}
 	if value, ok := t.known.Parameters[name]; ok {
 		return value
+	}
+	if parameter, ok := t.Parameters[name]; ok && parameter.Default != nil {
+		return parameter.Default
 	}
 	if _, ok := t.Resources[name]; !ok {
 		unresolved("Ref names %s, which is no resource and no parameter with a known value", name)

@@ -14,14 +14,17 @@ import (
 type Known struct {
 	// Account and Region are where the stack is deployed. Required.
 	Account, Region string
-	// Parameters are the values of the template's parameters. Optional.
+	// Parameters are the values of the template's parameters. Optional; without
+	// one, its default.
 	Parameters map[string]string
 }
 
 // Template is a synthesised template.
 type Template struct {
-	Resources map[string]Resource
-	Outputs   map[string]struct{ Value any }
+	Resources  map[string]Resource
+	Outputs    map[string]struct{ Value any }
+	Parameters map[string]struct{ Default any }
+	Conditions map[string]any
 
 	known Known
 }

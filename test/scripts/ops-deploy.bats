@@ -34,6 +34,36 @@ account() {
   answer "$1" get-caller-identity "$2"
   answer "$1" get-parameter 30
   answer "$1" set-stack-policy ''
+  stack_is "$1" CREATE_COMPLETE
+}
+
+# stack_is PROFILE STATE [True] is how the account's stack is, and whether it
+# refuses to be deleted.
+stack_is() { answer "$1" describe-stacks-state "$2"$'\t'"arn:aws:cloudformation:ap-northeast-1:111111111111:stack/the-stack/1"$'\t'"${3-False}"; }
+
+# no_stack PROFILE: there is none yet.
+no_stack() {
+  refuse "$1" describe-stacks-state "An error occurred (ValidationError) when calling the DescribeStacks operation: Stack with id the-stack does not exist"
+  refuse "$1" set-stack-policy "An error occurred (ValidationError) when calling the SetStackPolicy operation: Stack [the-stack] does not exist"
+}
+
+# failed_stack PROFILE STATE makes a stack whose creation failed. It is gone after
+# the first attempt to delete it, unless a test says otherwise.
+failed_stack() {
+  stack_is "$1" "$2"
+  answer "$1" describe-stack-events '{"StackEvents": [
+    {"StackId": "arn:1", "PhysicalResourceId": "arn:1", "ResourceStatus": "ROLLBACK_COMPLETE"},
+    {"StackId": "arn:1", "PhysicalResourceId": "x", "LogicalResourceId": "Later", "ResourceType": "AWS::SNS::Topic", "ResourceStatus": "CREATE_FAILED", "ResourceStatusReason": "Resource creation cancelled"},
+    {"StackId": "arn:1", "PhysicalResourceId": "x", "LogicalResourceId": "ServerInstallationDone", "ResourceType": "AWS::CloudFormation::WaitCondition", "ResourceStatus": "CREATE_FAILED", "ResourceStatusReason": "no \u001b[31mpackage"},
+    {"StackId": "arn:1", "PhysicalResourceId": "arn:1", "ResourceStatus": "CREATE_IN_PROGRESS"}]}'
+  answer "$1" list-stack-resources '{"StackResourceSummaries": [
+    {"LogicalResourceId": "Logs", "ResourceType": "AWS::S3::Bucket", "PhysicalResourceId": "logs-1", "ResourceStatus": "DELETE_SKIPPED"},
+    {"LogicalResourceId": "Attachment", "ResourceType": "AWS::EC2::VolumeAttachment", "PhysicalResourceId": "vol-1", "ResourceStatus": "DELETE_SKIPPED"},
+    {"LogicalResourceId": "Vpc", "ResourceType": "AWS::EC2::VPC", "PhysicalResourceId": "vpc-1", "ResourceStatus": "DELETE_COMPLETE"}]}'
+  answer "$1" list-stack-resources-failed 'Vault	Group'
+  for call in delete-stack update-termination-protection wait; do answer "$1" "$call" ''; done
+  # The names of what follows one deletion after the other.
+  answer "$1" after-1 'DELETE_COMPLETE	arn:1	False'
 }
 
 # answer PROFILE CALL TEXT is what the AWS CLI prints for a call.
@@ -51,6 +81,8 @@ fake_aws() {
     while (($#)); do
       [[ $1 != --profile ]] || profile=$2
       [[ $1 != *S3EndpointId* ]] || call+=-endpoint
+      [[ $1 != *StackStatus,* ]] || call+=-state
+      [[ $1 != *DELETE_FAILED* ]] || call+=-failed
       shift
     done
     echo "aws $call endpoint=${AWS_ENDPOINT_URL-}" >>"$FAKES/environment"
@@ -63,7 +95,14 @@ fake_aws() {
       printf "\nThe config profile (%s) could not be found\n" "$profile" >&2
       exit 255
     fi
-    cat "$FAKES/$profile/$call"'
+    cat "$FAKES/$profile/$call"
+    # A deletion has an end: the next state of the stack.
+    if [[ $call == wait ]]; then
+      for next in "$FAKES/$profile"/after-*; do
+        mv "$next" "$FAKES/$profile/describe-stacks-state"
+        break
+      done
+    fi'
 }
 
 # fake_go plays preflight, the only program that a deploy runs by "go run".
@@ -77,9 +116,10 @@ fake_go() {
 
 fake_cdk() {
   stub cdk '
-    verb=$1 stack=$2 output=
+    verb=$1 stack=$2 output= app=
     while (($#)); do
       [[ $1 != --output ]] || output=$2
+      [[ $1 != --app ]] || app=$2
       shift
     done
     echo "cdk $verb endpoint=${AWS_ENDPOINT_URL-}" >>"$FAKES/environment"
@@ -90,6 +130,7 @@ fake_cdk() {
         if [[ -e $FAKES/synth-error ]]; then cat "$FAKES/synth-error" >&2; exit 1; fi
         mkdir -p "$output"
         cp "$FAKES/template.json" "$output/GitLab-staging.template.json"
+        echo "{\"Resources\": {}}" >"$output/Deploy-staging.template.json"
         for name in GitLab-staging Deploy-staging; do
           echo closed >"$output/$name.policy.json"
           cat "$FAKES/policy-$name" >"$output/$name.deploy-policy.json" 2>/dev/null || echo closed >"$output/$name.deploy-policy.json"
@@ -97,16 +138,18 @@ fake_cdk() {
         cat >"$output/manifest.json" <<"JSON"
 {"artifacts": {
   "GitLab-staging": {"type": "aws:cloudformation:stack", "environment": "aws://111111111111/ap-northeast-1",
-    "properties": {"requiresBootstrapStackVersion": 6, "bootstrapStackVersionSsmParameter": "/cdk-bootstrap/hnb659fds/version"}},
+    "properties": {"terminationProtection": true, "requiresBootstrapStackVersion": 6, "bootstrapStackVersionSsmParameter": "/cdk-bootstrap/hnb659fds/version"}},
   "Deploy-staging": {"type": "aws:cloudformation:stack", "environment": "aws://222222222222/ap-northeast-1",
-    "properties": {"requiresBootstrapStackVersion": 6, "bootstrapStackVersionSsmParameter": "/cdk-bootstrap/hnb659fds/version"}}}}
+    "properties": {"terminationProtection": true, "requiresBootstrapStackVersion": 6, "bootstrapStackVersionSsmParameter": "/cdk-bootstrap/hnb659fds/version"}}}}
 JSON
         ;;
       deploy)
+        node -p "process.argv[2] + \" \" + require(process.argv[1]).artifacts[process.argv[2]].properties.terminationProtection" \
+          "$app/manifest.json" "$stack" >>"$FAKES/protected"
         [[ ! -e $FAKES/hang-$stack ]] || { echo $$ >"$FAKES/hanging"; exec sleep 100; }
         [[ ! -e $FAKES/fail-$stack ]] || { echo "no such luck"; cat "$FAKES/fail-$stack"; exit 1; } >&2 ;;
     esac'
-  echo '{"Resources": {}}' >"$FAKES/template.json"
+  echo '{"Parameters": {"Protection": {"Default": "off"}}, "Resources": {}}' >"$FAKES/template.json"
 }
 
 ops_deploy() {
@@ -133,9 +176,11 @@ aws sts get-caller-identity
 go run ./cmd/preflight
 aws ssm get-parameter
 aws ssm get-parameter
+aws cloudformation describe-stacks
 aws cloudformation set-stack-policy
 cdk deploy GitLab-staging
 aws cloudformation set-stack-policy
+aws cloudformation describe-stacks
 aws cloudformation describe-stacks
 aws cloudformation set-stack-policy
 cdk deploy Deploy-staging
@@ -155,7 +200,7 @@ EXPECTED
   ops_deploy --yes
   [[ $status == 0 ]]
   grep -qE -- '^cdk deploy Deploy-staging .* --parameters Deploy-staging:SourceVpceId=vpce-0a1b2c3d4e5f67890( |$)' "$CALLS"
-  not_called '^cdk deploy GitLab-staging .*--parameters'
+  not_called '^cdk deploy GitLab-staging .*SourceVpceId'
 }
 
 @test "S15: stdout is one JSON object with the outputs of both stacks, the talk is on stderr" {
@@ -193,8 +238,8 @@ EXPECTED
   export AWS_ENDPOINT_URL=http://localhost:5000
   ops_deploy --yes
   [[ $status == 0 ]]
-  [[ $(grep -c 'endpoint=http://localhost:5000$' "$FAKES/environment") == 15 ]]
-  [[ $(wc -l <"$FAKES/environment") -eq 15 ]]
+  [[ $(grep -c 'endpoint=http://localhost:5000$' "$FAKES/environment") == 17 ]]
+  [[ $(wc -l <"$FAKES/environment") -eq 17 ]]
 }
 
 @test "S15: --method goes to both deployments, change-set is the default" {
@@ -617,4 +662,179 @@ CASES
   [[ $status == 0 ]]
   not_called '^cdk synth'
   [[ $(grep -c -- "^cdk deploy .* --app $BATS_TEST_TMPDIR/reviewed state --exclusively" "$CALLS") == 2 ]]
+}
+
+@test "S15: a new stack is created unprotected, and protected by a second update" {
+  no_stack profile-a
+  no_stack profile-b
+  ops_deploy --yes
+  [[ $status == 0 ]]
+  diff - "$FAKES/protected" <<'EXPECTED'
+GitLab-staging false
+GitLab-staging true
+Deploy-staging false
+Deploy-staging true
+EXPECTED
+  [[ $(grep -c '^cdk deploy GitLab-staging .*--parameters GitLab-staging:Protection=on' "$CALLS") == 1 ]]
+  grep '^cdk deploy GitLab-staging' "$CALLS" | tail -n 1 | grep -q 'Protection=on'
+  not_called '^cdk deploy Deploy-staging .*Protection'
+  [[ $(grep -c '^cdk deploy Deploy-staging .*SourceVpceId=vpce-0a1b2c3d4e5f67890' "$CALLS") == 2 ]]
+  [[ $stderr == *"deploying GitLab-staging to account 111111111111"*"unprotected as long as its creation can fail: done"*"a second update, in place, protects it from deletion: done"* ]]
+}
+
+@test "S15: what was reviewed is created unprotected too, and stays as it is" {
+  cdk synth --output "$BATS_TEST_TMPDIR/reviewed"
+  cp -R "$BATS_TEST_TMPDIR/reviewed" "$BATS_TEST_TMPDIR/before"
+  no_stack profile-a
+  ops_deploy --yes --assembly "$BATS_TEST_TMPDIR/reviewed" --work "$BATS_TEST_TMPDIR/work"
+  [[ $status == 0 ]]
+  diff -r "$BATS_TEST_TMPDIR/before" "$BATS_TEST_TMPDIR/reviewed"
+  # Nothing but the manifest differs: the same templates, the same assets.
+  [[ $(diff -rq "$BATS_TEST_TMPDIR/reviewed" "$BATS_TEST_TMPDIR/work/unprotected") == "Files "*"/manifest.json differ" ]]
+}
+
+@test "S15: an existing stack is deployed once, protected" {
+  ops_deploy --yes
+  [[ $status == 0 ]]
+  [[ $(cat "$FAKES/protected") == $'GitLab-staging true\nDeploy-staging true' ]]
+  [[ $(grep -c '^cdk deploy GitLab-staging .*--parameters GitLab-staging:Protection=on' "$CALLS") == 1 ]]
+}
+
+@test "S15: a configuration without protection makes a new stack in one step" {
+  sed -i.bak 's/"terminationProtection": true/"terminationProtection": false/' "$STUBS/cdk"
+  echo '{"Resources": {}}' >"$FAKES/template.json"
+  no_stack profile-a
+  ops_deploy --yes
+  [[ $status == 0 ]]
+  [[ $(grep -c '^cdk deploy GitLab-staging' "$CALLS") == 1 ]]
+  not_called "Protection=on"
+}
+
+@test "S15: a creation that fails says what the next deploy does about it" {
+  no_stack profile-a
+  touch "$FAKES/fail-GitLab-staging"
+  ops_deploy --yes
+  [[ $status == 1 ]]
+  [[ $stderr == *"CloudFormation undoes a creation that fails. Mend the cause and deploy again"* ]]
+  [[ $(grep -c '^cdk deploy' "$CALLS") == 1 ]]
+}
+
+@test "S15: after a failed creation its reason and what is left are told, the stack is deleted and created" {
+  local state
+  for state in ROLLBACK_COMPLETE ROLLBACK_FAILED CREATE_FAILED DELETE_FAILED; do
+    : >"$CALLS"
+    failed_stack profile-a "$state"
+    ops_deploy --yes
+    [[ $status == 0 ]]
+    [[ $stderr == *"GitLab-staging in account 111111111111 is $state: its creation failed"* ]]
+    [[ $stderr == *"it failed with ServerInstallationDone (AWS::CloudFormation::WaitCondition): no  [31mpackage"* ]]
+    [[ $stderr == *"left over: Logs (AWS::S3::Bucket) logs-1, was kept"* ]]
+    [[ $stderr != *vol-1* && $stderr != *cancelled* && $stderr != *vpc-1* ]]
+    grep -q '^aws cloudformation delete-stack --stack-name arn:aws:cloudformation:ap-northeast-1:111111111111:stack/the-stack/1 --profile profile-a' "$CALLS"
+    not_called 'update-termination-protection|retain-resources'
+    [[ $(grep -E '^aws cloudformation delete-stack|^cdk deploy' "$CALLS" | head -n 1) == "aws cloudformation delete-stack"* ]]
+    [[ $(grep -c '^cdk deploy GitLab-staging' "$CALLS") == 2 ]]
+  done
+}
+
+@test "S15: on a terminal the deletion of a failed stack is asked for, and a no deletes nothing" {
+  failed_stack profile-a ROLLBACK_COMPLETE
+  on_terminal n "$REPO/scripts/ops" deploy --env staging --profile-a profile-a --profile-b profile-b
+  [[ $status == 1 ]]
+  [[ $output == *"left over: Logs"*"Delete what is left of GitLab-staging in account 111111111111, and create it anew? [y/N]"* ]]
+  not_called 'delete-stack|update-termination-protection'
+  nothing_was_changed
+}
+
+@test "S15: what cannot be deleted is left, and told" {
+  failed_stack profile-a ROLLBACK_FAILED
+  answer profile-a after-1 'DELETE_FAILED	arn:1	False'
+  answer profile-a after-2 'DELETE_COMPLETE	arn:1	False'
+  ops_deploy --yes
+  [[ $status == 0 ]]
+  [[ $(grep -c '^aws cloudformation delete-stack' "$CALLS") == 2 ]]
+  grep -q '^aws cloudformation delete-stack .* --retain-resources Vault Group ' "$CALLS"
+}
+
+@test "S15: a failed stack that stays is not deployed over" {
+  failed_stack profile-a ROLLBACK_FAILED
+  answer profile-a after-1 'DELETE_FAILED	arn:1	False'
+  answer profile-a after-2 'DELETE_FAILED	arn:1	False'
+  ops_deploy --yes
+  [[ $status == 1 ]]
+  [[ $stderr == *"GitLab-staging could not be deleted, and is DELETE_FAILED"* ]]
+  nothing_was_changed
+}
+
+@test "S15: the protection that an older version gave a failed stack is taken off first" {
+  failed_stack profile-a ROLLBACK_COMPLETE
+  stack_is profile-a ROLLBACK_COMPLETE True
+  ops_deploy --yes
+  [[ $status == 0 ]]
+  [[ $(grep -oE 'update-termination-protection --no-enable-termination-protection|delete-stack' "$CALLS") == $'update-termination-protection --no-enable-termination-protection\ndelete-stack' ]]
+}
+
+@test "S15: a leftover with a name that the new stack needs ends the deploy" {
+  echo '{"Resources": {"Logs": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "logs-1"}}}}' >"$FAKES/template.json"
+  failed_stack profile-a ROLLBACK_COMPLETE
+  ops_deploy --yes
+  [[ $status == 1 ]]
+  [[ $stderr == *"the new stack needs the name logs-1: empty and delete the old one, and deploy again"* ]]
+  nothing_was_changed
+}
+
+@test "S15: a stack that may have been complete is never deleted" {
+  local events
+  for events in '' \
+    '{"StackId": "arn:1", "PhysicalResourceId": "arn:1", "ResourceStatus": "UPDATE_COMPLETE"}, {"StackId": "arn:1", "PhysicalResourceId": "arn:1", "ResourceStatus": "CREATE_IN_PROGRESS"}'; do
+    failed_stack profile-a DELETE_FAILED
+    answer profile-a describe-stack-events "{\"StackEvents\": [$events]}"
+    ops_deploy --yes
+    [[ $status == 1 ]]
+    [[ $stderr == *"GitLab-staging is DELETE_FAILED, and may have held data"* ]]
+    not_called 'delete-stack|update-termination-protection'
+    nothing_was_changed
+  done
+}
+
+@test "S15: a stack that an update has left half-way is told with its remedy, and not touched" {
+  local state words
+  while IFS='|' read -r state words; do
+    : >"$CALLS"
+    stack_is profile-a "$state"
+    ops_deploy --yes
+    [[ $status == 1 && $stderr == *"GitLab-staging is $state"*"$words"* ]] || {
+      echo "$state: $status $stderr"
+      return 1
+    }
+    not_called 'delete-stack|set-stack-policy'
+    nothing_was_changed
+  done <<'CASES'
+UPDATE_ROLLBACK_FAILED|aws cloudformation continue-update-rollback --stack-name GitLab-staging --profile profile-a
+UPDATE_FAILED|aws cloudformation rollback-stack --stack-name GitLab-staging --profile profile-a
+UPDATE_IN_PROGRESS|something is at work on it
+CREATE_IN_PROGRESS|something is at work on it
+DELETE_IN_PROGRESS|something is at work on it
+CASES
+  for state in UPDATE_ROLLBACK_COMPLETE UPDATE_COMPLETE IMPORT_COMPLETE; do
+    stack_is profile-a "$state"
+    ops_deploy --yes
+    [[ $status == 0 ]]
+  done
+}
+
+@test "S15: a stack that is only a change set is created over it" {
+  stack_is profile-a REVIEW_IN_PROGRESS
+  ops_deploy --yes
+  [[ $status == 0 ]]
+  [[ $(grep GitLab "$FAKES/protected") == $'GitLab-staging false\nGitLab-staging true' ]]
+  not_called delete-stack
+}
+
+@test "S15: without the right to look at a stack nothing is deployed" {
+  refuse profile-a describe-stacks-state 'An error occurred (AccessDenied) when calling the DescribeStacks operation: no'
+  ops_deploy --yes
+  [[ $status == 1 ]]
+  [[ $stderr == *"looking at GitLab-staging: An error occurred (AccessDenied)"* ]]
+  nothing_was_changed
 }
