@@ -473,6 +473,8 @@ What has to survive is the server, its data volume, the buckets, the load balanc
 snapshots, and everything that these refer to. CloudFormation itself refuses a deploy that would replace or delete one of
 them ([why](adr/0013-cloudformation-refuses-replacements.md)), unless ` + "`gitlab.server.allowReplacement`" + ` (account A) or
 ` + "`deploy.artifacts.allowReplacement`" + ` (account B) is set. A refused deploy is undone, and nothing is lost.
+Nor does the deletion of the stack delete what holds data; only a first deploy that fails takes its empty beginnings along
+([why](adr/0020-create-then-protect.md)).
 
 ## Keys of the configuration
 
