@@ -188,8 +188,10 @@ func TestS9_whatFillsWhatIsKeptComesLast(t *testing.T) {
 	gitlab, deploy := synthesiseStaging(t)
 	fillers := gitlab.ofType(t, "AWS::Backup::BackupSelection")
 	for _, id := range gitlab.ofType(t, "AWS::SSM::Association") {
-		if gitlab.Resources[id].Properties["ScheduleExpression"] != nil {
-			fillers = append(fillers, id)
+		for _, named := range references(gitlab.Resources[id].Properties) {
+			if gitlab.Resources[named].Type == "AWS::S3::Bucket" {
+				fillers = append(fillers, id)
+			}
 		}
 	}
 	require.GreaterOrEqual(t, len(fillers), 2, "snapshots and nightly backups")
