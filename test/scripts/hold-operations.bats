@@ -4,6 +4,7 @@
 # stand-in holds the real lock.
 
 load helper
+load fixtures/host/host
 load fixtures/host/systemd
 
 setup() {
@@ -21,6 +22,7 @@ teardown() {
   for file in "$STATE"/units/*; do
     [[ ! -e $file ]] || pkill -KILL --session "$(<"$file")" || true
   done
+  stop_host
 }
 
 hold() { "$ROOT/scripts/server/hold-operations.sh" "$@"; }
@@ -94,8 +96,11 @@ operation() {
 }
 
 @test "S8: the hold ends by itself, and systemd that starts nothing fails it" {
-  HOLD_SECONDS=0.1 run hold
+  run hold
   [ "$status" -eq 0 ]
+  grep -q '^systemd-run .* sleep 7200$' "$CALLS"
+  # Two hours later.
+  pkill -x sleep --session "$(<"$STATE/units/$(<"$HELD")")"
   flock --timeout 10 "$OPERATION_LOCK" true
   run release
   [ "$status" -eq 0 ]
@@ -106,6 +111,29 @@ operation() {
   [[ $output == *'systemd-run could not start gitlab-codedeploy-security-updates-'* ]]
   run operation
   [ "$status" -eq 0 ]
+}
+
+@test "S11: on Amazon Linux 2023 updates come of the newest release, unless somebody has chosen one" {
+  local release
+  require_host
+  make_host_package
+  for release in 2 2023; do
+    start_host "$release"
+    start_systemd
+    on_host "$ROOT/scripts/server/hold-operations.sh"
+    if [[ $release == 2 ]]; then
+      run ! on_host test -e /etc/dnf/vars/releasever
+    else
+      [ "$(on_host cat /etc/dnf/vars/releasever)" = latest ]
+      on_host bash -c 'echo 2023.9.20251117 >/etc/dnf/vars/releasever'
+      on_host "$ROOT/scripts/server/release-operations.sh"
+      run on_host "$ROOT/scripts/server/hold-operations.sh"
+      [ "$status" -eq 0 ]
+      [[ $output == *'updates come of the release that /etc/dnf/vars/releasever names: 2023.9.20251117'* ]]
+      [ "$(on_host cat /etc/dnf/vars/releasever)" = 2023.9.20251117 ]
+    fi
+    stop_host
+  done
 }
 
 @test "S8: both scripts refuse arguments and show their help" {
