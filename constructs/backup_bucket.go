@@ -76,7 +76,11 @@ func NewBackupBucket(scope constructs.Construct, id string, props BackupBucketPr
 		ServerAccessLogsBucket: props.AccessLogs,
 		ServerAccessLogsPrefix: jsii.String("s3/backups/"),
 	})
-	acknowledge(bucket, quietBucket)
+	// By a plain property; the construct's EventBridgeEnabled would bring a
+	// function of its own. See NewBackupWatch.
+	bucket.Node().DefaultChild().(awss3.CfnBucket).SetNotificationConfiguration(&awss3.CfnBucket_NotificationConfigurationProperty{
+		EventBridgeConfiguration: &awss3.CfnBucket_EventBridgeConfigurationProperty{EventBridgeEnabled: jsii.Bool(true)},
+	})
 	return &BackupBucket{Bucket: bucket, Key: key, props: props}
 }
 

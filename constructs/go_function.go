@@ -21,7 +21,7 @@ type functionProps struct {
 
 	// statements is all that the function may do, but for writing its log.
 	statements []awsiam.PolicyStatement
-	// wildcards accepts cdk-nag's findings on the statements.
+	// wildcards accepts cdk-nag's findings on the statements, if there are any.
 	wildcards finding
 }
 
@@ -38,8 +38,10 @@ func newFunction(scope constructs.Construct, props functionProps) (awslambda.Fun
 		Statements: &props.statements,
 	})
 	logs.GrantWrite(policy)
-	props.wildcards.rule = "AwsSolutions-IAM5"
-	acknowledge(policy, props.wildcards)
+	if props.wildcards.reason != "" {
+		props.wildcards.rule = "AwsSolutions-IAM5"
+		acknowledge(policy, props.wildcards)
+	}
 
 	function := awslambda.NewFunction(scope, jsii.String("Function"), &awslambda.FunctionProps{
 		Description:   &props.description,

@@ -127,6 +127,12 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		LoadBalancer: balancer,
 		Snapshots:    snapshots,
 	})
+	watch := constructs.NewBackupWatch(stack, "BackupWatch", constructs.BackupWatchProps{
+		Root:             root,
+		Backups:          backups,
+		LogRetentionDays: gitlab.LogRetentionDays,
+		Topic:            nightly.Topic,
+	})
 	if cfg.Pipeline != nil {
 		constructs.NewPipelineAccess(stack, "PipelineAccess", pipelineAccessProps(cfg))
 	}
@@ -145,6 +151,8 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	output(stack, "SnapshotVaultName", snapshots.VaultName, "Vault of the data volume's daily snapshots")
 	output(stack, "BackupBucketName", backups.Bucket.BucketName(), "Bucket of GitLab's backups")
 	output(stack, "BackupKeyArn", backups.Key.KeyArn(), "Key of the backups")
+	output(stack, "MarkersFunctionName", watch.Function.FunctionName(), "Function that looks at removed backups")
+	output(stack, "MarkersDeadLetterQueueUrl", watch.DeadLetterQueue.QueueUrl(), "Queue of removed backups that could not be looked at")
 	output(stack, "AlarmTopicArn", nightly.Topic.TopicArn(), "Topic that alarms are sent to")
 	return stack
 }

@@ -460,6 +460,36 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 			bySid("AdministerButNotUse", func(s map[string]any) { s["Action"] = "kms:*" }), nothing,
 			"administrator of A, kms:CreateGrant on data volume's key (kms:CallerAccount 111111111111) (kms:GrantIsForAWSResource true) (kms:ViaService ec2.ap-northeast-1.amazonaws.com) from the internet: is allowed, want refused",
 		},
+		"the function lists the names of secrets": {
+			func(resources map[string]any) {
+				eachStatement(resources, func(id string, s map[string]any) {
+					if strings.HasPrefix(id, "BackupWatch") && s["Sid"] == "CountBackups" {
+						unconditional(s)
+					}
+				})
+			}, nothing,
+			"markers, s3:ListBucket on backups (s3:prefix secrets/) from AWS: is allowed, want refused",
+		},
+		"the function cannot count": {
+			func(resources map[string]any) {
+				eachStatement(resources, func(id string, s map[string]any) {
+					if strings.HasPrefix(id, "BackupWatch") && s["Sid"] == "CountBackups" {
+						never(s)
+					}
+				})
+			}, nothing,
+			"markers, s3:ListBucket on backups (s3:prefix backups/) from AWS: is refused, want allowed",
+		},
+		"every rule may tell of removed backups": {
+			func(resources map[string]any) {
+				for _, r := range resources {
+					if at(r, "Type") == "AWS::Lambda::Permission" {
+						delete(at(r, "Properties").(map[string]any), "SourceArn")
+					}
+				}
+			}, nothing,
+			"EventBridge, for a stranger's rule, lambda:InvokeFunction on markers function from AWS: is allowed, want refused",
+		},
 		"everybody opens the vault": {
 			bySid("NobodyOpensTheVault", never), nothing,
 			"administrator of A, backup:DeleteBackupVaultLockConfiguration on vault from the internet: is allowed, want denied",

@@ -162,6 +162,56 @@ func TestS10_aBackupIsMadeEachNightAtTheConfiguredTime(t *testing.T) {
 	assert.Equal(t, 1, found)
 }
 
+// alarmWith returns the only alarm on a metric.
+func alarmWith(t *testing.T, tpl template, metric string) map[string]any {
+	t.Helper()
+	var found []map[string]any
+	for _, id := range tpl.ofType(t, "AWS::CloudWatch::Alarm") {
+		if p := tpl.Resources[id].Properties; p["MetricName"] == metric {
+			found = append(found, p)
+		}
+	}
+	require.Len(t, found, 1, metric)
+	return found[0]
+}
+
+// TestS10_anAlarmTellsOfARemovedBackup follows the way from the bucket to the
+// people, of which the server can reach nothing.
+func TestS10_anAlarmTellsOfARemovedBackup(t *testing.T) {
+	cfg := staging(t)
+	cfg.GitLab.Backup.KeepDays = 12
+	gitlab, _ := synthesise(t, cfg)
+	bucketRef := at(gitlab.Outputs, "BackupBucketName", "Value")
+	bucket := gitlab.Resources[at(bucketRef, "Ref").(string)].Properties
+	assert.Equal(t, true, at(bucket, "NotificationConfiguration", "EventBridgeConfiguration", "EventBridgeEnabled"))
+
+	_, rule := gitlab.one(t, "AWS::Events::Rule")
+	assert.Equal(t, map[string]any{
+		"source": []any{"aws.s3"}, "detail-type": []any{"Object Deleted"},
+		"detail": map[string]any{"bucket": map[string]any{"name": []any{bucketRef}}, "deletion-type": []any{"Delete Marker Created"}},
+	}, rule.Properties["EventPattern"])
+	name := at(gitlab.Outputs, "MarkersFunctionName", "Value")
+	id := at(name, "Ref").(string)
+	queue := at(gitlab.Outputs, "MarkersDeadLetterQueueUrl", "Value", "Ref").(string)
+	assert.Equal(t, getAtt(id, "Arn"), at(rule.Properties, "Targets", 0, "Arn"))
+	assert.Equal(t, getAtt(queue, "Arn"), at(rule.Properties, "Targets", 0, "DeadLetterConfig", "Arn"))
+
+	function := gitlab.Resources[id].Properties
+	assert.Equal(t, map[string]any{"BACKUP_BUCKET": bucketRef, "KEEP_DAYS": "12"}, at(function, "Environment", "Variables"))
+	assert.Equal(t, getAtt(queue, "Arn"), at(function, "DeadLetterConfig", "TargetArn"))
+
+	hidden := alarmWith(t, gitlab, "UnexpectedDeleteMarkers")
+	assert.Equal(t, "GitLabCodeDeploy", hidden["Namespace"])
+	assert.Equal(t, []any{map[string]any{"Name": "FunctionName", "Value": name}}, hidden["Dimensions"])
+	assert.Equal(t, "Maximum", hidden["Statistic"], "the server writes metrics of this namespace: a sum could be made small again")
+	assert.Equal(t, "GreaterThanThreshold", hidden["ComparisonOperator"])
+	assert.EqualValues(t, 0, hidden["Threshold"])
+	for _, other := range []string{"Errors", "ApproximateNumberOfMessagesVisible"} {
+		assert.Equal(t, []any{at(gitlab.Outputs, "AlarmTopicArn", "Value")}, alarmWith(t, gitlab, other)["AlarmActions"], other)
+	}
+	assert.Equal(t, []any{at(gitlab.Outputs, "AlarmTopicArn", "Value")}, hidden["AlarmActions"])
+}
+
 func TestS10_anAlarmTellsWhenNoBackupWasCompletedForADay(t *testing.T) {
 	gitlab, _ := synthesiseStaging(t)
 	p := alarmsOf(t, gitlab)["BackupMissing"]

@@ -25,6 +25,9 @@ func (w *World) actor(name string) actor {
 		return w.instance(w.A, "ServerInstanceId")
 	case "trigger":
 		return w.function("TriggerFunctionName")
+	case "markers":
+		arn, _ := w.A.Properties(w.A.Output("MarkersFunctionName"))["Role"].(string)
+		return w.templateRole(w.A, arn[strings.LastIndex(arn, "/")+1:], "function")
 	case "status":
 		return w.function("StatusFunctionName")
 	case "CodeDeploy's instance":
@@ -132,6 +135,8 @@ func (w *World) service(name string) actor {
 		return service("logging.s3", bucket, b)
 	case "S3's log delivery, for a stranger's bucket":
 		return service("logging.s3", "arn:aws:s3:::stranger", accountC)
+	case "EventBridge, for our rule of backups":
+		return service("events", w.A.ARN(w.only(w.A, "AWS::Events::Rule")), w.A.Account())
 	case "EventBridge, for our rule":
 		return service("events", rule, b)
 	case "EventBridge, for a stranger's rule":

@@ -143,6 +143,11 @@ func (w *World) resource(name string) thing {
 		return w.topic(w.B)
 	case "alarms of A":
 		return w.topic(w.A)
+	case "markers function":
+		return w.functionOf(w.A, "MarkersFunctionName")
+	case "dead letters of markers":
+		id := w.A.Output("MarkersDeadLetterQueueUrl")
+		return thing{w.A.ARN(id), w.A.Account(), w.policyFor(w.A, "AWS::SQS::QueuePolicy", "Queues", w.A.Ref(id)), false}
 	case "status function":
 		return w.functionThing("StatusFunctionName")
 	case "trigger function":
@@ -240,12 +245,14 @@ func (w *World) policyFor(t *cfn.Template, typ, property, ref string) any {
 
 // functionThing is a function with the policy that its permissions make.
 // https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html
-func (w *World) functionThing(output string) thing {
-	id := w.B.Output(output)
-	arn := w.B.ARN(id)
+func (w *World) functionThing(output string) thing { return w.functionOf(w.B, output) }
+
+func (w *World) functionOf(template *cfn.Template, output string) thing {
+	id := template.Output(output)
+	arn := template.ARN(id)
 	var statements []map[string]any
-	for _, permission := range w.B.OfType("AWS::Lambda::Permission") {
-		p := w.B.Properties(permission)
+	for _, permission := range template.OfType("AWS::Lambda::Permission") {
+		p := template.Properties(permission)
 		if p["FunctionName"] != arn && p["FunctionName"] != id {
 			continue
 		}
@@ -262,7 +269,7 @@ func (w *World) functionThing(output string) thing {
 		}
 		statements = append(statements, s)
 	}
-	t := thing{arn: arn, account: w.B.Account()}
+	t := thing{arn: arn, account: template.Account()}
 	if len(statements) > 0 {
 		t.policy = document(statements...)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -142,4 +143,17 @@ func S3(config aws.Config) *s3.Client {
 		// <bucket>.localhost does not resolve everywhere.
 		o.UsePathStyle = config.BaseEndpoint != nil
 	})
+}
+
+// Backups reads which bucket holds backups, and for how many days each is kept.
+func (r *Reader) Backups() (bucket string, keepDays int) {
+	if bucket = r.Getenv("BACKUP_BUCKET"); bucket == "" {
+		r.problem("BACKUP_BUCKET is not set: want the name of the bucket of backups")
+	}
+	text := r.Getenv("KEEP_DAYS")
+	keepDays, err := strconv.Atoi(text)
+	if err != nil || keepDays < 1 || keepDays > 3650 {
+		r.problem("KEEP_DAYS is %q: want a number of days from 1 to 3650", text)
+	}
+	return bucket, keepDays
 }

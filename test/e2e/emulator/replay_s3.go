@@ -47,18 +47,24 @@ func versionBucket(ctx context.Context, e *Emulator, s *Stack, id string) error 
 func bucketNotifies(ctx context.Context, e *Emulator, s *Stack, id string) (bool, error) {
 	bucket := s.physical[id]
 	out, err := e.s3(s.account).GetBucketNotificationConfiguration(ctx, &s3.GetBucketNotificationConfigurationInput{Bucket: &bucket})
-	return err == nil && len(out.QueueConfigurations) > 0, err
+	return err == nil && (len(out.QueueConfigurations) > 0 || out.EventBridgeConfiguration != nil), err
 }
 
-// notifyQueues knows notifications to queues; any other kind is an error.
-func notifyQueues(ctx context.Context, e *Emulator, s *Stack, id string) error {
+// notify knows notifications to queues and to EventBridge; any other kind is an
+// error.
+func notify(ctx context.Context, e *Emulator, s *Stack, id string) error {
 	var raw map[string]json.RawMessage
 	if _, err := s.property(id, "NotificationConfiguration", &raw); err != nil {
 		return err
 	}
+	var want types.NotificationConfiguration
 	for kind := range raw {
-		if kind != "QueueConfigurations" {
-			return fmt.Errorf("%s is not known here: add it to notifyQueues", kind)
+		switch kind {
+		case "QueueConfigurations":
+		case "EventBridgeConfiguration":
+			want.EventBridgeConfiguration = &types.EventBridgeConfiguration{}
+		default:
+			return fmt.Errorf("%s is not known here: add it to notify", kind)
 		}
 	}
 	var queues []struct {
@@ -69,10 +75,11 @@ func notifyQueues(ctx context.Context, e *Emulator, s *Stack, id string) error {
 			}
 		}
 	}
-	if err := json.Unmarshal(raw["QueueConfigurations"], &queues); err != nil {
-		return err
+	if queued, has := raw["QueueConfigurations"]; has {
+		if err := json.Unmarshal(queued, &queues); err != nil {
+			return err
+		}
 	}
-	var want types.NotificationConfiguration
 	for _, q := range queues {
 		var rules []types.FilterRule
 		for _, rule := range q.Filter.S3Key.Rules {
@@ -132,6 +139,16 @@ func bucketLogs(ctx context.Context, e *Emulator, s *Stack, id string) (bool, er
 	bucket := s.physical[id]
 	out, err := e.s3(s.account).GetBucketLogging(ctx, &s3.GetBucketLoggingInput{Bucket: &bucket})
 	return err == nil && out.LoggingEnabled != nil, err
+}
+
+func bucketLocks(ctx context.Context, e *Emulator, s *Stack, id string) (bool, error) {
+	bucket := s.physical[id]
+	out, err := e.s3(s.account).GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &bucket})
+	var api smithy.APIError
+	if errors.As(err, &api) && api.ErrorCode() == "ObjectLockConfigurationNotFoundError" {
+		return false, nil
+	}
+	return err == nil && out.ObjectLockConfiguration != nil, err
 }
 
 func bucketHasPolicy(ctx context.Context, e *Emulator, s *Stack, id string) (bool, error) {
