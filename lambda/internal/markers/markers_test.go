@@ -83,6 +83,8 @@ func withComplete(n int) *store {
 		"backups/" + made(2*day) + "/" + made(2*day) + "_gitlab_backup.tar", // no manifest yet
 		"backups/" + made(3*day) + "/deeper/manifest.json",
 		"backups/name/manifest.json",
+		"backups/" + made(3*day) + "/manifest.json.part",
+		"backups/" + made(3*day) + "/backups/" + made(4*day) + "/manifest.json",
 	}}
 	for i := range n {
 		s.keys = append(s.keys, "backups/"+made(time.Duration(i)*day)+"/shared.tar.gz", "backups/"+made(time.Duration(i)*day)+"/manifest.json")

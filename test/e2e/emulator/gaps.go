@@ -3,7 +3,7 @@ package emulator
 // Gap is something a template asks for that moto's CloudFormation leaves out.
 type Gap struct {
 	Type     string // CloudFormation type
-	Property string // empty: the whole resource
+	Property string // with dots between the steps of its path; empty: the whole resource
 	Without  string // what is different here from AWS, after the replay if there is one
 
 	// filled says whether the property has an effect; without it, a resource
@@ -20,8 +20,11 @@ type Gap struct {
 var Gaps = []Gap{
 	{Type: "AWS::S3::Bucket", Property: "VersioningConfiguration",
 		filled: bucketIsVersioned, replay: versionBucket},
-	{Type: "AWS::S3::Bucket", Property: "NotificationConfiguration",
-		filled: bucketNotifies, replay: notify},
+	{Type: "AWS::S3::Bucket", Property: "NotificationConfiguration.QueueConfigurations",
+		filled: bucketNotifies, replay: notifyQueues},
+	{Type: "AWS::S3::Bucket", Property: "NotificationConfiguration.EventBridgeConfiguration",
+		Without: "nobody is told of removed backups; moto's API does not show the setting",
+		filled:  bucketTellsEventBridge},
 	{Type: "AWS::S3::Bucket", Property: "PublicAccessBlockConfiguration",
 		Without: "kept, not enforced",
 		filled:  bucketBlocksPublic, replay: blockPublic},

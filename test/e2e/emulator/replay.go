@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // probe says whether a gap is filled for one resource.
@@ -32,7 +33,7 @@ func (e *Emulator) replay(ctx context.Context, stacks ...*Stack) (GapReport, err
 		asked, closed := 0, false
 		for _, s := range stacks {
 			for _, id := range s.ofType(g.Type) {
-				if _, has := s.resources[id].Properties[g.Property]; g.Property != "" && !has {
+				if !g.concerns(s.resources[id].Properties) {
 					continue
 				}
 				asked++
@@ -52,6 +53,23 @@ func (e *Emulator) replay(ctx context.Context, stacks ...*Stack) (GapReport, err
 	}
 	report.Unlisted = append(report.Unlisted, slices.Sorted(maps.Keys(ignored))...)
 	return report, nil
+}
+
+// concerns says whether properties have what is left out.
+func (g Gap) concerns(properties map[string]any) bool {
+	if g.Property == "" {
+		return true
+	}
+	var value any = properties
+	for step := range strings.SplitSeq(g.Property, ".") {
+		inside, _ := value.(map[string]any)
+		next, has := inside[step]
+		if !has {
+			return false
+		}
+		value = next
+	}
+	return true
 }
 
 // fill replays a gap for one resource, and says whether there was nothing to do.

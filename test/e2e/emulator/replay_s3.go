@@ -47,24 +47,25 @@ func versionBucket(ctx context.Context, e *Emulator, s *Stack, id string) error 
 func bucketNotifies(ctx context.Context, e *Emulator, s *Stack, id string) (bool, error) {
 	bucket := s.physical[id]
 	out, err := e.s3(s.account).GetBucketNotificationConfiguration(ctx, &s3.GetBucketNotificationConfigurationInput{Bucket: &bucket})
-	return err == nil && (len(out.QueueConfigurations) > 0 || out.EventBridgeConfiguration != nil), err
+	return err == nil && len(out.QueueConfigurations) > 0, err
 }
 
-// notify knows notifications to queues and to EventBridge; any other kind is an
-// error.
-func notify(ctx context.Context, e *Emulator, s *Stack, id string) error {
+func bucketTellsEventBridge(ctx context.Context, e *Emulator, s *Stack, id string) (bool, error) {
+	bucket := s.physical[id]
+	out, err := e.s3(s.account).GetBucketNotificationConfiguration(ctx, &s3.GetBucketNotificationConfigurationInput{Bucket: &bucket})
+	return err == nil && out.EventBridgeConfiguration != nil, err
+}
+
+// notifyQueues knows notifications to queues, and leaves those to EventBridge
+// out, which are a gap of their own; any other kind is an error.
+func notifyQueues(ctx context.Context, e *Emulator, s *Stack, id string) error {
 	var raw map[string]json.RawMessage
 	if _, err := s.property(id, "NotificationConfiguration", &raw); err != nil {
 		return err
 	}
-	var want types.NotificationConfiguration
 	for kind := range raw {
-		switch kind {
-		case "QueueConfigurations":
-		case "EventBridgeConfiguration":
-			want.EventBridgeConfiguration = &types.EventBridgeConfiguration{}
-		default:
-			return fmt.Errorf("%s is not known here: add it to notify", kind)
+		if kind != "QueueConfigurations" && kind != "EventBridgeConfiguration" {
+			return fmt.Errorf("%s is not known here: add it to notifyQueues", kind)
 		}
 	}
 	var queues []struct {
@@ -75,11 +76,10 @@ func notify(ctx context.Context, e *Emulator, s *Stack, id string) error {
 			}
 		}
 	}
-	if queued, has := raw["QueueConfigurations"]; has {
-		if err := json.Unmarshal(queued, &queues); err != nil {
-			return err
-		}
+	if err := json.Unmarshal(raw["QueueConfigurations"], &queues); err != nil {
+		return err
 	}
+	var want types.NotificationConfiguration
 	for _, q := range queues {
 		var rules []types.FilterRule
 		for _, rule := range q.Filter.S3Key.Rules {
