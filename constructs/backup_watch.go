@@ -4,8 +4,6 @@ import (
 	"fmt"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
-	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
-	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatchactions"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsevents"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awseventstargets"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
@@ -50,7 +48,7 @@ func NewBackupWatch(scope constructs.Construct, id string, props BackupWatchProp
 	scope = constructs.NewConstruct(scope, &id)
 	bucket := props.Backups.Bucket
 	deadLetters := newDeadLetterQueue(scope)
-	list := allow("CountBackups", []*string{bucket.BucketArn()}, "s3:ListBucket")
+	list := allow("CountManifests", []*string{bucket.BucketArn()}, "s3:ListBucket")
 	list.AddCondition(jsii.String("StringEquals"), map[string]any{"s3:prefix": backupPrefix})
 	function, policy := newFunction(scope, functionProps{
 		root:             props.Root,
@@ -95,41 +93,28 @@ func NewBackupWatch(scope constructs.Construct, id string, props BackupWatchProp
 }
 
 func (w *BackupWatch) alarms(scope constructs.Construct, topic awssns.ITopic) {
-	fiveMinutes := awscdk.Duration_Minutes(jsii.Number(5))
-	for _, a := range []struct {
-		id, description string
-		metric          awscloudwatch.IMetric
-	}{
+	function := map[string]*string{"FunctionName": w.Function.FunctionName()}
+	newAlarms(scope, topic, []alarm{
 		{
-			"BackupsHidden", "Somebody removed a backup, and it was not the nightly pruning: the log of the function markers names the key",
+			id:          "BackupsHidden",
+			description: "Somebody removed a backup, and it was not the nightly pruning: the log of the function markers names the key",
 			// The most, and no sum: the server may write metrics of this namespace,
 			// and with a sum a negative number would silence this.
-			awscloudwatch.NewMetric(&awscloudwatch.MetricProps{
-				Namespace:     jsii.String(metricNamespace),
-				MetricName:    jsii.String("UnexpectedDeleteMarkers"),
-				DimensionsMap: &map[string]*string{"FunctionName": w.Function.FunctionName()},
-				Statistic:     jsii.String("Maximum"),
-				Period:        fiveMinutes,
-			}),
+			metric:  metricOf(metricNamespace, "UnexpectedDeleteMarkers", "Maximum", 5, function),
+			missing: isFine,
 		},
 		{
-			"BackupWatchErrors", "The function that looks at removed backups fails: its log says why",
-			w.Function.MetricErrors(&awscloudwatch.MetricOptions{Period: fiveMinutes}),
+			id:          "BackupWatchErrors",
+			description: "The function that looks at removed backups fails: its log says why",
+			metric:      metricOf("AWS/Lambda", "Errors", "Sum", 5, function),
+			missing:     isFine,
 		},
 		{
-			"RemovalsUnseen", "Removed backups could not be looked at and wait in the dead-letter queue of the function markers",
-			w.DeadLetterQueue.MetricApproximateNumberOfMessagesVisible(&awscloudwatch.MetricOptions{Period: fiveMinutes}),
+			id:          "RemovalsUnseen",
+			description: "Removed backups could not be looked at and wait in the dead-letter queue of the function markers",
+			metric: metricOf("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", 5,
+				map[string]*string{"QueueName": w.DeadLetterQueue.QueueName()}),
+			missing: isFine,
 		},
-	} {
-		alarm := awscloudwatch.NewAlarm(scope, jsii.String(a.id), &awscloudwatch.AlarmProps{
-			AlarmDescription:   jsii.String(a.description),
-			Metric:             a.metric,
-			Threshold:          jsii.Number(0),
-			ComparisonOperator: awscloudwatch.ComparisonOperator_GREATER_THAN_THRESHOLD,
-			EvaluationPeriods:  jsii.Number(1),
-			// Nothing removed, no metric.
-			TreatMissingData: awscloudwatch.TreatMissingData_NOT_BREACHING,
-		})
-		alarm.AddAlarmAction(awscloudwatchactions.NewSnsAction(topic))
-	}
+	})
 }

@@ -463,7 +463,7 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 		"the function lists the names of secrets": {
 			func(resources map[string]any) {
 				eachStatement(resources, func(id string, s map[string]any) {
-					if strings.HasPrefix(id, "BackupWatch") && s["Sid"] == "CountBackups" {
+					if strings.HasPrefix(id, "BackupWatch") && s["Sid"] == "CountManifests" {
 						unconditional(s)
 					}
 				})
@@ -473,7 +473,7 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 		"the function cannot count": {
 			func(resources map[string]any) {
 				eachStatement(resources, func(id string, s map[string]any) {
-					if strings.HasPrefix(id, "BackupWatch") && s["Sid"] == "CountBackups" {
+					if strings.HasPrefix(id, "BackupWatch") && s["Sid"] == "CountManifests" {
 						never(s)
 					}
 				})

@@ -25,7 +25,7 @@ func alarmsOf(t *testing.T, tpl template) map[string]map[string]any {
 	found := map[string]map[string]any{}
 	for _, id := range tpl.ofType(t, "AWS::CloudWatch::Alarm") {
 		name := strings.TrimPrefix(id[:len(id)-8], "Host") // the hash
-		for _, above := range []string{"Monitoring", "NightlyBackup"} {
+		for _, above := range []string{"Monitoring", "NightlyBackup", "BackupWatch"} {
 			name = strings.TrimPrefix(name, above)
 		}
 		require.NotContains(t, found, name)
@@ -56,8 +56,7 @@ func (w *stage) log(function, happened string, minute int, values map[string]flo
 	var line map[string]any
 	require.NoError(w.t, json.Unmarshal([]byte(metricLine(w.t, function, happened)), &line))
 	// The name is that of the environment of Lambda, which is the template's.
-	name := at(w.deploy.Outputs, map[string]string{"trigger": "TriggerFunctionName", "status": "StatusFunctionName"}[function], "Value")
-	require.NotNil(w.t, name)
+	name := w.output(map[string]string{"trigger": "TriggerFunctionName", "status": "StatusFunctionName", "markers": "MarkersFunctionName"}[function])
 	line["FunctionName"] = name
 	for _, directive := range list(at(line, "_aws", "CloudWatchMetrics")) {
 		for _, set := range list(at(directive, "Dimensions")) {
@@ -122,14 +121,26 @@ func (w *stage) aws(metric string, minute int, v float64, values ...any) {
 	w.put(namespace, name, dimensions, minute, v)
 }
 
+// output is the value of an output of either stack.
+func (w *stage) output(name string) any {
+	w.t.Helper()
+	for _, tpl := range []template{w.gitlab, w.deploy} {
+		if value := at(tpl.Outputs, name, "Value"); value != nil {
+			return value
+		}
+	}
+	require.Fail(w.t, "no such output", name)
+	return nil
+}
+
 // queue writes how many messages are visible in the queue of an output.
 func (w *stage) queue(output string, minute int, messages float64) {
-	id, _ := at(w.deploy.Outputs, output, "Value", "Ref").(string)
+	id, _ := at(w.output(output), "Ref").(string)
 	w.aws("AWS/SQS ApproximateNumberOfMessagesVisible", minute, messages, getAtt(id, "QueueName"))
 }
 
 func (w *stage) function(output, metric string, minute int, v float64) {
-	w.aws("AWS/Lambda "+metric, minute, v, at(w.deploy.Outputs, output, "Value"))
+	w.aws("AWS/Lambda "+metric, minute, v, w.output(output))
 }
 
 func (w *stage) healthyServers(minute int, servers float64) {
@@ -384,6 +395,36 @@ var plays = map[string]play{
 		until: 60,
 	},
 
+	"BackupsHidden": {
+		// And the server, which may write to the namespace, tries to cover it.
+		off: func(w *stage) {
+			w.log("markers", "hidden", 3, nil)
+			for _, cover := range []float64{0, -1000} {
+				w.put("GitLabCodeDeploy", "UnexpectedDeleteMarkers", map[string]any{"FunctionName": w.output("MarkersFunctionName")}, 3, cover)
+			}
+		},
+		from: 3, to: 5,
+		quiet: func(w *stage) {
+			w.log("status", "failed", 3, nil)
+			w.put("GitLabCodeDeploy", "UnexpectedDeleteMarkers", map[string]any{"FunctionName": w.output("MarkersFunctionName")}, 3, 0)
+		},
+		until: 30,
+	},
+	"BackupWatchErrors": {
+		off:  func(w *stage) { w.function("MarkersFunctionName", "Errors", 2, 1) },
+		from: 2, to: 4,
+		quiet: func(w *stage) {
+			w.function("MarkersFunctionName", "Errors", 2, 0)
+			w.function("StatusFunctionName", "Errors", 2, 1)
+		},
+		until: 30,
+	},
+	"RemovalsUnseen": {
+		off:  func(w *stage) { always(0, 60, 1, func(m int) { w.queue("MarkersDeadLetterQueueUrl", m, 1) }) },
+		from: 0, to: 5, stay: 60,
+		quiet: func(w *stage) { always(0, 60, 1, func(m int) { w.queue("MarkersDeadLetterQueueUrl", m, 0) }) },
+		until: 60,
+	},
 	"BackupMissing": {
 		off: func(w *stage) { w.backup(2 * hour); w.backup(26 * hour) }, from: 52 * hour, to: 55 * hour, stay: 60 * hour,
 		quiet: func(w *stage) { always(0, 5, 1, func(day int) { w.backup(day*24*hour + day%2*hour) }) },
