@@ -166,6 +166,11 @@ func (w *World) resource(name string) thing {
 		return thing{arn, w.A.Account(), w.A.Properties(id)["AccessPolicy"], false}
 	case "token's parameter":
 		return plain(w.A, ssm+"parameter/gitlab-codedeploy/staging/runner-token")
+	case "parameter of the server's agent", "parameter of the runner's agent":
+		host := map[string]string{"parameter of the server's agent": "server", "parameter of the runner's agent": "runner"}[name]
+		return plain(w.A, ssm+"parameter/AmazonCloudWatch-gitlab-codedeploy-staging-"+host)
+	case "metrics of A": // PutMetricData knows no resources.
+		return plain(w.A, "*")
 	case "another parameter":
 		return plain(w.A, ssm+"parameter/another")
 	case "document status":
