@@ -4,7 +4,9 @@
 //	trigger   the function, against the same job in Python 3 with boto3
 //	calls     what it asks of AWS for one deployment
 //	upload    scripts/ci/upload-artifact.sh, against `aws deploy push`
-//	synth     a thousand deployment groups, against one
+//	synth     a thousand deployment groups, against one; without the CDK's
+//	          validation of the templates, against with it
+//	tests     go test ./test
 //
 // Machines differ and are never quiet, so ours and the reference take turns
 // (A B A B …), medians are shown, and a ratio is the median of the pairs' own
@@ -43,6 +45,8 @@ type Options struct {
 	SynthPairs       int // of synths
 	DeploymentGroups int // in the larger of their configurations
 
+	TestRuns int // of go test ./test
+
 	GOARCH string // that binaries are measured for
 	Script string // the upload script, from Root
 
@@ -62,6 +66,7 @@ func main() {
 	flag.IntVar(&options.SmallFolderMB, "small-mb", 100, "size of the folder that shows whether memory grows")
 	flag.IntVar(&options.SynthPairs, "synth-pairs", 5, "pairs of synths; 0 synthesises nothing")
 	flag.IntVar(&options.DeploymentGroups, "groups", 1000, "deployment groups in the larger configuration")
+	flag.IntVar(&options.TestRuns, "test-runs", 1, "runs of go test ./test; 0 leaves it out")
 	flag.StringVar(&options.Script, "script", "scripts/ci/upload-artifact.sh", "the upload script, for trying a change out")
 	flag.Parse()
 
@@ -96,7 +101,7 @@ func Measure(ctx context.Context, options Options) (Report, error) {
 		return report, err
 	}
 	for _, benchmark := range []func(context.Context, Options, *Report) error{
-		benchSizes, benchTrigger, benchUpload, benchSynth,
+		benchSizes, benchTrigger, benchUpload, benchSynth, benchTests,
 	} {
 		if err := benchmark(ctx, options, &report); err != nil {
 			return report, err

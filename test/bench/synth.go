@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"gitlab-codedeploy/test/inputs"
 )
 
 // benchSynth times the whole of "cdk synth" for a configuration with many
-// pairs of application and deployment group, against one with a single pair.
+// pairs of application and deployment group, against one with a single pair, and
+// that one against itself with the CDK's validation of the templates.
 func benchSynth(ctx context.Context, options Options, report *Report) error {
 	if options.SynthPairs == 0 {
 		return nil
@@ -24,7 +26,9 @@ func benchSynth(ctx context.Context, options Options, report *Report) error {
 	if err != nil {
 		return err
 	}
-	var took Series
+	validated := one
+	validated.env = append(slices.Clone(one.env), "CDK_VALIDATION=true")
+	var took, unvalidated Series
 	for n := range options.SynthPairs + 1 {
 		options.logf("synth: pair %d of %d", n, options.SynthPairs)
 		a, err := many.run(ctx)
@@ -35,16 +39,48 @@ func benchSynth(ctx context.Context, options Options, report *Report) error {
 		if err != nil {
 			return err
 		}
+		c, err := validated.run(ctx)
+		if err != nil {
+			return err
+		}
 		if n > 0 { // The first one compiled.
 			took.add(a.wall.Seconds(), b.wall.Seconds())
+			unvalidated.add(b.wall.Seconds(), c.wall.Seconds())
 		}
 	}
 	report.Rows = append(report.Rows, Row{
 		Name: fmt.Sprintf("synth: %d deployment groups", options.DeploymentGroups), Unit: Seconds, Series: took,
 		Target: &Target{Times: 0.83}, // at most 1.2 times as long
+	}, Row{
+		Name: "synth: without the CDK's validation", Unit: Seconds, Series: unvalidated, Target: &Target{Most: 3.5},
 	})
 	report.Notes = append(report.Notes,
-		"synth: reference is the same configuration with one deployment group; the whole of \"cdk synth\", of both stacks, with everything compiled before.")
+		"synth: reference is the same configuration with one deployment group; the whole of \"cdk synth\", of both stacks, with everything compiled before. Neither is validated; \"without the CDK's validation\" has the same synth with it as its reference.")
+	return nil
+}
+
+// benchTests times the tests of the templates, which are run for each change.
+func benchTests(ctx context.Context, options Options, report *Report) error {
+	var took Series
+	for n := range options.TestRuns {
+		options.logf("tests: run %d of %d", n+1, options.TestRuns)
+		for _, args := range [][]string{{"-run", "^$"}, {}} { // The first one compiles.
+			used, err := command{
+				args: append([]string{"go", "test", "-count=1", "-timeout=14m", "./test"}, args...),
+				dir:  options.Root,
+				env:  append(os.Environ(), "PATH="+filepath.Join(options.Root, "node_modules", ".bin")+":"+os.Getenv("PATH")),
+			}.run(ctx)
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				took.Ours = append(took.Ours, used.wall.Seconds())
+			}
+		}
+	}
+	if options.TestRuns > 0 {
+		report.Rows = append(report.Rows, Row{Name: "tests: go test ./test", Unit: Seconds, Series: took, Target: &Target{Most: 120}})
+	}
 	return nil
 }
 
@@ -91,6 +127,6 @@ func synthProject(options Options, groups int) (command, error) {
 			"--context", "env=staging", "--output", filepath.Join(dir, "cdk.out")},
 		dir: dir,
 		// PWD, for Go takes the project's links as they are only with it.
-		env: append(os.Environ(), "PWD="+dir, "PATH="+filepath.Join(options.Root, "node_modules", ".bin")+":"+os.Getenv("PATH")),
+		env: append(os.Environ(), "CDK_VALIDATION=false", "PWD="+dir, "PATH="+filepath.Join(options.Root, "node_modules", ".bin")+":"+os.Getenv("PATH")),
 	}, nil
 }

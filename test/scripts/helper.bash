@@ -42,3 +42,19 @@ require_tool() {
     skip "$tool is missing"
   done
 }
+
+# require_root says whether a test may be root here.
+require_root() {
+  [[ $EUID != 0 ]] || return 0
+  [[ ${CI:-} != true ]] || {
+    echo "this test needs root" >&2
+    return 1
+  }
+  skip "needs root"
+}
+
+# stop_moto ends the server that setup_file started, if it came to that: bats
+# does not tell why a file's tests are skipped when its teardown_file fails.
+stop_moto() {
+  [[ ! -s $BATS_FILE_TMPDIR/moto.pid ]] || kill "$(<"$BATS_FILE_TMPDIR/moto.pid")"
+}

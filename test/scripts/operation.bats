@@ -10,7 +10,7 @@ RUN=20261124T185436-0a1b2c3d
 
 setup() {
   require_tool python3 flock setsid pkill
-  [[ $EUID == 0 ]] || skip "needs root"
+  require_root
   use_stubs
   STATE=$BATS_TEST_TMPDIR/state
   export STATE FOLLOW_POLL=0.02 OPERATION_RUNS=$BATS_TEST_TMPDIR/runs OPERATION_LOCK=$BATS_TEST_TMPDIR/lock

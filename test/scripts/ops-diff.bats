@@ -10,7 +10,10 @@ load helper
 # the real one.
 setup() {
   [[ -d $ROOT/node_modules/@aws-cdk/cloudformation-diff ]] || {
-    [[ ${CI:-} != true ]] || return 1
+    [[ ${CI:-} != true ]] || {
+      echo "node_modules is missing: run make setup" >&2
+      return 1
+    }
     skip "node_modules is missing: run make setup"
   }
   use_stubs

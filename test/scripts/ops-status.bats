@@ -27,7 +27,7 @@ teardown() {
 
 # gitlab VERSION makes a GitLab whose parts all are well.
 gitlab() {
-  [[ $EUID == 0 ]] || skip "needs root"
+  require_root
   start_systemd
   mkdir -p "$STATE/gitlab"
   echo "gitlab-ce $1" >"$STATE/gitlab/version-manifest.txt"

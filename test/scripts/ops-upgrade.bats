@@ -9,7 +9,7 @@ load fixtures/host/systemd
 load fixtures/ops-remote
 
 setup() {
-  [[ $EUID == 0 ]] || skip "needs root"
+  require_root
   start_remote BackupBucketName=example-backups
   start_systemd
   run_on_folder server

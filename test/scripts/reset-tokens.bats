@@ -13,7 +13,7 @@ teardown_file() { stop_postgresql; }
 
 setup() {
   require_tool psql
-  ((EUID == 0)) || skip "the script wants root"
+  require_root
   use_stubs
   export OPERATION_LOCK=$BATS_TEST_TMPDIR/lock RESET_NAMES=$BATS_TEST_TMPDIR/names
   unset RUN_ID
