@@ -7,6 +7,9 @@ the whole stack.
 Keys: KMS calls the parts of a tag TagKey and TagValue, CloudFormation does not. Moto
 hands CloudFormation's on as they are, and fails on them.
 
+Parameters: CloudFormation writes the tags of a parameter of Systems Manager as a
+mapping. Moto wants a list of them, and fails on the whole stack.
+
 Bucket policies: moto applies a Deny without looking at its condition. The
 artifact bucket's, which refuses what does not come through account A's VPC
 endpoint, would refuse every upload; moto knows no endpoint a call came through.
@@ -41,6 +44,7 @@ from moto.kms.models import Key
 from moto.s3 import notifications
 from moto.s3.models import FakeBucket
 from moto.secretsmanager.models import secretsmanager_backends
+from moto.ssm.models import Parameter
 
 
 class GeneratedSecret(CloudFormationModel):
@@ -171,7 +175,23 @@ def with_tags_of_kms(create):
     return classmethod(patched)
 
 
+def with_listed_tags(create):
+    def patched(cls, resource_name, cloudformation_json, *arguments, **more):
+        properties = dict(cloudformation_json["Properties"])
+        properties["Tags"] = [
+            {"Key": key, "Value": value}
+            for key, value in properties.get("Tags", {}).items()
+        ]
+        listed = {**cloudformation_json, "Properties": properties}
+        return create.__func__(cls, resource_name, listed, *arguments, **more)
+
+    return classmethod(patched)
+
+
 def patch():
+    Parameter.create_from_cloudformation_json = with_listed_tags(
+        Parameter.create_from_cloudformation_json
+    )
     Key.create_from_cloudformation_json = with_tags_of_kms(
         Key.create_from_cloudformation_json
     )
@@ -194,6 +214,11 @@ def needless():
 
     if "TagKey" in inspect.getsource(Key.create_from_cloudformation_json):
         yield "keys"
+
+    if '"tags": properties.get("Tags", None)' not in inspect.getsource(
+        Parameter.create_from_cloudformation_json
+    ):
+        yield "parameters"
 
     policy = {
         "Statement": {
