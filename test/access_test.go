@@ -536,6 +536,17 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 			}),
 			"job of the branch, signed by this environment's GitLab, sts:AssumeRoleWithWebIdentity on deploy role of the pipeline from the internet: is allowed, want refused",
 		},
+		"the server loses the policy that patch manager needs": {
+			func(resources map[string]any) {
+				for id, r := range resources {
+					if at(r, "Type") == "AWS::IAM::Role" && strings.HasPrefix(id, "ServerRole") {
+						delete(at(r, "Properties").(map[string]any), "ManagedPolicyArns")
+					}
+				}
+			},
+			nothing,
+			"server, ssm:GetDeployablePatchSnapshotForInstance on everything from the internet: is refused, want allowed",
+		},
 		"the pipeline's role trusts nobody": {
 			nothing, trusting("deploy", never),
 			"job of the branch, sts:AssumeRoleWithWebIdentity on deploy role of the pipeline from the internet: is refused, want allowed",
