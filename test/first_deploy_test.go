@@ -1,8 +1,12 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/test/inputs"
 )
 
 // protectionOn are the parameters after "scripts/ops deploy" has made its second
@@ -249,6 +255,43 @@ func TestS1_S5_afterTheFirstDeployNothingCanBeDeletedByMistake(t *testing.T) {
 	assert.NotContains(t, gitlab.Conditions, "Protected")
 	for id, r := range gitlab.Resources {
 		assert.Empty(t, protections(r.Properties), id)
+	}
+}
+
+// TestS1_S9_theFirstStepByThePlainCDKDiffersInTheManifestAlone: "-c create=true"
+// leaves the stacks' termination protection out, and changes nothing else.
+func TestS1_S9_theFirstStepByThePlainCDKDiffersInTheManifestAlone(t *testing.T) {
+	require.NoError(t, inputs.Are("..", "main.go", "go.mod", "stacks", "constructs", "internal", "config", "scripts", "cdk.json"))
+	var file struct{ Context map[string]any }
+	readJSON(t, "../cdk.json", &file)
+	file.Context["aws:cdk:bundling-stacks"] = []string{}
+	folders := map[bool]string{}
+	for _, create := range []bool{false, true} {
+		folders[create] = t.TempDir()
+		file.Context["create"] = fmt.Sprint(create)
+		context, err := json.Marshal(file.Context)
+		require.NoError(t, err)
+		app := exec.Command("go", "run", ".")
+		app.Dir = ".."
+		app.Env = append(os.Environ(), "CDK_OUTDIR="+folders[create], "CDK_CONTEXT_JSON="+string(context), "CDK_VALIDATION=false")
+		out, err := app.CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	for _, stack := range []string{"GitLab-staging", "Deploy-staging"} {
+		templates := map[bool]string{}
+		for create, folder := range folders {
+			raw, err := os.ReadFile(filepath.Join(folder, stack+".template.json"))
+			require.NoError(t, err)
+			templates[create] = string(raw)
+			var manifest struct {
+				Artifacts map[string]struct {
+					Properties struct{ TerminationProtection bool }
+				}
+			}
+			readJSON(t, filepath.Join(folder, "manifest.json"), &manifest)
+			assert.Equal(t, !create, manifest.Artifacts[stack].Properties.TerminationProtection, "%s with create=%v", stack, create)
+		}
+		assert.Equal(t, templates[false], templates[true], stack)
 	}
 }
 
