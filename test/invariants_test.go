@@ -202,7 +202,9 @@ func TestS13_S14_noRoleHasAWildcardAction(t *testing.T) {
 			}
 			// It knows no resources, and is held to a namespace instead.
 			if text(s["Action"]) == "cloudwatch:PutMetricData" {
-				assert.Equal(t, map[string]any{"StringEquals": map[string]any{"cloudwatch:namespace": "GitLabCodeDeploy"}}, s["Condition"])
+				namespace := at(s, "Condition", "StringEquals", "cloudwatch:namespace")
+				assert.Equal(t, map[string]any{"StringEquals": map[string]any{"cloudwatch:namespace": namespace}}, s["Condition"])
+				assert.Regexp(t, `^GitLabCodeDeploy(/staging/(server|runner))?$`, namespace)
 				continue
 			}
 			for _, what := range list(s["Resource"]) {
@@ -257,10 +259,19 @@ func TestS14_theCDKAddsNoFunctionOfItsOwn(t *testing.T) {
 	})
 }
 
+// namesInNobodysWay are the types whose names stand in the way of nothing: a
+// parameter is never replaced, a baseline's name need not be the only one, and an
+// association's is that of its document.
+// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_CreatePatchBaseline.html
+var namesInNobodysWay = map[string]string{
+	"AWS::SSM::Parameter":     `^AmazonCloudWatch-gitlab-codedeploy-staging-(server|runner)$`,
+	"AWS::SSM::PatchBaseline": `^gitlab-codedeploy-staging-amazon-linux-(2|2023)$`,
+	"AWS::SSM::Association":   `^(AWS-RunPatchBaselineWithHooks|AWS-ConfigureAWSPackage|AmazonCloudWatch-ManageAgent|\{"Ref":"[A-Za-z0-9]+"\})$`,
+}
+
 // TestS9_onlyTheArtifactBucketAndTheOperationsHaveNames: a fixed name stands in
 // the way of a replacement. The bucket's name is needed in both accounts; those
-// of the operations' documents and of the agents' parameters in policies, and
-// nothing replaces a document or a parameter.
+// of the operations' documents in policies, and nothing replaces a document.
 func TestS9_onlyTheArtifactBucketAndTheOperationsHaveNames(t *testing.T) {
 	gitlab, deploy := synthesiseStaging(t)
 	var named []string
@@ -271,8 +282,8 @@ func TestS9_onlyTheArtifactBucketAndTheOperationsHaveNames(t *testing.T) {
 				assert.Equal(t, "NewVersion", r.Properties["UpdateMethod"], id)
 				continue
 			}
-			if r.Type == "AWS::SSM::Parameter" {
-				assert.Regexp(t, `^AmazonCloudWatch-gitlab-codedeploy-staging-(server|runner)$`, r.Properties["Name"], id)
+			if form, ok := namesInNobodysWay[r.Type]; ok {
+				assert.Regexp(t, form, text(r.Properties["Name"]), id)
 				continue
 			}
 			for _, key := range []string{"BucketName", "FunctionName", "QueueName", "RoleName", "PolicyName", "LogGroupName", "Name", "GroupName", "LoadBalancerName"} {

@@ -184,7 +184,9 @@ func TestS9_theRunnerMayPutArtifactsAndReadStates(t *testing.T) {
 			}
 		}
 	}
-	assert.Len(t, granted, 4)
+	assert.Len(t, granted, 5)
+	assert.Equal(t, map[string]any{"StringEquals": map[string]any{"cloudwatch:namespace": "GitLabCodeDeploy/staging/runner"}},
+		granted["cloudwatch:PutMetricData"]["Condition"], "jobs have this role: no other host's metrics")
 	assert.Contains(t, granted, `["ssm:DeleteParameter","ssm:GetParameter"]`, "the rest is about the token it registers with: runner_token_test.go")
 	bucket := ":s3:::" + artifacts.BucketName
 	assert.Contains(t, text(granted[`["s3:AbortMultipartUpload","s3:PutObject"]`]["Resource"]), bucket+"/"+artifacts.Prefix+"*")
