@@ -17,8 +17,9 @@ type ArtifactBucketProps struct {
 	// Prefix is the key prefix of artifacts, ending in "/". Required.
 	Prefix string
 
-	// ReplacedVersionDays is how long a replaced artifact is kept, in days.
-	// Required.
+	// ReplacedVersionDays is how long an artifact is kept that nobody wants any
+	// more, in days: one that was rejected or superseded, or deployed before the
+	// last eleven. Required.
 	ReplacedVersionDays int
 
 	// StatusDays is how long the state of an upload is kept, in days. Required.
@@ -63,10 +64,23 @@ func NewArtifactBucket(scope constructs.Construct, id string, props ArtifactBuck
 	bucket := newPrivateBucket(scope, "Bucket", awss3.BucketProps{
 		BucketName: &props.Name,
 		Versioned:  jsii.Bool(true), // CodeDeploy pins a version, not a key
+		// No version expires by its age: what a group runs may be old. A function
+		// marks what is rejected or superseded, or was deployed before the last
+		// eleven, and only that goes.
 		LifecycleRules: &[]*awss3.LifecycleRule{{
-			Id:                          jsii.String("replaced-versions"),
+			Id:                          jsii.String("unwanted-versions"),
+			Prefix:                      &props.Prefix,
+			TagFilters:                  &map[string]any{unwantedKey: unwantedValue},
+			Expiration:                  awscdk.Duration_Days(jsii.Number(props.ReplacedVersionDays)),
 			NoncurrentVersionExpiration: awscdk.Duration_Days(jsii.Number(props.ReplacedVersionDays)),
-			ExpiredObjectDeleteMarker:   jsii.Bool(true),
+		}, {
+			Id:                        jsii.String("markers-of-nothing"),
+			Prefix:                    &props.Prefix,
+			ExpiredObjectDeleteMarker: jsii.Bool(true),
+		}, {
+			Id:                          jsii.String("old-records"),
+			Prefix:                      jsii.String(recordPrefix),
+			NoncurrentVersionExpiration: awscdk.Duration_Days(jsii.Number(1)),
 		}, {
 			Id:                          jsii.String("old-states"),
 			Prefix:                      jsii.String(statusPrefix),

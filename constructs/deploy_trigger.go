@@ -25,7 +25,7 @@ type DeployTriggerProps struct {
 	LogRetentionDays int
 
 	// LongestDeploymentHours is for how long an artifact waits for a busy
-	// group, at least, in hours. Required; at most 60.
+	// group, at least, in hours. Required; at most 99.
 	LongestDeploymentHours int
 }
 
@@ -45,18 +45,21 @@ type DeployTrigger struct {
 
 const (
 	triggerTimeoutSeconds = 30
-	// visibilitySeconds is when a message comes back that a killed function
-	// had. Lambda asks for six times the function's timeout at least.
+	// visibilitySeconds is when a message comes back that a killed or throttled
+	// function had, or one whose pause could not be set. Lambda asks for six times
+	// the function's timeout at least. This is more, because SQS counts receives
+	// and takes a thousand: with six minutes they are four days.
 	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
-	visibilitySeconds = 6 * triggerTimeoutSeconds
+	visibilitySeconds = 360
 )
 
 // maxReceives returns how often a message is tried before it goes to the
 // dead-letter queue. The function itself spaces the tries: 10 seconds and
-// doubling, then 240 to 300 seconds.
+// doubling, then as long as the queue would at least. So the wait is as long as
+// hours say at every pace.
 func maxReceives(hours int) int {
-	const shortestPause, firstTries = 240, 10
-	return hours*60*60/shortestPause + firstTries
+	const firstTries = 10
+	return hours*60*60/visibilitySeconds + firstTries
 }
 
 // retentionDays returns for how long the queue keeps a message. What is tried
@@ -113,11 +116,12 @@ func triggerFunction(scope constructs.Construct, queue awssqs.Queue, props Deplo
 			appliesTo: []string{
 				objectWildcard(props.BucketName, props.Prefix),
 				objectWildcard(props.BucketName, statusPrefix),
+				objectWildcard(props.BucketName, recordPrefix),
 				"Resource::" + *codeDeployARN(scope, "deploymentconfig", "*"),
 				"Resource::" + *codeDeployARN(scope, "deploymentgroup", "*"),
 				"Resource::" + *codeDeployARN(scope, "application", "*"),
 			},
-			reason: "Artifacts and their states have a prefix each, and the groups choose their deployment configurations. " +
+			reason: "Artifacts, their states and the groups' records have a prefix each, and the groups choose their deployment configurations. " +
 				namedPairsOnly + ", and the function refuses what is not on its list.",
 		},
 	})
@@ -157,6 +161,7 @@ func triggerStatements(scope constructs.Construct, props DeployTriggerProps) []a
 	groups, applications := deploymentGroupARNs(scope, props.DeploymentGroups)
 	return append(statusStatements(props.BucketName),
 		allow("ReadArtifacts", []*string{jsii.String(objectARN(props.BucketName, props.Prefix+"*"))}, "s3:GetObject", "s3:GetObjectVersion"),
+		markUnwanted(props.BucketName, props.Prefix),
 		allow("Deploy", groups,
 			"codedeploy:CreateDeployment", "codedeploy:GetDeploymentGroup", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments"),
 		allow("RegisterRevisions", applications, "codedeploy:RegisterApplicationRevision", "codedeploy:GetApplicationRevision"),

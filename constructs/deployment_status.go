@@ -24,13 +24,22 @@ type DeploymentStatusProps struct {
 	// LogRetentionDays is how long the function's log is kept, in days.
 	// Required; one of the values that CloudWatch Logs knows.
 	LogRetentionDays int
+
+	// Trigger is whose uploads are reported: the function sends it a message when
+	// an upload's turn has come, and looks into its dead letters. Required.
+	Trigger *DeployTrigger
 }
 
 // DeploymentStatus writes how a deployment goes to the artifact bucket, where
 // the job that uploaded the artifact looks for it.
 //
 //	CodeDeploy ── state-change event ──▶ function ──▶ deployments/<upload-id>.json
-//	                                        └──▶ dead-letter queue
+//	            every five minutes ─────▶  │ │ └──▶ groups/<application>/<group>.json
+//	                  dead-letter queue ◀──┘ └──▶ the trigger's queue
+//
+// Events are best effort. So a schedule lets the function look at all that is
+// unfinished: at deployments whose end it did not hear of, at uploads whose turn
+// has come, and at the trigger's dead letters.
 //
 // It lives as long as its stack; what it wrote stays in the bucket.
 type DeploymentStatus struct {
@@ -43,27 +52,42 @@ func NewDeploymentStatus(scope constructs.Construct, id string, props Deployment
 	scope = constructs.NewConstruct(scope, &id)
 
 	deadLetters := newDeadLetterQueue(scope)
-	groups, _ := deploymentGroupARNs(scope, props.DeploymentGroups)
 	function, policy := newFunction(scope, functionProps{
 		root:             props.Root,
 		program:          "lambda/status",
 		files:            deploymentGroupsFile(props.DeploymentGroups),
 		description:      "Writes the state of deployments to " + props.BucketName,
 		logRetentionDays: props.LogRetentionDays,
-		timeoutSeconds:   30,
-		environment:      map[string]*string{"ARTIFACT_BUCKET": &props.BucketName, "ARTIFACT_PREFIX": &props.Prefix},
+		timeoutSeconds:   120, // of which a run over 1,000 groups takes less than half
+		environment: map[string]*string{
+			"ARTIFACT_BUCKET":           &props.BucketName,
+			"ARTIFACT_PREFIX":           &props.Prefix,
+			"QUEUE_URL":                 props.Trigger.Queue.QueueUrl(),
+			"DEAD_LETTER_QUEUE_URL":     props.Trigger.DeadLetterQueue.QueueUrl(),
+			"OWN_DEAD_LETTER_QUEUE_URL": deadLetters.QueueUrl(),
+		},
 		statements: append(statusStatements(props.BucketName),
-			allow("ReadDeployments", groups, "codedeploy:GetDeployment")),
+			allow("ReadArtifacts", []*string{jsii.String(objectARN(props.BucketName, props.Prefix+"*"))}, "s3:GetObject", "s3:GetObjectVersion"),
+			markUnwanted(props.BucketName, props.Prefix),
+			// Of every group: one that has left the list may have deployments under
+			// way, whose jobs wait for their end.
+			allow("ReadDeployments", []*string{codeDeployARN(scope, "deploymentgroup", "*")}, "codedeploy:GetDeployment", "codedeploy:BatchGetDeployments")),
 		wildcards: finding{
 			appliesTo: []string{
 				objectWildcard(props.BucketName, statusPrefix),
+				objectWildcard(props.BucketName, recordPrefix),
+				objectWildcard(props.BucketName, props.Prefix),
 				"Resource::" + *codeDeployARN(scope, "deploymentgroup", "*"),
 			},
-			reason: "Each upload's state is an object under this prefix. " +
-				namedPairsOnly + ", and the function reports deployments of the artifact bucket only.",
+			reason: "Artifacts, their states and the groups' records have a prefix each. A group that has left the list " +
+				"may have deployments whose jobs wait for their end; the function only reads them, and reports those of the artifact bucket only.",
 		},
 	})
-	policy.AddStatements(allow("KeepWhatFails", []*string{deadLetters.QueueArn()}, "sqs:SendMessage"))
+	policy.AddStatements(
+		allow("KeepWhatFails", []*string{deadLetters.QueueArn()}, "sqs:SendMessage"),
+		allow("WorkOffWhatFailed", []*string{deadLetters.QueueArn()}, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
+		allow("LookIntoDeadLetters", []*string{props.Trigger.DeadLetterQueue.QueueArn()}, "sqs:ReceiveMessage"),
+		allow("LetUploadsHaveTheirTurn", []*string{props.Trigger.Queue.QueueArn()}, "sqs:SendMessage"))
 	// Lambda tries an event three times; what is left then is for a person.
 	// https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 	function.ConfigureAsyncInvoke(&awslambda.EventInvokeConfigOptions{
@@ -74,6 +98,15 @@ func NewDeploymentStatus(scope constructs.Construct, id string, props Deployment
 		TargetArn: deadLetters.QueueArn(),
 	})
 	stateChanges(scope, props.DeploymentGroups, function, deadLetters)
+	// What one run misses, the next one finds: its failures are no letters.
+	awsevents.NewRule(scope, jsii.String("Reconciliation"), &awsevents.RuleProps{
+		Description: jsii.String("A look at every deployment and upload that is unfinished"),
+		Schedule:    awsevents.Schedule_Rate(awscdk.Duration_Minutes(jsii.Number(5))),
+		Targets: &[]awsevents.IRuleTarget{awseventstargets.NewLambdaFunction(function, &awseventstargets.LambdaFunctionProps{
+			RetryAttempts: jsii.Number(0),
+			MaxEventAge:   awscdk.Duration_Minutes(jsii.Number(5)),
+		})},
+	})
 	return &DeploymentStatus{Function: function, DeadLetterQueue: deadLetters}
 }
 

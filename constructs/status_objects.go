@@ -10,6 +10,14 @@ import (
 // bucket: deployments/<upload-id>.json.
 const statusPrefix = "deployments/"
 
+// recordPrefix is where each group's record is kept, in the artifact bucket.
+// Nobody but the functions reads or writes there.
+const recordPrefix = "groups/"
+
+// The tag of versions that nobody wants any more: lambda/internal/mark sets it,
+// the lifecycle rules of [ArtifactBucket] look for it.
+const unwantedKey, unwantedValue = "artifact", "unwanted"
+
 // objectARN returns the ARN of a key, or of keys, in a named bucket.
 func objectARN(bucketName, key string) string {
 	return "arn:" + *awscdk.Aws_PARTITION() + ":s3:::" + bucketName + "/" + key
@@ -29,7 +37,14 @@ func objectWildcard(bucketName, prefix string) string {
 func statusStatements(bucketName string) []awsiam.PolicyStatement {
 	return []awsiam.PolicyStatement{
 		allow("KeepStatus", []*string{jsii.String(objectARN(bucketName, statusPrefix+"*"))}, "s3:GetObject", "s3:PutObject"),
+		allow("KeepRecords", []*string{jsii.String(objectARN(bucketName, recordPrefix+"*"))}, "s3:GetObject", "s3:PutObject"),
 		// Without it, S3 answers 403 where an object is missing, and not 404.
 		allow("SeeThatAnObjectIsMissing", []*string{jsii.String(bucketARN(bucketName))}, "s3:ListBucket"),
 	}
+}
+
+// markUnwanted lets a function mark versions that nobody wants any more. Jobs
+// have no such right: what they upload is kept until a function decides.
+func markUnwanted(bucketName, prefix string) awsiam.PolicyStatement {
+	return allow("MarkUnwanted", []*string{jsii.String(objectARN(bucketName, prefix+"*"))}, "s3:PutObjectVersionTagging")
 }

@@ -41,6 +41,7 @@ func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		Prefix:           deploy.Artifacts.Prefix,
 		DeploymentGroups: deploymentGroups(deploy),
 		LogRetentionDays: deploy.LogRetentionDays,
+		Trigger:          trigger,
 	})
 	monitoring := constructs.NewMonitoring(stack, "Monitoring", constructs.MonitoringProps{
 		Trigger:                trigger,

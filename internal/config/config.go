@@ -215,9 +215,10 @@ type Artifacts struct {
 	// BucketName is unique in all of AWS and has no dots.
 	BucketName string `yaml:"bucketName"`
 	// Prefix begins the keys that start deployments. It ends with "/" and lies apart from "deployments/",
-	// where the state of each deployment is written.
+	// where the state of each deployment is written, and from "groups/", where the order of uploads is kept.
 	Prefix string `yaml:"prefix" default:"artifacts/"`
-	// ReplacedVersionDays is how many days the earlier versions of an object are kept.
+	// ReplacedVersionDays is how many days a version is kept that is not wanted any more: rejected, superseded, or
+	// deployed before the last successful one and the ten before it. Those never expire.
 	ReplacedVersionDays int `yaml:"replacedVersionDays" default:"90"`
 	// AllowReplacement lets one deploy replace or delete what the stack's policy protects.
 	AllowReplacement bool `yaml:"allowReplacement" default:"false"`

@@ -10,10 +10,13 @@ import (
 const (
 	// The state of every deployment is written below this prefix of the same bucket.
 	statePrefix = "deployments/"
+	// And the order of each deployment group's uploads below this one.
+	recordPrefix = "groups/"
 	// A key has 1,024 bytes at most: the prefix, an application's name of up to 100, and "/artifact.gz".
 	maxPrefix = 1024 - 100 - len("/artifact.gz")
-	// A message comes back every 4 minutes at the earliest, and SQS hands it out 1,000 times at most.
-	maxWaitHours = 60
+	// A message comes back every 6 minutes at the earliest, and SQS hands it out 1,000 times at most. CodeDeploy's own longest
+	// waits, 48 hours for the traffic and 48 hours for the old instances, fit in.
+	maxWaitHours = 99
 )
 
 func (d *document) validateDeploy(deploy *Deploy) {
@@ -117,6 +120,8 @@ func artifactPrefix(prefix string) string {
 		return "folders of letters, digits, hyphens, underscores and dots (not in front), each followed by one /"
 	case strings.HasPrefix(prefix, statePrefix):
 		return fmt.Sprintf("a prefix apart from %s, where the state of deployments is written", statePrefix)
+	case strings.HasPrefix(prefix, recordPrefix):
+		return fmt.Sprintf("a prefix apart from %s, where the order of uploads is kept", recordPrefix)
 	}
 	return ""
 }

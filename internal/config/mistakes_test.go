@@ -589,6 +589,7 @@ func TestConfigS9BucketMistakes(t *testing.T) {
 		prefix("space", "my releases/", wantFolders),
 		prefix("state of deployments", "deployments/", wantApart),
 		prefix("below the state of deployments", "deployments/web/", wantApart),
+		prefix("records of groups", "groups/", "a prefix apart from groups/, where the order of uploads is kept"),
 		prefix("too long for a key", strings.Repeat("a", 912)+"/", "at most 912 characters (it has 913)"),
 		value("no day for replaced versions", "replacedVersionDays: 91", "replacedVersionDays: 0",
 			`43: deploy.artifacts.replacedVersionDays: got 0, want 1 to 3650 days`),
@@ -664,8 +665,8 @@ func TestConfigS14DeploymentGroupMistakes(t *testing.T) {
 	run(t, []mistake{
 		value("log kept for a time that CloudWatch does not offer", "logRetentionDays: 60", "logRetentionDays: 0",
 			"45: deploy.logRetentionDays: got 0, want one of "+retentions),
-		value("a wait that SQS cannot keep", "longestDeploymentHours: 25", "longestDeploymentHours: 61",
-			"46: deploy.longestDeploymentHours: got 61, want 1 to 60 hours"),
+		value("a wait that SQS cannot keep", "longestDeploymentHours: 25", "longestDeploymentHours: 100",
+			"46: deploy.longestDeploymentHours: got 100, want 1 to 99 hours"),
 		value("states kept for no day", "statusRetentionDays: 366", "statusRetentionDays: 0",
 			"47: deploy.statusRetentionDays: got 0, want 1 to 3650 days"),
 		value("an address with a name", "alarmEmail: team@example.com", "alarmEmail: Team <team@example.com>",

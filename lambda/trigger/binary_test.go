@@ -23,6 +23,7 @@ import (
 
 	"gitlab-codedeploy/internal/gobuild"
 	"gitlab-codedeploy/lambda/internal/allowlist"
+	"gitlab-codedeploy/lambda/internal/awstest"
 	"gitlab-codedeploy/test/inputs"
 )
 
@@ -49,7 +50,7 @@ func TestMain(m *testing.M) {
 func TestS14_TheBinarySaysWhatIsMissingAtStart(t *testing.T) {
 	binary, err := bootstrap()
 	require.NoError(t, err)
-	good := lambdaEnvironment(t, newAWS(t, nil))
+	good := lambdaEnvironment(t, newAWS(t))
 	for name, tt := range map[string]struct {
 		change map[string]string
 		want   []string
@@ -87,13 +88,11 @@ func TestS14_TheBinarySaysWhatIsMissingAtStart(t *testing.T) {
 func TestS14_TheBinaryAnswersABatchOverTheRuntimeAPI(t *testing.T) {
 	binary, err := bootstrap()
 	require.NoError(t, err)
-	server := newAWS(t, nil)
+	server := newAWS(t)
 
-	batch, err := json.Marshal(batchOf(
-		body(s3Record(testBucket, testKey, "v1")),
-		"no event",
-		body(s3Record(testBucket, "artifacts/web/a.txt", "v2")),
-	))
+	batch, err := json.Marshal(events.SQSEvent{Records: []events.SQSMessage{
+		message("m1", testKey, "v1"), {MessageId: "m2", Body: "no event"}, message("m3", "artifacts/web/a.txt", "v2"),
+	}})
 	require.NoError(t, err)
 	answers := make(chan string, 1)
 	var once sync.Once
@@ -161,6 +160,49 @@ func TestS14_TheDeployedBinariesAreSmall(t *testing.T) {
 		t.Logf("%s: %.1f MB", name, float64(info.Size())/1e6)
 		assert.Less(t, info.Size(), int64(10e6), name)
 	}
+}
+
+const (
+	testBucket = "example-deploy-test"
+	testPrefix = "artifacts/"
+	testKey    = "artifacts/web/artifact.gz"
+	statusPath = "/" + testBucket + "/deployments/job-9.json"
+)
+
+// newAWS is a server with the artifact testKey, a blue/green group and no
+// deployment.
+func newAWS(t *testing.T) *awstest.Server {
+	server := awstest.New(t)
+	for name, answer := range map[string]string{
+		"GetDeploymentGroup": `{"deploymentGroupInfo":{"applicationName":"web","deploymentGroupName":"web-blue-green",
+			"deploymentStyle":{"deploymentType":"BLUE_GREEN","deploymentOption":"WITH_TRAFFIC_CONTROL"}}}`,
+		"ListDeployments":  `{"deployments":[]}`,
+		"CreateDeployment": `{"deploymentId":"d-WIRE00001"}`,
+	} {
+		server.Operations[name] = func(w http.ResponseWriter, _ string, _ int) { io.WriteString(w, answer) }
+	}
+	server.Put("/"+testBucket+"/"+testKey, http.Header{
+		"X-Amz-Meta-Application-Name": {"web"}, "X-Amz-Meta-Deploymentgroup-Name": {"web-blue-green"}, "X-Amz-Meta-Upload-Id": {"job-9"},
+		"X-Amz-Version-Id": {"v1"},
+	}, "")
+	return server
+}
+
+// lambdaEnvironment is what Lambda gives a function that is pointed at server.
+func lambdaEnvironment(t *testing.T, server *awstest.Server) map[string]string {
+	t.Helper()
+	env := server.Environment(testBucket, testPrefix)
+	env["LAMBDA_TASK_ROOT"] = t.TempDir()
+	env["QUEUE_URL"] = env["AWS_ENDPOINT_URL"] + "/222222222222/queue"
+	require.NoError(t, os.WriteFile(filepath.Join(env["LAMBDA_TASK_ROOT"], allowlist.File),
+		[]byte(`[{"application":"web","deploymentGroup":"web-blue-green"}]`), 0o600))
+	return env
+}
+
+// message is one delivery of S3's event about a version.
+func message(id, key, version string) events.SQSMessage {
+	body := fmt.Sprintf(`{"Records":[{"eventName":"ObjectCreated:Put","eventTime":"2026-11-23T01:02:03.004Z","s3":{"bucket":{"name":%q},"object":{"key":%q,"versionId":%q}}}]}`, testBucket, key, version)
+	return events.SQSMessage{MessageId: id, ReceiptHandle: id, Body: body, Attributes: map[string]string{"ApproximateReceiveCount": "1"}}
 }
 
 func environ(env map[string]string) []string {

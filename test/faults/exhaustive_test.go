@@ -3,7 +3,6 @@ package faults
 import (
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 func one(copies int) schedule {
 	u := simpleUpload(0, "artifacts/alpha/artifact.gz")
 	u.Events = make([]s3Event, copies)
-	return schedule{Seed: 1, Pollers: copies, Batch: 1, Receives: 400, PageSize: 100, Soon: time.Hour, Late: time.Hour, Uploads: []upload{u}}
+	return schedule{Seed: 1, Pollers: copies, Batch: 1, Receives: 970, PageSize: 100, Soon: time.Hour, Late: time.Hour, Operator: true, Uploads: []upload{u}}
 }
 
 func simpleUpload(number int, key string) upload {
@@ -27,7 +26,7 @@ func simpleUpload(number int, key string) upload {
 			"application-name": goodGroups[0].Application, "deploymentgroup-name": goodGroups[0].Group,
 			"upload-id": fmt.Sprintf("upload-%d", number),
 		},
-		Course: cloud.Course{Lasts: shortestDeployment, Outcome: "Succeeded"},
+		Course: cloud.Course{Lasts: 30 * time.Second, Outcome: "Succeeded"},
 	}
 }
 
@@ -35,7 +34,7 @@ func simpleUpload(number int, key string) upload {
 // process and with two that got the same event at once; in both functions.
 func TestS14_NoCallIsTheWrongOneToFail(t *testing.T) {
 	t.Parallel()
-	calm := play(one(1))
+	calm := play(t, one(1))
 	require.Empty(t, calm.violations, "%s", calm.report())
 	t.Logf("%d calls without a fault", calm.calls)
 
@@ -67,7 +66,7 @@ func TestS14_NoCallIsTheWrongOneToFail(t *testing.T) {
 			}
 		}
 	}
-	report(t, schedules, playAll(t, schedules))
+	reportFailed(t, schedules, playAll(t, schedules))
 }
 
 // Two processes at work on the same key or group, in every order of their
@@ -105,75 +104,43 @@ func TestS14_NoOrderOfTwoProcessesIsTheWrongOne(t *testing.T) {
 	}
 }
 
-// crewsAtOnce play the orders of one schedule.
-const crewsAtOnce = 8
-
 // playOrders plays a schedule in every order. It returns their number, and a
 // world that went wrong.
 func playOrders(t *testing.T, s schedule) (orders int, failed *world) {
-	var (
-		mu    sync.Mutex
-		group sync.WaitGroup
-		todo  = make(chan []int, 10000)
-		open  = 1 // orders that are not played to the end
-	)
-	todo <- nil
-	_, _, err := buildPrograms()
-	require.NoError(t, err)
-	for range crewsAtOnce {
-		group.Go(func() {
-			c := &crew{}
-			defer func() { c.dismiss() }()
-			for choices := range todo {
-				if c.triggers == nil {
-					c, _ = hire(s.Pollers) // The programs are built.
-				}
-				w, others := playOrder(s, c, choices)
-				if len(w.violations) > 0 {
-					// Its processes were stopped in the middle of something.
-					c.dismiss()
-					c, others = &crew{}, nil
-				}
-				mu.Lock()
-				orders++
-				if len(w.violations) > 0 && failed == nil {
-					failed = w
-				}
-				for _, other := range others {
-					todo <- other
-				}
-				if open += len(others) - 1; open == 0 {
-					close(todo)
-				}
-				mu.Unlock()
-			}
-		})
+	todo := [][]int{nil}
+	for len(todo) > 0 && failed == nil {
+		choices := todo[len(todo)-1]
+		w, others := playOrder(t, s, choices)
+		todo = append(todo[:len(todo)-1], others...)
+		if orders++; len(w.violations) > 0 {
+			failed = w
+		}
 	}
-	group.Wait()
 	return orders, failed
 }
 
 // playOrder plays a schedule in the order that choices begin, and on with the
-// first possible one, as long as two trigger processes are at work. It returns
+// first possible one, as long as two trigger functions are at work. It returns
 // the beginnings of the orders that branch off from there, too.
-func playOrder(s schedule, c *crew, choices []int) (w *world, others [][]int) {
-	w = newWorld(s, c)
+func playOrder(t *testing.T, s schedule, choices []int) (w *world, others [][]int) {
 	var made []int
-	w.choose = func(weights []int) int {
-		for _, t := range w.triggers {
-			if t.work == nil {
-				return len(weights) - 1 // First let both get their events …
+	w = playWith(t, s, func(w *world) {
+		w.choose = func(weights []int) int {
+			for _, t := range w.triggers {
+				if t.work == nil {
+					return len(weights) - 1 // First let both get their events …
+				}
 			}
+			if len(made) < len(choices) {
+				made = append(made, choices[len(made)])
+				return made[len(made)-1]
+			}
+			others = append(others, append(slices.Clone(made), 1))
+			made = append(made, 0) // … then one of two calls is answered.
+			return 0
 		}
-		if len(made) < len(choices) {
-			made = append(made, choices[len(made)])
-			return made[len(made)-1]
-		}
-		others = append(others, append(slices.Clone(made), 1))
-		made = append(made, 0) // … then one of two calls is answered.
-		return 0
-	}
-	return playWith(w), others
+	})
+	return w, others
 }
 
 // While a process waits for its look at the group's deployments, a newer upload
@@ -192,9 +159,9 @@ func TestS14_AnOldLookAtTheGroupIsNotTrusted(t *testing.T) {
 		s.Faults = []fault{{Function: "trigger", Invocation: 1, Call: 1, Kind: stalled, Times: 1}}
 		schedules = append(schedules, s)
 	}
-	report(t, schedules, playAll(t, schedules))
+	reportFailed(t, schedules, playAll(t, schedules))
 	// And that is what happened: only the newer one was deployed.
-	w := play(schedules[0])
+	w := play(t, schedules[0])
 	require.Len(t, w.aws.Deployments.Of(goodGroups[0]), 1, "%s", w.report())
 }
 
@@ -222,13 +189,13 @@ func TestS14_WhatWasDeployedIsNotCalledSuperseded(t *testing.T) {
 					s.Uploads[0].Gone, s.Uploads[0].GoneAt = "deleted", newer.At
 				case "other deployment": // fills the first page of the list
 					s.PageSize = 1
-					s.Foreign = []foreign{{At: time.Minute, Pair: goodGroups[0], Lasts: shortestDeployment}}
+					s.Foreign = []foreign{{At: time.Minute, Pair: goodGroups[0], Lasts: 30 * time.Second}}
 				}
 				schedules = append(schedules, s)
 			}
 		}
 	}
-	report(t, schedules, playAll(t, schedules))
+	reportFailed(t, schedules, playAll(t, schedules))
 }
 
 // A deployment whose creator died fails before anybody has heard of it, and
@@ -250,12 +217,12 @@ func TestS14_ARollbackDoesNotHideADeployment(t *testing.T) {
 			schedules = append(schedules, s)
 		}
 	}
-	report(t, schedules, playAll(t, schedules))
-	w := play(schedules[0])
+	reportFailed(t, schedules, playAll(t, schedules))
+	w := play(t, schedules[0])
 	require.Len(t, w.aws.Deployments.Of(goodGroups[0]), 3, "%s", w.report())
 }
 
-func report(t *testing.T, schedules []schedule, failed []*world) {
+func reportFailed(t *testing.T, schedules []schedule, failed []*world) {
 	t.Helper()
 	t.Logf("%d schedules", len(schedules))
 	for _, w := range failed[:min(len(failed), 10)] {

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -19,17 +20,33 @@ import (
 // rank orders states; a status object's rank never falls.
 var rank = map[string]int{
 	"Waiting": 1, "Created": 2, "InProgress": 3, "Ready": 4,
-	"Succeeded": 5, "Failed": 5, "Stopped": 5, "Superseded": 5, "Rejected": 5,
+	"Succeeded": final, "Failed": final, "Stopped": final, "Superseded": final, "Rejected": final,
 }
 
-const final = 5
+const final = 6
 
-// statusKey is the only kind of key that a function may write. One segment, so
-// that no upload id makes a path.
+// rankOf is the rank of a state with what it says besides.
+func rankOf(s statusObject) int {
+	switch {
+	case s.GivenUp:
+		return rank["Waiting"] // It can be revived.
+	case s.TrafficMoved && s.State == "InProgress":
+		return final - 1
+	}
+	return rank[s.State]
+}
+
+// statusKey and recordKey are the only kinds of keys that a function may write.
+// A state's has one segment, so that no upload id makes a path.
+var recordKey = regexp.MustCompile(`^groups/[A-Za-z0-9-]{1,100}/[A-Za-z0-9-]{1,100}\.json$`)
+
 var statusKey = regexp.MustCompile(`^deployments/[A-Za-z0-9._-]{1,128}\.json$`)
 
 // written checks each object that a function puts.
 func (w *world) written(v *cloud.Version) {
+	if recordKey.MatchString(v.Key) {
+		return
+	}
 	if !statusKey.MatchString(v.Key) {
 		w.violate("an object was written at %q", v.Key)
 		return
@@ -54,9 +71,9 @@ func (w *world) written(v *cloud.Version) {
 	}
 	before := history[len(history)-1]
 	switch {
-	case rank[before.State] == final && before.State != now.State:
+	case rankOf(before) == final && before.State != now.State:
 		w.violate("%s went from %s to %s", v.Key, before.State, now.State)
-	case rank[now.State] < rank[before.State]:
+	case rankOf(now) < rankOf(before):
 		w.violate("%s went backwards, from %s to %s", v.Key, before.State, now.State)
 	case before.Key != now.Key || before.VersionID != now.VersionID:
 		w.violate("%s was about %s?versionId=%s and is now about %s?versionId=%s", v.Key, before.Key, before.VersionID, now.Key, now.VersionID)
@@ -91,8 +108,8 @@ func (w *world) course(d *cloud.Deployment) cloud.Course {
 	if d.Rollback() {
 		return cloud.Course{Lasts: time.Minute, Outcome: "Succeeded"}
 	}
-	if d.Object.Bucket == "somebody-elses" {
-		return cloud.Course{Lasts: w.foreign.Lasts, Outcome: "Succeeded"}
+	if d.ByHand {
+		return cloud.Course{Lasts: w.foreign.Lasts, Outcome: cmp.Or(w.foreign.Outcome, "Succeeded")}
 	}
 	u := w.uploadOf(d)
 	if u == nil {
@@ -105,23 +122,31 @@ func (w *world) course(d *cloud.Deployment) cloud.Course {
 		w.violate("%s was deployed although it is invalid: %s", u, u.Invalid)
 	case d.Pair != u.Pair:
 		w.violate("%s is for %s and was deployed to %s", u, u.Pair, d.Pair)
-	case w.served.outdated[u]:
-		w.violate("%s was deployed although it was replaced or gone before", u)
+	case w.served.withdrew[u]:
+		w.violate("%s was deployed although it was deleted before", u)
 	case d.Object.ETag != strings.Trim(u.version.ETag, `"`):
 		w.violate("%s was deployed with the ETag of another one", u)
 	}
 	for _, earlier := range w.aws.Deployments.Of(d.Pair) {
 		other := w.uploadOf(earlier)
-		if earlier == d || other == nil || earlier.Rollback() {
+		if earlier == d || other == nil || earlier.Creator != "user" || !w.visible(earlier) {
 			continue
 		}
 		if other == u {
 			w.violate("%s was deployed twice, by %s and %s", u, earlier.ID, d.ID)
-		} else if older(u, other) && !other.removed { // then u is the newest again
+		} else if older(u, other) && !(earlier.ByHand && (other.removed || sameSecond(u, other))) {
+			// Of what was deployed by hand S3 alone tells the age: whole seconds, as
+			// long as it is there.
 			w.violate("%s was deployed after %s, which is newer", u, other)
 		}
 	}
 	return u.Course
+}
+
+// visible says whether a function at work could know of a deployment: its own
+// ones it has to, of one made by hand CodeDeploy tells after a while.
+func (w *world) visible(d *cloud.Deployment) bool {
+	return !d.ByHand || d.Created.Add(-w.schedule.Skew).Add(w.schedule.Lag).Before(w.served.began)
 }
 
 func (w *world) uploadOf(d *cloud.Deployment) *placed {
@@ -133,13 +158,14 @@ func (w *world) uploadOf(d *cloud.Deployment) *placed {
 	return nil
 }
 
-// older says whether a was uploaded before b, as far as S3 tells: its event the
-// millisecond, and within one key the order of versions.
+// older says whether a was uploaded before b: S3's event tells the millisecond.
+// What was uploaded in the same one has an order that nobody can complain of.
 func older(a, b *placed) bool {
-	if a.Key == b.Key {
-		return a.version.Sequence < b.version.Sequence
-	}
 	return a.version.Modified.UnixMilli() < b.version.Modified.UnixMilli()
+}
+
+func sameSecond(a, b *placed) bool {
+	return a.version.Modified.Truncate(time.Second).Equal(b.version.Modified.Truncate(time.Second))
 }
 
 // acknowledged checks that a message may go: its uploads were deployed, or
@@ -147,27 +173,21 @@ func older(a, b *placed) bool {
 func (w *world) acknowledged(m *cloud.Message) {
 	for _, u := range w.messages[m] {
 		known := func(s statusObject) bool { return rank[s.State] == final || s.DeploymentID != "" }
-		if found := w.statusesOf(u); !slices.ContainsFunc(found, known) {
+		again := strings.Contains(m.Body, "gitlabCodeDeploy") // There is a message of S3's too.
+		if found := w.statusesOf(u); !again && !slices.ContainsFunc(found, known) {
 			w.violate("%s is done with, but the state of %s is %+v", m.ID, u, found)
 		}
 	}
 }
 
-// retried checks that a message comes again for a reason.
+// retried checks that a message comes again for a reason, which the job is told.
 func (w *world) retried(work *invocation, m *cloud.Message) {
-	// On a machine that is busy, a look at the group may be too old by the time
-	// it is used, or a call take too long: the function's own clock is real.
-	if work.injured || time.Since(work.started) > time.Second {
+	if work.injured {
 		return
 	}
 	for _, u := range w.messages[m] {
-		if u.messages > 1 || m.Twice {
-			continue // It may wait for another message about the same upload.
-		}
-		if !work.busy[u.Pair] {
-			w.violate("%s comes again without a cause", m.ID)
-		}
-		if found := w.statusesOf(u); len(found) == 0 || found[0].State == "Waiting" && found[0].Reason == "" {
+		found := w.statusesOf(u)
+		if len(found) == 0 || found[0].State == "Waiting" && found[0].Reason == "" {
 			w.violate("%s waits, and its state does not say why: %+v", u, found)
 		}
 	}
@@ -179,14 +199,14 @@ func (w *world) retried(work *invocation, m *cloud.Message) {
 // hidden checks a ChangeMessageVisibility, and puts a repeatable jitter in
 // place of the function's own.
 func (w *world) hidden(m *cloud.Message, d time.Duration) time.Duration {
-	most := 300 * time.Second
-	if m.Receives < 6 {
-		most = min(most, 10*time.Second<<(m.Receives-1))
+	least := 360 * time.Second
+	if m.Receives < 7 {
+		least = min(least, 10*time.Second<<(m.Receives-1))
 	}
-	if d < most*8/10-time.Second || d > most+time.Second {
-		w.violate("%s waits for %s after receive %d, want 80 to 100 %% of %s", m.ID, d, m.Receives, most)
+	if d < least-time.Second || d > least*5/4+time.Second {
+		w.violate("%s waits for %s after receive %d, want 100 to 125 %% of %s", m.ID, d, m.Receives, least)
 	}
-	return most*8/10 + jitter(w.random, most*2/10)
+	return least + jitter(w.random, least/4)
 }
 
 // statusesOf returns the present status objects of an upload.
@@ -212,62 +232,96 @@ func (w *world) judge() {
 	}
 }
 
-// judgeGroup: the last deployment of a group is its newest upload. One that was
-// replaced may have been deployed before that, or not.
+// judgeGroup: the newest upload of a group was deployed, whatever came before
+// and after it; course sees to it that nothing older follows.
 func (w *world) judgeGroup(pair cloud.Pair) {
-	var newest, last *placed
+	var newest *placed
 	for _, u := range w.uploads {
-		if u.Pair == pair && u.Invalid == "" && !u.replaced && !u.removed && (newest == nil || older(newest, u)) {
+		if u.Pair == pair && u.Invalid == "" && !u.taken && !u.removed && (newest == nil || older(newest, u)) {
 			newest = u
 		}
 	}
-	for _, d := range w.aws.Deployments.Of(pair) {
-		if u := w.uploadOf(d); u != nil && !d.Rollback() {
-			last = u
-		}
+	if newest == nil || w.givenUp(newest) || w.newerDeployed(newest) || w.overtakenByTaken(newest) {
+		return
 	}
-	if newest != nil && (last == nil || older(last, newest)) {
-		w.violate("the newest upload to %s is %s, the last one deployed is %v", pair, newest, last)
+	if !slices.ContainsFunc(w.aws.Deployments.Of(pair), func(d *cloud.Deployment) bool {
+		return w.uploadOf(d) == newest && d.Creator == "user"
+	}) {
+		w.violate("the newest upload to %s is %s, and it was not deployed", pair, newest)
 	}
+}
+
+// overtakenByTaken says whether u waited, a newer one was accepted in its place,
+// and somebody took that back before its turn came.
+func (w *world) overtakenByTaken(u *placed) bool {
+	return w.statusesOf(u)[0].State == "Superseded" && slices.ContainsFunc(w.uploads, func(other *placed) bool {
+		return other.Pair == u.Pair && other.Invalid == "" && (other.taken || other.removed) && older(u, other)
+	})
+}
+
+// givenUp says whether an upload's message is a dead letter, and its job told so.
+func (w *world) givenUp(u *placed) bool {
+	return slices.ContainsFunc(w.aws.Queue.Dead(), func(m *cloud.Message) bool { return slices.Contains(w.messages[m], u) }) &&
+		slices.ContainsFunc(w.statusesOf(u), func(s statusObject) bool { return s.GivenUp && strings.Contains(s.Reason, "redrive") })
 }
 
 // judgeUpload: each upload has one final state, and it is true.
 func (w *world) judgeUpload(u *placed) {
 	found := w.statusesOf(u)
-	if u.removed {
-		// Its metadata went with it, so nobody can tell its upload id any more:
-		// a final state under its version id is the best there is.
-		if !slices.ContainsFunc(found, func(s statusObject) bool { return rank[s.State] == final }) {
-			w.violate("%s, which is gone, has no final state: %+v", u, found)
-		}
-		return
+	if u.removed && len(found) == 2 {
+		// Before anybody has looked at it, its metadata went with it, so nobody can
+		// tell its upload id: a final state under its version id is the best there is.
+		found = slices.DeleteFunc(found, func(s statusObject) bool { return s.UploadID == u.version.ID && rank[s.State] == final })
 	}
 	if len(found) != 1 {
 		w.violate("%s has %d states, want 1: %+v", u, len(found), found)
 		return
 	}
 	s := found[0]
-	var deployment *cloud.Deployment
+	var own, told *cloud.Deployment
 	for _, d := range w.aws.Deployments.Of(u.Pair) {
-		if w.uploadOf(d) == u && !d.Rollback() {
-			deployment = d
+		if w.uploadOf(d) != u || d.Creator != "user" {
+			continue
+		}
+		if !d.ByHand {
+			own = d
+		}
+		if d.ID == s.DeploymentID {
+			told = d
 		}
 	}
 	switch {
 	case rank[s.State] != final:
 		w.violate("%s ended as %s (%s)", u, s.State, s.Reason)
-	case deployment != nil && (s.State != deployment.Status || s.DeploymentID != deployment.ID):
-		w.violate("%s was deployed by %s, which ended as %s, but its state says %+v", u, deployment.ID, deployment.Status, s)
-	case deployment == nil && s.DeploymentID != "":
+	case told == nil && s.DeploymentID != "":
+		w.violate("%s was not deployed by what its state says: %+v", u, s)
+	case told != nil && s.State != told.Status:
+		w.violate("%s was deployed by %s, which ended as %s, but its state says %+v", u, told.ID, told.Status, s)
+	case told != nil && told.Status == "Failed" && s.Reason == "":
+		w.violate("%s failed, and its state does not say why: %+v", u, s)
+	case told == nil && own != nil:
+		w.violate("%s was deployed by %s, but its state says %+v", u, own.ID, s)
+	case told == nil && s.State != "Superseded" && s.State != "Rejected":
 		w.violate("%s was not deployed, but its state says %+v", u, s)
-	case s.State == "Rejected" && (u.Invalid == "" && !u.replaced || s.Reason == ""):
+	case s.State == "Rejected" && (s.Reason == "" || u.Invalid == "" && !u.taken && !u.removed && !w.givenUp(u)):
 		w.violate("%s was rejected without a reason: %+v", u, s)
-	case s.State == "Superseded" && !u.replaced && !w.newerDeployed(u):
+	case s.State == "Superseded" && !w.newerAccepted(u) && !w.newerDeployed(u):
 		w.violate("%s is superseded by nothing", u)
 	}
-	if id := u.Metadata["upload-id"]; w.unique(id) && s.UploadID != id {
+	if id := u.Metadata["upload-id"]; w.unique(id) && s.UploadID != id && !u.removed {
 		w.violate("%s has the id %q, but its state is at %q", u, id, s.UploadID)
 	}
+	wanted := told != nil || s.GivenUp
+	if marked := u.version.Tags["artifact"] == "unwanted"; !u.removed && marked == wanted {
+		w.violate("%s ended as %s, and its version is marked as unwanted: %v", u, s.State, marked)
+	}
+}
+
+// newerAccepted says whether the group had a valid upload that is newer than u.
+func (w *world) newerAccepted(u *placed) bool {
+	return slices.ContainsFunc(w.uploads, func(other *placed) bool {
+		return other != u && other.Pair == u.Pair && other.Invalid == "" && !older(other, u)
+	})
 }
 
 var uploadID = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
@@ -287,7 +341,7 @@ func (w *world) unique(id string) bool {
 func (w *world) newerDeployed(u *placed) bool {
 	return slices.ContainsFunc(w.aws.Deployments.Of(u.Pair), func(d *cloud.Deployment) bool {
 		other := w.uploadOf(d)
-		return other != nil && other != u && !d.Rollback() && !older(other, u)
+		return other != nil && other != u && d.Creator == "user" && !older(other, u)
 	})
 }
 

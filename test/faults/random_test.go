@@ -1,13 +1,16 @@
 package faults
 
 import (
+	"maps"
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -25,25 +28,21 @@ func setting(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-// atOnce is how many worlds run side by side. They wait for the SDK's own
-// pauses between tries most of the time.
-const atOnce = 64
-
-// playAll plays each schedule and returns the worlds that went wrong, in the
-// order of the schedules.
+// playAll plays each schedule and returns the worlds that went wrong, those with
+// the shortest traces first.
 func playAll(t *testing.T, schedules []schedule) []*world {
 	t.Helper()
 	var (
 		mu     sync.Mutex
 		failed []*world
 		group  sync.WaitGroup
-		free   = make(chan struct{}, atOnce)
+		free   = make(chan struct{}, runtime.GOMAXPROCS(0))
 	)
 	for _, s := range schedules {
 		free <- struct{}{}
 		group.Go(func() {
 			defer func() { <-free }()
-			w := play(s)
+			w := play(t, s)
 			if len(w.violations) > 0 {
 				mu.Lock()
 				defer mu.Unlock()
@@ -56,28 +55,25 @@ func playAll(t *testing.T, schedules []schedule) []*world {
 	return failed
 }
 
-// play plays one schedule with new processes. What this machine does wrong
-// counts as a violation.
-func play(s schedule) *world {
-	c, err := hire(s.Pollers)
-	if err != nil {
-		return &world{schedule: s, violations: []string{err.Error()}}
-	}
-	defer c.dismiss()
-	return playWith(newWorld(s, c))
-}
+// play plays one schedule. What this machine does wrong counts as a violation.
+func play(t *testing.T, s schedule) *world { return playWith(t, s, nil) }
 
-func playWith(w *world) *world {
-	if err := w.run(); err != nil {
-		w.violations = append(w.violations, err.Error())
-	}
+// playWith plays a schedule in a world that was prepared.
+func playWith(t *testing.T, s schedule, prepare func(*world)) (w *world) {
+	synctest.Test(t, func(*testing.T) {
+		w = newWorld(s)
+		if prepare != nil {
+			prepare(w)
+		}
+		if err := w.run(); err != nil {
+			w.violate("%v", err)
+		}
+	})
 	return w
 }
 
 func TestS14_RandomSchedulesLoseNothingAndDeployNothingTwice(t *testing.T) {
 	t.Parallel()
-	_, _, err := buildPrograms()
-	require.NoError(t, err)
 	seed := setting(t, "FAULTS_SEED", 0)
 	n := setting(t, "FAULTS_SCHEDULES", 500)
 	if seed == 0 {
@@ -100,20 +96,20 @@ func TestS14_RandomSchedulesLoseNothingAndDeployNothingTwice(t *testing.T) {
 		t.Errorf("seed %d: %s", w.schedule.Seed, w.violations[0])
 	}
 	t.Errorf("%d of %d schedules failed. The one with the shortest trace, made smaller:", len(failed), n)
-	t.Error(shrink(failed[0], time.Now().Add(time.Duration(setting(t, "FAULTS_SHRINK", 20))*time.Second)).report())
+	t.Error(shrink(t, failed[0], time.Now().Add(time.Duration(setting(t, "FAULTS_SHRINK", 20))*time.Second)).report())
 	t.Errorf("again: FAULTS_SEED=%d go test ./test/faults -run %s", failed[0].schedule.Seed, t.Name())
 }
 
 // shrink leaves out one upload, fault, … after the other, as long as the
 // schedule still fails in the same way.
-func shrink(w *world, deadline time.Time) *world {
+func shrink(t *testing.T, w *world, deadline time.Time) *world {
 	for smaller := true; smaller; {
 		smaller = false
 		for _, candidate := range reductions(w.schedule) {
 			if time.Now().After(deadline) {
 				return w
 			}
-			if next := play(candidate); len(next.violations) > 0 && shape(next) == shape(w) {
+			if next := play(t, candidate); len(next.violations) > 0 && shape(next) == shape(w) {
 				w, smaller = next, true
 				break
 			}
@@ -158,6 +154,37 @@ func reductions(s schedule) []schedule {
 			c.Uploads[i].Events = u.Events[:1]
 			list = append(list, c)
 		}
+	}
+	for i := range s.AutoScaling {
+		c := s
+		c.AutoScaling = slices.Delete(slices.Clone(s.AutoScaling), i, i+1)
+		list = append(list, c)
+	}
+	if len(s.Throttled) > 0 {
+		c := s
+		c.Throttled = nil
+		list = append(list, c)
+	}
+	for service := range s.Brownouts {
+		c := s
+		c.Brownouts = maps.Clone(s.Brownouts)
+		delete(c.Brownouts, service)
+		list = append(list, c)
+	}
+	if s.Lost > 0 {
+		c := s
+		c.Lost = 0
+		list = append(list, c)
+	}
+	if s.AccountLimit > 0 {
+		c := s
+		c.AccountLimit = 0
+		list = append(list, c)
+	}
+	if s.Lag > 0 {
+		c := s
+		c.Lag = 0
+		list = append(list, c)
 	}
 	if s.Pollers > 1 {
 		c := s

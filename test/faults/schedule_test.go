@@ -76,6 +76,25 @@ type schedule struct {
 	Foreign  []foreign
 	Noise    []noise
 	Faults   []fault
+
+	AutoScaling  []autoScaling
+	Throttled    []span            // when Lambda takes no invocation of the trigger
+	Brownouts    map[string][]span // of services: "s3", "codedeploy", "sqs"
+	Lost         int               // of a hundred of CodeDeploy's events
+	Latency      time.Duration     // of each call, besides a few milliseconds
+	AccountLimit int               // of active deployments; 0 is none
+	Operator     bool              // somebody redrives dead letters
+}
+
+// span is a time since the beginning.
+type span struct{ From, To time.Duration }
+
+// autoScaling is Auto Scaling that equips instances: deployments beside others.
+type autoScaling struct {
+	At, Pause time.Duration
+	Pair      cloud.Pair
+	Count     int
+	Lasts     time.Duration
 }
 
 // upload is one object put into the bucket, and what becomes of it.
@@ -100,9 +119,12 @@ type s3Event struct {
 
 // foreign is somebody else's deployment in one of the groups.
 type foreign struct {
-	At    time.Duration
-	Pair  cloud.Pair
-	Lasts time.Duration
+	At          time.Duration
+	Pair        cloud.Pair
+	Lasts       time.Duration
+	Upload      int    // number of an upload from 1 that is deployed, 0 for something else
+	Description string // what its author says
+	Outcome     string // "" is "Succeeded"
 }
 
 // noise is a message that is about no upload.
@@ -159,12 +181,14 @@ func generate(seed uint64) schedule {
 		Seed:     seed,
 		Pollers:  1 + r.IntN(3),
 		Batch:    1 + r.IntN(10),
-		Receives: 400,
+		Receives: 970,
 		PageSize: pick(r, 1, 2, 100),
-		Lag:      pick(r, 0, 0, time.Duration(r.IntN(8000))*time.Millisecond),
+		Lag:      pick(r, 0, 0, time.Duration(r.IntN(8000))*time.Millisecond, time.Duration(r.IntN(60))*time.Second),
 		Skew:     time.Duration(r.IntN(2000)-1000) * time.Millisecond,
 		Soon:     2 * time.Second,
 		Late:     pick(r, time.Minute, time.Hour),
+		Lost:     pick(r, 0, 0, 20, 100),
+		Operator: r.IntN(2) == 0,
 	}
 	if r.IntN(4) == 0 {
 		s.Receives = 2 + r.IntN(5)
@@ -181,8 +205,20 @@ func generate(seed uint64) schedule {
 			at += time.Duration(r.IntN(3000)) * time.Millisecond
 		}
 		s.Uploads = append(s.Uploads, generateUpload(r, s, i, at, groups))
-		if r.IntN(10) == 0 {
-			s.Foreign = append(s.Foreign, foreign{at + jitter(r, time.Minute), pick(r, groups...), 30*time.Second + jitter(r, 10*time.Minute)})
+		if r.IntN(8) == 0 {
+			f := foreign{At: at + jitter(r, time.Minute), Pair: pick(r, groups...), Lasts: lasts(r), Description: pick(r, "", "by hand", "upload-id=x uploaded=2099-01-01T00:00:00.000Z")}
+			if r.IntN(3) > 0 {
+				f.Upload, f.Pair = i+1, s.Uploads[i].Pair
+				if s.Uploads[i].Invalid != "" {
+					f.Upload = 0
+					f.Pair = groups[0]
+				}
+			}
+			f.Outcome = pick(r, "Succeeded", "Succeeded", "Failed", "Stopped")
+			s.Foreign = append(s.Foreign, f)
+		}
+		if r.IntN(20) == 0 {
+			s.AutoScaling = append(s.AutoScaling, autoScaling{At: at, Pause: time.Second, Pair: pick(r, groups...), Count: 1 + r.IntN(40), Lasts: lasts(r)})
 		}
 		if r.IntN(8) == 0 {
 			s.Noise = append(s.Noise, noise{at + jitter(r, time.Minute), pick(r, noiseBodies...)})
@@ -195,13 +231,42 @@ func generate(seed uint64) schedule {
 		}
 		s.Faults = append(s.Faults, f)
 	}
+	if r.IntN(8) == 0 {
+		s.AccountLimit = 1 + r.IntN(2)
+	}
+	if r.IntN(6) == 0 {
+		from := jitter(r, at+time.Minute)
+		s.Throttled = []span{{from, from + jitter(r, 20*time.Minute)}}
+	}
+	s.Brownouts = map[string][]span{}
+	for _, service := range []string{"s3", "codedeploy", "sqs"} {
+		if r.IntN(6) == 0 {
+			from := jitter(r, at+time.Minute)
+			s.Brownouts[service] = []span{{from, from + jitter(r, 10*time.Minute)}}
+		}
+	}
 	return s
+}
+
+// lasts is how long a deployment takes: some end before anybody has looked.
+func lasts(r *rand.Rand) time.Duration {
+	switch r.IntN(40) {
+	case 0:
+		return jitter(r, 96*time.Hour)
+	case 1, 2, 3:
+		return time.Hour + jitter(r, time.Hour)
+	case 4, 5, 6, 7, 8:
+		return 0
+	case 9, 10, 11:
+		return jitter(r, time.Second)
+	}
+	return jitter(r, pick(r, time.Minute, 15*time.Minute))
 }
 
 func generateUpload(r *rand.Rand, s schedule, i int, at time.Duration, groups []cloud.Pair) upload {
 	u := upload{At: at, Pair: pick(r, groups...)}
 	u.Key = artifactPrefix + u.Pair.Application + "/" + pick(r, "artifact.gz", "artifact.gz", "artifact.gz", "b + ü.zip", "c%2F.tar.gz")
-	if r.IntN(12) == 0 {
+	if r.IntN(6) == 0 {
 		u.Key = artifactPrefix + "shared.tgz"
 	}
 	u.Metadata = map[string]string{}
@@ -249,20 +314,12 @@ func generateUpload(r *rand.Rand, s schedule, i int, at time.Duration, groups []
 	case 1:
 		u.Gone, u.GoneAt = "removed", jitter(r, 2*time.Minute)
 	}
-	u.Course = cloud.Course{Lasts: shortestDeployment + jitter(r, pick(r, time.Minute, 15*time.Minute)), Outcome: "Succeeded"}
-	if r.IntN(25) == 0 {
-		u.Course.Lasts = time.Hour + jitter(r, time.Hour)
-	}
+	u.Course = cloud.Course{Lasts: lasts(r), Outcome: "Succeeded"}
 	if r.IntN(4) == 0 {
 		u.Course.Outcome = pick(r, "Failed", "Stopped")
 	}
 	return u
 }
-
-// shortestDeployment is an assumption that the trigger rests on: a blue/green
-// deployment outlives the moment between its list of deployments and its
-// CreateDeployment, so that CodeDeploy's limit of one works as a lock.
-const shortestDeployment = 30 * time.Second
 
 const badRecord = `{"eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"` + bucketName + `"},"object":{"key":"artifacts/%zz.zip","versionId":"v"}}}`
 

@@ -9,19 +9,23 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"testing/synctest"
 	"time"
+
+	"github.com/aws/aws-lambda-go/events"
 
 	"gitlab-codedeploy/test/faults/cloud"
 )
 
-// world is one run of a schedule: the simulated account, the processes of both
-// functions, and what is known about each upload.
+// world is one run of a schedule: the simulated account, the functions, and
+// what is known about each upload.
 //
-// A run is a sequence of steps. Before each, every process that is working on
-// an invocation has either called AWS or answered; then one thing is chosen:
-// answer one of the calls, hand a batch to an idle process, let time pass. So
-// two processes at work are two real programs in a chosen order, and the same
-// seed chooses the same order.
+// A run is a sequence of steps, in the bubble of a synctest: the functions, the
+// SDK and this simulation share one clock, which stands still while anybody
+// computes. Before each step, every invocation has called AWS, or sleeps, or has
+// answered; then one thing is chosen: answer one of the calls, hand a batch to an
+// idle function, let time pass. The same seed chooses the same order.
 type world struct {
 	schedule schedule
 	aws      *cloud.AWS
@@ -30,9 +34,13 @@ type world struct {
 	// choose picks one of n possible steps with these weights. Normally random.
 	choose func(weights []int) int
 
-	*crew
-	invocations map[string]int
-	recovered   int // times that AWS became well and the dead letters were sent back
+	triggers, statuses []*slot
+	mu                 sync.Mutex // guards arrivals, between steps
+	arrivals           []arrival
+	noticed            chan struct{} // an arrival came
+	invocations        map[string]int
+	redriven           int // times that an operator sent the dead letters back
+	quietRuns          int // of the schedule, since nothing was left to do
 
 	uploads  []*placed
 	foreign  foreign // the last one that somebody tried to deploy
@@ -51,36 +59,36 @@ type world struct {
 // placed is an upload that has happened.
 type placed struct {
 	upload
-	number   int
-	version  *cloud.Version
-	replaced bool // a newer version or a marker lies on its key
-	removed  bool // the version itself is gone
-	messages int  // sent about it so far
+	number  int
+	version *cloud.Version
+	deleted bool // a marker lies on its key
+	taken   bool // a marker lay on its key at some time: somebody took it back
+	removed bool // the version itself is gone
+	sent    int  // messages about it so far
 }
 
 func (u *placed) String() string { return fmt.Sprintf("upload %d", u.number) }
 
-// notification is a state-change event on its way to the status function.
+// notification is what the status function is called for: a state-change event
+// on its way, or the schedule.
 type notification struct {
-	deployment *cloud.Deployment
+	deployment *cloud.Deployment // nil: the schedule
 	state      string
 	tries      int
 }
 
-// crew is the processes of a world. Another world may take it over.
-type crew struct {
-	triggers, statuses []*slot
-	arrivals           chan arrival
-	running            int   // processes that have not exited
-	peak               int64 // KiB, of any trigger process
+func (n *notification) String() string {
+	if n.deployment == nil {
+		return "the schedule"
+	}
+	return n.state + " of " + n.deployment.ID
 }
 
-// slot is a place for one process at a time.
+// slot is a place for one function at a time.
 type slot struct {
-	name    string
-	program program
-	process *process // nil before the first invocation and after an end
-	work    *invocation
+	name, program string
+	function      *function // nil before the first invocation and after an end
+	work          *invocation
 }
 
 // invocation is a slot's work.
@@ -88,18 +96,16 @@ type invocation struct {
 	number   int // among those of the function, from 1
 	messages []*cloud.Message
 	event    *notification
-	began    time.Time // simulated
-	started  time.Time // real
-	deadline time.Time // real
+	began    time.Time
 	faults   []fault
 	calls    int
 	pending  *call
 	release  func()    // answers a stalled call
-	stalled  time.Time // simulated; until then
-	end      *result   // nil until it ended; without payload if it crashed
+	stalled  time.Time // until then
+	end      *result   // nil until it ended
 	injured  bool      // a fault was put into it
 	busy     map[cloud.Pair]bool
-	outdated map[*placed]bool // replaced or gone before the invocation began
+	withdrew map[*placed]bool // deleted or gone before the invocation began
 	forget   bool             // the answer has no effect on the queue
 }
 
@@ -115,56 +121,43 @@ type statusObject struct {
 	Reason          string `json:"reason"`
 	UpdatedAt       string `json:"updatedAt"`
 
-	Claim json.RawMessage `json:"claim"` // the functions' own affair
+	TrafficMoved bool `json:"trafficMoved"`
+	GivenUp      bool `json:"givenUp"`
 }
 
 const (
-	// patience is how long, in real time, a process may be silent.
-	patience = 30 * time.Second
-	// shortDeadline is for invocations in which AWS will not answer. The
-	// trigger keeps a second of it for its own answer.
-	shortDeadline = 1700 * time.Millisecond
-	// longestInvocation bounds simulated time; Lambda's own limit is 30 s.
-	longestInvocation = 20 * time.Second
+	// lambdaTimeout is the functions' own; Lambda kills what is not done then.
+	lambdaTimeout = 30 * time.Second
+	// every is how often the schedule calls the status function.
+	every = 5 * time.Minute
 )
 
-// hire returns a crew with room for so many trigger processes; none runs yet.
-func hire(pollers int) (*crew, error) {
-	trigger, status, err := buildPrograms()
-	if err != nil {
-		return nil, err
-	}
-	c := &crew{arrivals: make(chan arrival, 256)}
-	for i := range pollers {
-		c.triggers = append(c.triggers, &slot{name: fmt.Sprintf("trigger-%d", i+1), program: trigger})
-	}
-	for i := range 2 {
-		c.statuses = append(c.statuses, &slot{name: fmt.Sprintf("status-%d", i+1), program: status})
-	}
-	return c, nil
-}
-
-func newWorld(s schedule, c *crew) *world {
-	// In the past, so that the processes' own clocks are ahead of everything:
-	// an end of a time range at "now" then cuts nothing off.
-	began := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -30)
+func newWorld(s schedule) *world {
 	w := &world{
 		schedule:    s,
-		crew:        c,
-		began:       began,
-		aws:         cloud.New(began, rand.New(rand.NewPCG(s.Seed, 2)), bucketName),
+		began:       time.Now().UTC(),
 		random:      rand.New(rand.NewPCG(s.Seed, 3)),
+		noticed:     make(chan struct{}, 1),
 		invocations: map[string]int{},
 		messages:    map[*cloud.Message][]*placed{},
 		history:     map[string][]statusObject{},
 		states:      map[string]map[string]statusObject{},
 	}
+	w.aws = cloud.New(w.began, rand.New(rand.NewPCG(s.Seed, 2)), bucketName)
+	w.aws.Clock.Live = true
+	for i := range s.Pollers {
+		w.triggers = append(w.triggers, &slot{name: fmt.Sprintf("trigger-%d", i+1), program: "trigger"})
+	}
+	for i := range 2 {
+		w.statuses = append(w.statuses, &slot{name: fmt.Sprintf("status-%d", i+1), program: "status"})
+	}
 	w.choose = w.chooseAtRandom
 	w.aws.Queue.MaxReceives = s.Receives
 	w.aws.Queue.Changed = w.hidden
+	w.aws.Queue.Told = w.kicked
 	w.aws.Bucket.Written = w.written
 	d := w.aws.Deployments
-	d.PageSize, d.Lag, d.Skew = s.PageSize, s.Lag, s.Skew
+	d.PageSize, d.Lag, d.Skew, d.AccountLimit = s.PageSize, s.Lag, s.Skew, s.AccountLimit
 	d.Course, d.Changed = w.course, w.changed
 	for i, pair := range goodGroups {
 		d.AddGroup(&cloud.Group{Pair: pair, RollsBack: len(s.RollBack) > i && s.RollBack[i]})
@@ -183,13 +176,7 @@ func (w *world) book() {
 		w.aws.Clock.After(u.At, func() { w.upload(i, u) })
 	}
 	for _, f := range w.schedule.Foreign {
-		w.aws.Clock.After(f.At, func() {
-			// Its description tries to look like one of the trigger's.
-			w.foreign = f
-			d := w.aws.Deployments.Start(w.aws.Deployments.Group(f.Pair), "user", "upload-id=x uploaded=2099-01-01T00:00:00.000Z",
-				json.RawMessage(`{"revisionType":"S3","s3Location":{"bucket":"somebody-elses","key":"artifacts/x.zip","version":"v","bundleType":"zip"}}`))
-			w.tracef("somebody deploys to %s: %v", f.Pair, d != nil)
-		})
+		w.aws.Clock.After(f.At, func() { w.byHand(f) })
 	}
 	for _, n := range w.schedule.Noise {
 		w.aws.Clock.After(n.At, func() {
@@ -197,15 +184,68 @@ func (w *world) book() {
 			w.aws.Queue.Send(n.Body, false)
 		})
 	}
+	for _, a := range w.schedule.AutoScaling {
+		for i := range a.Count {
+			w.aws.Clock.After(a.At+time.Duration(i)*a.Pause, func() {
+				w.foreign = foreign{Lasts: a.Lasts}
+				w.aws.Deployments.Start(w.aws.Deployments.Group(a.Pair), cloud.Autoscaling, "", json.RawMessage(foreignRevision))
+			})
+		}
+	}
+	w.aws.Clock.After(every, w.scheduled)
+}
+
+// scheduled calls the status function as long as anything is left to do, and a
+// few times more.
+func (w *world) scheduled() {
+	w.events = append(w.events, &notification{})
+	if w.quietRuns++; !w.quiet() {
+		w.quietRuns = 0
+	}
+	if w.quietRuns < 3 {
+		w.aws.Clock.After(every, w.scheduled)
+	}
+}
+
+// quiet says whether every upload has its end, as far as the job can see.
+func (w *world) quiet() bool {
+	if len(w.uploads) < len(w.schedule.Uploads) || len(w.aws.Queue.Waiting()) > 0 {
+		return false
+	}
+	for _, u := range w.uploads {
+		found := w.statusesOf(u)
+		if len(found) == 0 || slices.ContainsFunc(found, func(s statusObject) bool { return rank[s.State] != final }) {
+			return false
+		}
+	}
+	return true
+}
+
+const foreignRevision = `{"revisionType":"S3","s3Location":{"bucket":"somebody-elses","key":"artifacts/x.zip","version":"v","bundleType":"zip"}}`
+
+// byHand lets somebody make a deployment in the console: of another bucket, or of
+// an upload that happened. Its description tries to look like one of the trigger's.
+func (w *world) byHand(f foreign) {
+	w.foreign = f
+	revision, what := foreignRevision, "something"
+	if f.Upload > 0 {
+		if len(w.uploads) < f.Upload || w.uploads[f.Upload-1].removed {
+			return
+		}
+		u := w.uploads[f.Upload-1]
+		revision, what = fmt.Sprintf(`{"revisionType":"S3","s3Location":{"bucket":%q,"key":%q,"version":%q,"bundleType":"zip"}}`, bucketName, u.Key, u.version.ID), u.String()
+	}
+	d := w.aws.Deployments.Start(w.aws.Deployments.Group(f.Pair), "user", f.Description, json.RawMessage(revision))
+	w.tracef("somebody deploys %s to %s: %v", what, f.Pair, d != nil)
 }
 
 func (w *world) upload(number int, u upload) {
+	p := &placed{upload: u, number: number}
 	for _, other := range w.uploads {
 		if other.Key == u.Key {
-			other.replaced = true
+			other.deleted = false
 		}
 	}
-	p := &placed{upload: u, number: number}
 	p.version = w.aws.Bucket.Put(u.Key, u.Metadata, fmt.Appendf(nil, "artifact %d", number))
 	w.uploads = append(w.uploads, p)
 	w.tracef("%s: %s version %s for %s", p, u.Key, p.version.ID, u.Pair)
@@ -217,7 +257,7 @@ func (w *world) upload(number int, u upload) {
 				body = strings.Replace(body, `{"Records":[`, `{"Records":[`+badRecord+`,`, 1)
 			}
 			m := w.aws.Queue.Send(body, e.Twice)
-			p.messages++
+			p.sent++
 			w.messages[m] = append(w.messages[m], p)
 			w.tracef("%s is an event of %s", m.ID, p)
 		})
@@ -225,12 +265,15 @@ func (w *world) upload(number int, u upload) {
 	switch u.Gone {
 	case "deleted":
 		w.aws.Clock.After(u.GoneAt, func() {
-			if p.replaced {
+			if w.aws.Bucket.Current(u.Key) != p.version {
 				return
 			}
 			w.tracef("%s is deleted", p)
 			w.aws.Bucket.Delete(u.Key)
-			p.replaced = true
+			for _, other := range w.uploads {
+				other.deleted = other.deleted || other.Key == u.Key
+				other.taken = other.taken || other.Key == u.Key
+			}
 		})
 	case "removed":
 		w.aws.Clock.After(u.GoneAt, func() {
@@ -241,12 +284,26 @@ func (w *world) upload(number int, u upload) {
 	}
 }
 
-// changed books the events of a deployment: late, in any order, some twice.
+// kicked is told of a message that a function has sent.
+func (w *world) kicked(m *cloud.Message) {
+	for _, u := range w.uploads {
+		if strings.Contains(m.Body, u.version.ID) {
+			w.messages[m] = append(w.messages[m], u)
+			w.tracef("%s is sent about %s", m.ID, u)
+		}
+	}
+}
+
+// changed books the events of a deployment: late, in any order, some twice, some
+// never.
 func (w *world) changed(d *cloud.Deployment, state string) {
 	w.tracef("%s is %s", d.ID, d.Status)
 	for copies := 1; copies > 0; copies-- {
+		lost := w.random.IntN(100) < w.schedule.Lost
 		w.aws.Clock.After(jitter(w.random, pick(w.random, w.schedule.Soon, w.schedule.Late)), func() {
-			w.events = append(w.events, &notification{deployment: d, state: state})
+			if !lost {
+				w.events = append(w.events, &notification{deployment: d, state: state})
+			}
 		})
 		if w.random.IntN(5) == 0 {
 			copies++
@@ -276,8 +333,9 @@ func (w *world) chooseAtRandom(weights []int) int {
 
 // run plays the schedule until nothing is left to happen.
 func (w *world) run() error {
+	defer w.dismiss()
 	// Far more than a run needs that comes to rest.
-	for range 20000 + 500*len(w.schedule.Uploads) {
+	for range 60_000 + 500*len(w.schedule.Uploads) {
 		if err := w.settle(); err != nil {
 			return err
 		}
@@ -286,7 +344,7 @@ func (w *world) run() error {
 		}
 		steps := w.steps()
 		if len(steps) == 0 {
-			if w.recover() {
+			if w.redrive() {
 				continue
 			}
 			w.judge()
@@ -305,13 +363,16 @@ func (w *world) run() error {
 		}
 	}
 	w.violate("does not come to rest: %d messages wait", len(w.aws.Queue.Waiting()))
+	for _, u := range w.uploads {
+		w.tracef("%s: %+v", u, w.statusesOf(u))
+	}
 	return nil
 }
 
 // steps lists what may happen next, in an order that depends on the schedule only.
 func (w *world) steps() []step {
 	var steps []step
-	oldest, stalls := time.Time{}, false
+	oldest, stalls, sleeps := time.Time{}, false, false
 	for _, s := range slices.Concat(w.triggers, w.statuses) {
 		if s.work == nil {
 			continue
@@ -319,17 +380,18 @@ func (w *world) steps() []step {
 		if oldest.IsZero() || s.work.began.Before(oldest) {
 			oldest = s.work.began
 		}
-		if s.work.end != nil {
+		switch {
+		case s.work.end != nil:
 			return []step{{1, func() error { w.finish(s); return nil }}}
-		}
-		if s.work.pending != nil {
+		case s.work.pending != nil:
 			steps = append(steps, step{10, func() error { w.serve(s); return nil }})
-		}
-		if s.work.release != nil {
+		case s.work.release != nil:
 			stalls = true
-			if !w.aws.Clock.Now().Before(s.work.stalled) {
+			if !w.now().Before(s.work.stalled) {
 				return []step{{1, func() error { s.work.release(); return nil }}}
 			}
+		default:
+			sleeps = true // between two tries of a call, or until it is too late for an answer
 		}
 	}
 	if s := idle(w.triggers); s != nil && w.aws.Queue.Visible() > 0 {
@@ -341,11 +403,33 @@ func (w *world) steps() []step {
 	if stalls && len(steps) > 0 {
 		return steps // The others get as far as they can.
 	}
-	if due, ok := w.aws.Clock.Due(); ok && (oldest.IsZero() || due.Before(oldest.Add(longestInvocation))) {
-		steps = append(steps, step{2, func() error { w.aws.Clock.Next(); return nil }})
+	due, ok := w.aws.Clock.Due()
+	slow := 20 * time.Second // AWS answers before that
+	if sleeps && len(steps) == 0 || ok && (oldest.IsZero() || due.Before(oldest.Add(slow))) {
+		steps = append(steps, step{2, func() error { w.pass(); return nil }})
 	}
 	return steps
 }
+
+// pass lets time pass, until something is due or a function calls.
+func (w *world) pass() {
+	due, ok := w.aws.Clock.Due()
+	wait := lambdaTimeout
+	if ok {
+		wait = max(0, due.Sub(w.now()))
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-w.noticed:
+	case <-timer.C:
+		if ok {
+			w.aws.Clock.Next()
+		}
+	}
+}
+
+func (w *world) now() time.Time { return w.aws.Clock.Now() }
 
 func idle(slots []*slot) *slot {
 	for _, s := range slots {
@@ -356,96 +440,94 @@ func idle(slots []*slot) *slot {
 	return nil
 }
 
-// recover makes AWS well, and has an operator send back what died; false when
-// there is nothing to send.
-func (w *world) recover() bool {
-	if len(w.aws.Queue.Dead())+len(w.dead) == 0 {
+// redrive has an operator send back what died, when nothing else is left to
+// happen: false when there is nothing to send, or no operator.
+func (w *world) redrive() bool {
+	if len(w.aws.Queue.Dead()) == 0 && len(w.dead) == 0 || !w.schedule.Operator || w.redriven == 50 {
 		return false
 	}
-	w.recovered++
-	if w.recovered > 1 && w.schedule.Receives > 100 || w.recovered > 50 {
-		w.violate("letters die although AWS is well")
-		return false
-	}
-	w.tracef("AWS is well; %d messages and %d events are sent back", len(w.aws.Queue.Dead()), len(w.dead))
+	w.redriven++
+	w.tracef("%d messages and %d events are sent back", len(w.aws.Queue.Dead()), len(w.dead))
 	w.aws.Queue.Redrive()
-	w.events = append(w.events, w.dead...)
 	for _, n := range w.dead {
 		n.tries = 0
+		w.events = append(w.events, n)
 	}
 	w.dead = nil
+	w.quietRuns = 0
+	w.aws.Clock.After(every, w.scheduled)
 	return true
 }
 
-// settle waits until each process at work has a call for us, or is through.
+// settle waits until each invocation at work has a call for us, sleeps, or is
+// through.
 func (w *world) settle() error {
-	for {
-		var waiting *slot
-		for _, s := range slices.Concat(w.triggers, w.statuses) {
-			if s.work != nil && s.work.pending == nil && s.work.end == nil && s.work.release == nil && (waiting == nil || s.work.deadline.Before(waiting.work.deadline)) {
-				waiting = s
+	synctest.Wait()
+	w.mu.Lock()
+	arrivals := w.arrivals
+	w.arrivals = nil
+	w.mu.Unlock()
+	select {
+	case <-w.noticed:
+	default:
+	}
+	// Several functions may have gone on at the same moment.
+	slices.SortStableFunc(arrivals, func(a, b arrival) int { return strings.Compare(w.slotOf(a).name, w.slotOf(b).name) })
+	for _, a := range arrivals {
+		if a.err != nil {
+			return a.err
+		}
+		s := w.slotOf(a)
+		switch {
+		case s.work == nil:
+			return fmt.Errorf("%s does something without being asked", s.name)
+		case a.call != nil:
+			s.work.calls++
+			s.work.pending = a.call
+		case a.gone != nil:
+			s.work.injured = true // It was not answered in time.
+			if a.gone == s.work.pending {
+				s.work.pending = nil // It never reached AWS.
 			}
-		}
-		if waiting == nil {
-			return nil
-		}
-		timeout := time.NewTimer(time.Until(waiting.work.deadline))
-		select {
-		case a := <-w.arrivals:
-			timeout.Stop()
-			if err := w.arrived(a); err != nil {
-				return err
-			}
-		case <-timeout.C:
-			w.tracef("%s ran out of time", waiting.name)
-			waiting.work.injured = true
-			w.kill(waiting)
+		case a.result != nil:
+			s.work.end = a.result
 		}
 	}
-}
-
-func (w *world) arrived(a arrival) error {
-	if a.exit {
-		w.running--
-	}
-	if a.err != nil {
-		return a.err
-	}
-	var s *slot
-	for _, other := range slices.Concat(w.triggers, w.statuses) {
-		if other.process == a.from {
-			s = other
+	for _, s := range slices.Concat(w.triggers, w.statuses) {
+		if s.work != nil && s.work.end == nil && w.now().Sub(s.work.began) >= lambdaTimeout {
+			w.tracef("%s ran out of time", s.name)
+			s.work.injured = true
+			w.kill(s)
 		}
-	}
-	switch {
-	case s == nil || a.ready: // a killed process's last words, or nothing to do yet
-	case a.gone != nil:
-		if s.work != nil && a.gone == s.work.pending {
-			s.work.pending = nil // It never reached AWS.
-		}
-	case a.exit:
-		w.violate("%s ended by itself:\n%s", s.name, a.from.log.String())
-		s.process = nil
-		if s.work != nil && s.work.end == nil {
-			s.work.end = &result{}
-		}
-	case s.work == nil:
-		// A call that was given up in the moment in which it was made, and is
-		// overtaken by the answer to the invocation.
-	case a.call != nil:
-		s.work.calls++
-		s.work.pending = a.call
-	case a.result != nil:
-		s.work.end = a.result
 	}
 	return nil
 }
 
-// kill is SIGKILL: whatever the process was at ends as if it had crashed.
+func (w *world) slotOf(a arrival) *slot {
+	for _, s := range slices.Concat(w.triggers, w.statuses) {
+		if s.function == a.from {
+			return s
+		}
+	}
+	return &slot{name: "nobody"}
+}
+
+func (w *world) arrived(a arrival) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.arrivals = append(w.arrivals, a)
+	select {
+	case w.noticed <- struct{}{}:
+	default:
+	}
+}
+
+// kill is SIGKILL: whatever the function was at ends as if it had crashed.
 func (w *world) kill(s *slot) {
-	w.end(s)
-	s.work.pending = nil
-	s.work.end = &result{}
+	s.function.end()
+	s.function = nil
+	s.work.pending, s.work.release = nil, nil
+	s.work.end = &result{killed: true}
 }
 
 func (w *world) startTrigger(s *slot) error {
@@ -453,28 +535,25 @@ func (w *world) startTrigger(s *slot) error {
 	if len(messages) == 0 {
 		return nil // All were dead letters.
 	}
+	if w.during(w.schedule.Throttled) {
+		w.tracef("%d messages meet a throttled function", len(messages))
+		return nil // They become visible again by themselves.
+	}
 	ids := []string{}
-	records := []any{}
+	var batch events.SQSEvent
 	for _, m := range messages {
 		ids = append(ids, fmt.Sprintf("%s (receive %d)", m.ID, m.Receives))
-		records = append(records, map[string]any{
-			"messageId":     m.ID,
-			"receiptHandle": m.Receipt,
-			"body":          m.Body,
-			"attributes": map[string]string{
-				"ApproximateReceiveCount": fmt.Sprint(m.Receives),
-				"SentTimestamp":           fmt.Sprint(m.Sent.UnixMilli()),
+		batch.Records = append(batch.Records, events.SQSMessage{
+			MessageId: m.ID, ReceiptHandle: m.Receipt, Body: m.Body,
+			Attributes: map[string]string{
+				"ApproximateReceiveCount": strconv.Itoa(m.Receives),
+				"SentTimestamp":           strconv.FormatInt(m.Sent.UnixMilli(), 10),
 			},
-			"messageAttributes": map[string]any{},
-			"eventSource":       "aws:sqs",
-			"eventSourceARN":    queueARN,
-			"awsRegion":         "ap-northeast-1",
+			EventSource: "aws:sqs", EventSourceARN: queueARN, AWSRegion: "ap-northeast-1",
 		})
 	}
 	w.tracef("%s gets %s", s.name, strings.Join(ids, ", "))
-	return w.start(s, &invocation{messages: messages}, map[string]any{"Records": records}, map[string]string{
-		"ARTIFACT_BUCKET": bucketName, "ARTIFACT_PREFIX": artifactPrefix, "QUEUE_URL": queueURL,
-	})
+	return w.start(s, &invocation{messages: messages}, batch)
 }
 
 const (
@@ -489,13 +568,16 @@ func (w *world) startStatus(s *slot) error {
 	n := w.events[i]
 	w.events = slices.Delete(w.events, i, i+1)
 	n.tries++
+	w.tracef("%s gets %s, try %d", s.name, n, n.tries)
+	if n.deployment == nil {
+		return w.start(s, &invocation{event: n}, map[string]any{"source": "aws.events", "detail-type": "Scheduled Event", "detail": map[string]any{}})
+	}
 	d := n.deployment
-	w.tracef("%s gets %s of %s, try %d", s.name, n.state, d.ID, n.tries)
 	arn := "arn:aws:codedeploy:ap-northeast-1:222222222222:"
 	return w.start(s, &invocation{event: n}, map[string]any{
 		"version": "0", "id": "c071bfbf-83c4-49ca-a6ff-3df053957145",
 		"account": "222222222222", "region": "ap-northeast-1",
-		"time":        w.aws.Clock.Now().Format(time.RFC3339),
+		"time":        w.now().Format(time.RFC3339),
 		"source":      "aws.codedeploy",
 		"detail-type": "CodeDeploy Deployment State-change Notification",
 		"resources":   []string{arn + "application:" + d.Pair.Application, arn + "deploymentgroup:" + d.Pair.String()},
@@ -507,48 +589,34 @@ func (w *world) startStatus(s *slot) error {
 			"deploymentId":    d.ID,
 			"state":           n.state,
 		},
-	}, map[string]string{"ARTIFACT_BUCKET": bucketName, "ARTIFACT_PREFIX": artifactPrefix})
+	})
 }
 
-// start hands an event to the slot's process, and starts one if there is none.
-func (w *world) start(s *slot, work *invocation, input any, env map[string]string) error {
-	payload, err := json.Marshal(input)
-	if err != nil {
-		return err
-	}
-	if s.process == nil {
-		if s.process, err = start(s.program, s.name, env, w.arrivals); err != nil {
+// start hands an event to the slot's function, and starts one if there is none.
+func (w *world) start(s *slot, work *invocation, payload any) (err error) {
+	if s.function == nil {
+		if s.function, err = newFunction(s.program, w.arrived); err != nil {
 			return err
 		}
-		w.running++
 	}
-	w.invocations[s.program.name]++
-	work.number = w.invocations[s.program.name]
-	work.began = w.aws.Clock.Now()
-	work.busy, work.outdated = map[cloud.Pair]bool{}, map[*placed]bool{}
+	w.invocations[s.program]++
+	work.number = w.invocations[s.program]
+	work.began = w.now()
+	work.busy, work.withdrew = map[cloud.Pair]bool{}, map[*placed]bool{}
 	for _, m := range work.messages {
 		for _, u := range w.messages[m] {
-			work.outdated[u] = w.aws.Bucket.Current(u.Key) != u.version
+			work.withdrew[u] = u.deleted || u.removed
 		}
 	}
-	limit := patience
 	for _, f := range w.schedule.Faults {
-		if w.recovered > 0 || f.Function != s.program.name || f.Invocation != work.number {
+		if w.redriven > 0 || f.Function != s.program || f.Invocation != work.number {
 			continue
 		}
 		work.faults = append(work.faults, f)
-		switch f.Kind {
-		case slowBefore, slowAfter, delayed:
-			limit = shortDeadline
-			work.injured = true // Too short for more than one message.
-		case undeleted:
-			work.forget = true
-		}
+		work.forget = work.forget || f.Kind == undeleted
 	}
-	work.started = time.Now()
-	work.deadline = work.started.Add(limit)
 	s.work = work
-	s.process.invoke(event{id: fmt.Sprintf("%s-%d", s.program.name, work.number), payload: payload, deadline: work.deadline})
+	s.function.invoke(fmt.Sprintf("%s-%d", s.program, work.number), payload, lambdaTimeout)
 	return nil
 }
 
@@ -557,21 +625,20 @@ func (w *world) serve(s *slot) {
 	work, c := s.work, s.work.pending
 	work.pending = nil
 	w.calls++
-	w.aws.Clock.Tick(time.Duration(1+w.random.IntN(30)) * time.Millisecond)
+	w.aws.Clock.Tick(time.Duration(1+w.random.IntN(30))*time.Millisecond + w.schedule.Latency)
 	label := fmt.Sprintf("%s call %d.%d %s", s.name, work.number, work.calls, clip(c.request.String()))
-	reply := func(a cloud.Response) { c.answer <- a.Send }
 	effect := func() cloud.Response {
 		w.served = work
 		a := w.aws.Serve(c.request)
-		if c.request.Operation == "GetObject" && a.Status == http.StatusOK {
-			a.Body = w.shift(a.Body, c.request.Key)
-			a.Header.Set("Content-Length", strconv.Itoa(len(a.Body)))
-		}
 		w.tracef("%s → %s", label, clip(a.String()))
 		w.observe(s.name, work, c.request, a)
 		return a
 	}
+	reply := func(a cloud.Response) { c.answer <- &a }
 	f := work.fault(c.request.Operation)
+	if f == "" && w.during(w.schedule.Brownouts[c.request.Service]) && w.random.IntN(4) > 0 {
+		f = pick(w.random, errorBefore, throttled, denied, resetBefore, resetAfter, errorAfter)
+	}
 	if f == "" {
 		reply(effect())
 		return
@@ -579,7 +646,13 @@ func (w *world) serve(s *slot) {
 	work.injured = true
 	label += " [" + string(f) + "]"
 	if f == stalled {
-		w.stall(work, effect(), reply)
+		a := effect()
+		work.stalled = w.now().Add(5 * time.Second)
+		w.aws.Clock.After(5*time.Second, func() {})
+		work.release = func() {
+			work.release = nil
+			reply(a)
+		}
 		return
 	}
 	switch f {
@@ -591,7 +664,6 @@ func (w *world) serve(s *slot) {
 	switch f {
 	case killBefore, killAfter:
 		w.kill(s)
-		c.answer <- nil
 	case resetBefore, resetAfter:
 		c.answer <- nil
 	case slowBefore, slowAfter: // never
@@ -602,34 +674,10 @@ func (w *world) serve(s *slot) {
 	}
 }
 
-// stall keeps an answer for longer than a look at a group's deployments is
-// good for, by the process's clock, while the world goes on.
-func (w *world) stall(work *invocation, a cloud.Response, reply func(cloud.Response)) {
-	const simulated, real = 15 * time.Second, 2200 * time.Millisecond
-	work.stalled = w.aws.Clock.Now().Add(simulated)
-	w.aws.Clock.After(simulated, func() {})
-	ready := time.Now().Add(real)
-	work.release = func() {
-		work.release = nil
-		time.Sleep(time.Until(ready))
-		reply(a)
-	}
-}
-
-// shift moves the time in a status object, so that it looks as old to a process
-// as it is here: processes have real clocks, on which a run takes no time.
-func (w *world) shift(body []byte, key string) []byte {
-	var fields map[string]any
-	if json.Unmarshal(body, &fields) != nil {
-		return body
-	}
-	age := w.aws.Clock.Now().Sub(w.aws.Bucket.Current(key).Modified)
-	fields["updatedAt"] = time.Now().UTC().Add(-age).Format("2006-01-02T15:04:05.000Z")
-	shifted, err := json.Marshal(fields)
-	if err != nil {
-		return body
-	}
-	return shifted
+// during says whether it is one of these times.
+func (w *world) during(times []span) bool {
+	at := w.now().Sub(w.began)
+	return w.redriven == 0 && slices.ContainsFunc(times, func(s span) bool { return at >= s.From && at < s.To })
 }
 
 // refusal is the answer of the fault's name, in the words of the service.
@@ -682,23 +730,16 @@ func (w *world) finish(s *slot) {
 		w.finishStatus(s, work)
 		return
 	}
-	if work.end.payload == nil || work.end.failed {
-		w.tracef("%s: invocation %d failed: %s", s.name, work.number, work.end.payload)
-		if work.end.failed {
-			w.violate("the trigger answered with an error: %s", work.end.payload)
+	if work.end.killed || work.end.failed != "" {
+		w.tracef("%s: invocation %d failed: %s", s.name, work.number, work.end.failed)
+		if work.end.failed != "" {
+			w.violate("the trigger answered with an error: %s", work.end.failed)
 		}
 		return // The messages become visible again by themselves.
 	}
-	var answer struct {
-		BatchItemFailures []struct{ ItemIdentifier string }
-	}
-	if err := json.Unmarshal(work.end.payload, &answer); err != nil {
-		w.violate("the trigger's answer is no batch response: %s", work.end.payload)
-		return
-	}
 	failed := map[string]bool{}
-	for _, f := range answer.BatchItemFailures {
-		failed[f.ItemIdentifier] = true
+	for _, id := range work.end.back {
+		failed[id] = true
 	}
 	w.tracef("%s: invocation %d ends, to come again: %v", s.name, work.number, slices.Sorted(maps.Keys(failed)))
 	for _, m := range work.messages {
@@ -720,52 +761,40 @@ func (w *world) finish(s *slot) {
 }
 
 // finishStatus plays Lambda's asynchronous invocation: two more tries, then
-// the event is a dead letter.
+// the event is a dead letter. The schedule's are not kept: the next one comes.
 // https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 func (w *world) finishStatus(s *slot, work *invocation) {
-	if work.end.payload != nil && !work.end.failed {
-		if work.forget {
+	if !work.end.killed && work.end.failed == "" {
+		if work.forget && work.event.deployment != nil {
 			w.events = append(w.events, &notification{deployment: work.event.deployment, state: work.event.state})
 		}
 		return
 	}
-	w.tracef("%s: invocation %d failed: %s", s.name, work.number, work.end.payload)
+	w.tracef("%s: invocation %d failed: %s", s.name, work.number, work.end.failed)
 	if !work.injured {
-		w.violate("the status function failed without a cause: %s", work.end.payload)
+		w.violate("the status function failed without a cause: %s", work.end.failed)
 	}
-	if work.event.tries == 3 {
+	switch {
+	case work.event.deployment == nil:
+	case work.event.tries == 3:
 		w.dead = append(w.dead, work.event)
-		return
+	default:
+		w.aws.Clock.After(time.Duration(work.event.tries)*time.Minute, func() { w.events = append(w.events, work.event) })
 	}
-	w.aws.Clock.After(time.Duration(work.event.tries)*time.Minute, func() { w.events = append(w.events, work.event) })
 }
 
-// dismiss ends all processes and waits until none has anything to say.
-func (c *crew) dismiss() {
-	for _, s := range slices.Concat(c.triggers, c.statuses) {
-		c.end(s)
-	}
-	for c.running > 0 {
-		if a := <-c.arrivals; a.exit {
-			c.running--
+// dismiss ends all functions.
+func (w *world) dismiss() {
+	for _, s := range slices.Concat(w.triggers, w.statuses) {
+		if s.function != nil {
+			s.function.end()
 		}
 	}
-}
-
-// end kills the slot's process, if it has one.
-func (c *crew) end(s *slot) {
-	if s.process == nil {
-		return
-	}
-	if s.process.measure(); s.program.name == "trigger" {
-		c.peak = max(c.peak, s.process.peak.Load())
-	}
-	s.process.kill()
-	s.process = nil
+	synctest.Wait()
 }
 
 func (w *world) tracef(format string, args ...any) {
-	w.trace = append(w.trace, fmt.Sprintf("%12s  ", w.aws.Clock.Now().Sub(w.began).Round(time.Millisecond))+fmt.Sprintf(format, args...))
+	w.trace = append(w.trace, fmt.Sprintf("%12s  ", w.now().Sub(w.began).Round(time.Millisecond))+fmt.Sprintf(format, args...))
 }
 
 // violate notes that something happened that must not.

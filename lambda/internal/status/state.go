@@ -10,6 +10,8 @@
 package status
 
 import (
+	"fmt"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 )
@@ -22,7 +24,7 @@ const (
 	Waiting    State = "Waiting"    // not deployed yet; Reason says why, if it is known
 	Created    State = "Created"    // CodeDeploy has the deployment
 	InProgress State = "InProgress" // new instances are being made and installed
-	Ready      State = "Ready"      // they wait for the traffic
+	Ready      State = "Ready"      // they wait for somebody to let the traffic over
 	Succeeded  State = "Succeeded"
 	Failed     State = "Failed"
 	Stopped    State = "Stopped"
@@ -35,7 +37,10 @@ var ranks = map[State]int{
 	Succeeded: finalRank, Failed: finalRank, Stopped: finalRank, Superseded: finalRank, Rejected: finalRank,
 }
 
-const finalRank = 5
+const (
+	movedRank = 5 // InProgress once more, after the traffic has moved
+	finalRank = 6
+)
 
 // Final says whether nothing comes after s.
 func (s State) Final() bool { return ranks[s] == finalRank }
@@ -63,10 +68,53 @@ func Of(deployment types.DeploymentStatus) State {
 	return InProgress // also Baking
 }
 
-// Reason is why a deployment ended as it did, when CodeDeploy says so.
+// OfDeployment is what a deployment says of its upload. heard is the state of
+// an event, if there was one: CodeDeploy's own answer may be behind it.
+//
+// CodeDeploy calls a deployment Ready also for the moment before it moves the
+// traffic by itself, and InProgress through the wait before the old instances go.
+// https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_DeploymentReadyOption.html
+func OfDeployment(deployment *types.DeploymentInfo, heard State) Status {
+	s := Status{
+		State:           Of(deployment.Status),
+		DeploymentID:    aws.ToString(deployment.DeploymentId),
+		Application:     aws.ToString(deployment.ApplicationName),
+		DeploymentGroup: aws.ToString(deployment.DeploymentGroupName),
+	}
+	if heard.After(s.State) {
+		s.State = heard
+	}
+	var ready *types.DeploymentReadyOption
+	var old *types.BlueInstanceTerminationOption
+	if option := deployment.BlueGreenDeploymentConfiguration; option != nil {
+		ready, old = option.DeploymentReadyOption, option.TerminateBlueInstancesOnDeploymentSuccess
+	}
+	switch {
+	case s.State.Final():
+		s.Reason = failure(deployment)
+	case deployment.InstanceTerminationWaitTimeStarted:
+		s.State, s.TrafficMoved = InProgress, true
+		s.Reason = "the new instances have the traffic; the old ones go " + minutes(old) + " later"
+	case s.State != Ready:
+	case ready != nil && ready.ActionOnTimeout == types.DeploymentReadyActionContinueDeployment:
+		s.State = InProgress // Nobody has to do anything.
+	case ready != nil:
+		s.Reason = fmt.Sprintf("let the traffic over within %d minutes, or the deployment is stopped", ready.WaitTimeInMinutes)
+	}
+	return s
+}
+
+func minutes(old *types.BlueInstanceTerminationOption) string {
+	if old == nil {
+		return "some time"
+	}
+	return fmt.Sprintf("%d minutes", old.TerminationWaitTimeInMinutes)
+}
+
+// failure is why a deployment ended as it did, when CodeDeploy says so.
 // https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_ErrorInformation.html
-func Reason(deployment *types.DeploymentInfo) string {
-	if !Of(deployment.Status).Final() || deployment.ErrorInformation == nil {
+func failure(deployment *types.DeploymentInfo) string {
+	if deployment.ErrorInformation == nil {
 		return ""
 	}
 	reason := string(deployment.ErrorInformation.Code)

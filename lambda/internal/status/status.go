@@ -24,34 +24,46 @@ type Status struct {
 	Reason          string    `json:"reason"`    // one line
 	UpdatedAt       time.Time `json:"updatedAt"` // UTC, milliseconds
 
-	// Claim is there while the upload waits, and is none of the job's business.
-	Claim Claim `json:"claim,omitzero"`
-}
-
-// Claim names who is about to deploy the upload, and what of the queue's
-// messages told him to. The zero value claims nothing.
-type Claim struct {
-	Message string `json:"message"`
-	Receive int    `json:"receive"` // how often the message had been received
-	Request string `json:"request"` // of Lambda: one for each invocation
+	// TrafficMoved is there while the deployment is InProgress and its new
+	// instances have the traffic: the old ones are waited for.
+	TrafficMoved bool `json:"trafficMoved,omitzero"`
+	// GivenUp is there when the state is Rejected because the upload's message
+	// was tried in vain for too long. Alone of all ends it can be revived.
+	GivenUp bool `json:"givenUp,omitzero"`
 }
 
 // Settled says whether the upload has its deployment, or never gets one.
-func (s Status) Settled() bool { return s.DeploymentID != "" || s.State.Final() }
+func (s Status) Settled() bool { return s.DeploymentID != "" || s.Ended() }
+
+// Ended says whether nothing comes after s.
+func (s Status) Ended() bool { return s.State.Final() && !s.GivenUp }
+
+// rank orders what may be said of one upload.
+func (s Status) rank() int {
+	switch {
+	case s.GivenUp:
+		return ranks[Waiting]
+	case s.TrafficMoved && !s.State.Final():
+		return movedRank
+	}
+	return ranks[s.State]
+}
 
 // Merge returns what is true after s when next is heard of: whichever is
 // further on. The first final state stays, as none comes after it, and so does
-// the first deployment.
+// the first deployment. Only the reason of an end may come later than the end.
 func (s Status) Merge(next Status) Status {
 	switch {
 	case s.State == "":
 		return next
 	case s.DeploymentID != "" && s.DeploymentID != next.DeploymentID:
 		return s
-	case s.State == Waiting && next.State == Waiting:
+	case s.rank() == ranks[Waiting] && next.rank() == ranks[Waiting]:
 		return next
-	case next.State.After(s.State):
+	case next.rank() > s.rank():
 		return next
+	case s.State.Final() && s.State == next.State && s.Reason == "":
+		s.Reason = next.Reason
 	}
 	return s
 }

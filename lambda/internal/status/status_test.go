@@ -38,10 +38,39 @@ func TestS15_CodeDeploysStatusesHaveAState(t *testing.T) {
 
 func TestS15_OnlyADeploymentThatEndedHasAReason(t *testing.T) {
 	failure := &types.ErrorInformation{Code: "HEALTH_CONSTRAINTS", Message: aws.String("too few healthy instances")}
-	assert.Equal(t, "HEALTH_CONSTRAINTS: too few healthy instances", Reason(&types.DeploymentInfo{Status: "Failed", ErrorInformation: failure}))
-	assert.Equal(t, "TIMEOUT", Reason(&types.DeploymentInfo{Status: "Stopped", ErrorInformation: &types.ErrorInformation{Code: "TIMEOUT"}}))
-	assert.Empty(t, Reason(&types.DeploymentInfo{Status: "InProgress", ErrorInformation: failure}))
-	assert.Empty(t, Reason(&types.DeploymentInfo{Status: "Failed"}))
+	reason := func(d *types.DeploymentInfo) string { return OfDeployment(d, "").Reason }
+	assert.Equal(t, "HEALTH_CONSTRAINTS: too few healthy instances", reason(&types.DeploymentInfo{Status: "Failed", ErrorInformation: failure}))
+	assert.Equal(t, "TIMEOUT", reason(&types.DeploymentInfo{Status: "Stopped", ErrorInformation: &types.ErrorInformation{Code: "TIMEOUT"}}))
+	assert.Empty(t, reason(&types.DeploymentInfo{Status: "InProgress", ErrorInformation: failure}))
+	assert.Empty(t, reason(&types.DeploymentInfo{Status: "Failed"}))
+}
+
+// Ready is for whoever has to let the traffic over; what comes after it is told.
+func TestS15_ReadyIsOnlyWhatSomebodyHasToActOn(t *testing.T) {
+	options := func(action types.DeploymentReadyAction) *types.BlueGreenDeploymentConfiguration {
+		return &types.BlueGreenDeploymentConfiguration{
+			DeploymentReadyOption:                     &types.DeploymentReadyOption{ActionOnTimeout: action, WaitTimeInMinutes: 90},
+			TerminateBlueInstancesOnDeploymentSuccess: &types.BlueInstanceTerminationOption{TerminationWaitTimeInMinutes: 75},
+		}
+	}
+	stop, goOn := options(types.DeploymentReadyActionStopDeployment), options(types.DeploymentReadyActionContinueDeployment)
+	const moved = "the new instances have the traffic; the old ones go 75 minutes later"
+	for name, tt := range map[string]struct {
+		info  types.DeploymentInfo
+		heard State
+		want  Status
+	}{
+		"somebody has to":        {types.DeploymentInfo{Status: "Ready", BlueGreenDeploymentConfiguration: stop}, "", Status{State: Ready, Reason: "let the traffic over within 90 minutes, or the deployment is stopped"}},
+		"heard before":           {types.DeploymentInfo{Status: "InProgress", BlueGreenDeploymentConfiguration: stop}, Ready, Status{State: Ready, Reason: "let the traffic over within 90 minutes, or the deployment is stopped"}},
+		"nobody has to":          {types.DeploymentInfo{Status: "Ready", BlueGreenDeploymentConfiguration: goOn}, Ready, Status{State: InProgress}},
+		"not told":               {types.DeploymentInfo{Status: "Ready"}, "", Status{State: Ready}},
+		"moved":                  {types.DeploymentInfo{Status: "InProgress", BlueGreenDeploymentConfiguration: stop, InstanceTerminationWaitTimeStarted: true}, "", Status{State: InProgress, TrafficMoved: true, Reason: moved}},
+		"moved, an old event":    {types.DeploymentInfo{Status: "InProgress", BlueGreenDeploymentConfiguration: stop, InstanceTerminationWaitTimeStarted: true}, Ready, Status{State: InProgress, TrafficMoved: true, Reason: moved}},
+		"moved, minutes unknown": {types.DeploymentInfo{Status: "InProgress", InstanceTerminationWaitTimeStarted: true}, "", Status{State: InProgress, TrafficMoved: true, Reason: "the new instances have the traffic; the old ones go some time later"}},
+		"over":                   {types.DeploymentInfo{Status: "Succeeded", InstanceTerminationWaitTimeStarted: true}, "", Status{State: Succeeded}},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, OfDeployment(&tt.info, tt.heard)) })
+	}
 }
 
 func TestS15_MergeKeepsWhatIsFurtherOn(t *testing.T) {
@@ -49,18 +78,27 @@ func TestS15_MergeKeepsWhatIsFurtherOn(t *testing.T) {
 		seen, known Status
 		taken       bool
 	}{
-		"the first":                        {Status{}, Status{State: Waiting}, true},
-		"another reason to wait":           {Status{State: Waiting, Reason: "a"}, Status{State: Waiting, Reason: "b"}, true},
-		"a deployment":                     {Status{State: Waiting}, Status{State: Created, DeploymentID: "d-1"}, true},
-		"its event came first":             {Status{State: InProgress, DeploymentID: "d-1"}, Status{State: Created, DeploymentID: "d-1"}, false},
-		"the same again":                   {Status{State: Ready, DeploymentID: "d-1"}, Status{State: Ready, DeploymentID: "d-1", Reason: "x"}, false},
-		"further on":                       {Status{State: Ready, DeploymentID: "d-1"}, Status{State: Failed, DeploymentID: "d-1"}, true},
-		"a second end":                     {Status{State: Failed, DeploymentID: "d-1"}, Status{State: Succeeded, DeploymentID: "d-1"}, false},
-		"a second deployment":              {Status{State: Created, DeploymentID: "d-1"}, Status{State: Succeeded, DeploymentID: "d-2"}, false},
-		"a verdict while one waits":        {Status{State: Waiting}, Status{State: Superseded}, true},
-		"a verdict against a deployment":   {Status{State: Created, DeploymentID: "d-1"}, Status{State: Rejected}, false},
-		"waiting in spite of a deployment": {Status{State: Created, DeploymentID: "d-1"}, Status{State: Waiting}, false},
-		"a deployment in spite of the end": {Status{State: Superseded}, Status{State: Created, DeploymentID: "d-1"}, false},
+		"the first":                         {Status{}, Status{State: Waiting}, true},
+		"another reason to wait":            {Status{State: Waiting, Reason: "a"}, Status{State: Waiting, Reason: "b"}, true},
+		"a deployment":                      {Status{State: Waiting}, Status{State: Created, DeploymentID: "d-1"}, true},
+		"its event came first":              {Status{State: InProgress, DeploymentID: "d-1"}, Status{State: Created, DeploymentID: "d-1"}, false},
+		"the same again":                    {Status{State: Ready, DeploymentID: "d-1"}, Status{State: Ready, DeploymentID: "d-1", Reason: "x"}, false},
+		"further on":                        {Status{State: Ready, DeploymentID: "d-1"}, Status{State: Failed, DeploymentID: "d-1"}, true},
+		"a second end":                      {Status{State: Failed, DeploymentID: "d-1"}, Status{State: Succeeded, DeploymentID: "d-1"}, false},
+		"a second deployment":               {Status{State: Created, DeploymentID: "d-1"}, Status{State: Succeeded, DeploymentID: "d-2"}, false},
+		"a verdict while one waits":         {Status{State: Waiting}, Status{State: Superseded}, true},
+		"a verdict against a deployment":    {Status{State: Created, DeploymentID: "d-1"}, Status{State: Rejected}, false},
+		"waiting in spite of a deployment":  {Status{State: Created, DeploymentID: "d-1"}, Status{State: Waiting}, false},
+		"the traffic has moved":             {Status{State: Ready, DeploymentID: "d-1"}, Status{State: InProgress, TrafficMoved: true, DeploymentID: "d-1"}, true},
+		"moved, and an old event":           {Status{State: InProgress, TrafficMoved: true, DeploymentID: "d-1"}, Status{State: Ready, DeploymentID: "d-1"}, false},
+		"the end after it":                  {Status{State: InProgress, TrafficMoved: true, DeploymentID: "d-1"}, Status{State: Failed, DeploymentID: "d-1"}, true},
+		"given up":                          {Status{State: Waiting}, Status{State: Rejected, GivenUp: true}, true},
+		"revived":                           {Status{State: Rejected, GivenUp: true}, Status{State: Waiting}, true},
+		"deployed after all":                {Status{State: Rejected, GivenUp: true}, Status{State: Created, DeploymentID: "d-1"}, true},
+		"given up in spite of a deployment": {Status{State: Created, DeploymentID: "d-1"}, Status{State: Rejected, GivenUp: true}, false},
+		"the reason comes later":            {Status{State: Failed, DeploymentID: "d-1"}, Status{State: Failed, DeploymentID: "d-1", Reason: "x"}, true},
+		"another reason of the end":         {Status{State: Failed, DeploymentID: "d-1", Reason: "x"}, Status{State: Failed, DeploymentID: "d-1", Reason: "y"}, false},
+		"a deployment in spite of the end":  {Status{State: Superseded}, Status{State: Created, DeploymentID: "d-1"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := tt.seen
@@ -149,10 +187,10 @@ func TestS15_TheObjectHasTheDocumentedForm(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, s, back)
 
-	s.Claim = Claim{Message: "m", Receive: 2, Request: "r"}
+	s.TrafficMoved, s.GivenUp = true, true
 	text, err = s.encode()
 	require.NoError(t, err)
-	assert.Contains(t, string(text), `,"claim":{"message":"m","receive":2,"request":"r"}}`)
+	assert.Contains(t, string(text), `,"trafficMoved":true,"givenUp":true}`)
 }
 
 func TestS15_WhatIsNoStatusIsRefused(t *testing.T) {

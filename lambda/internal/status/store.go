@@ -1,28 +1,18 @@
 package status
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-
 	"gitlab-codedeploy/lambda/internal/clip"
+	"gitlab-codedeploy/lambda/internal/object"
 )
-
-// Objects is the part of the S3 client that Store needs.
-type Objects interface {
-	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
-	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
-}
 
 // Store is the artifact bucket's status objects.
 type Store struct {
-	Objects Objects
+	Objects object.Client
 	Bucket  string
 	// Now is the time; nil means time.Now.
 	Now func() time.Time
@@ -94,7 +84,7 @@ func (e *Entry) Change(ctx context.Context, next func(Status) (Status, error)) e
 			e.Status, e.etag = changed, etag
 			return nil
 		}
-		if !errors.Is(err, errChanged) {
+		if !errors.Is(err, object.ErrChanged) {
 			return err
 		}
 		if err := e.Load(ctx); err != nil {
@@ -109,62 +99,36 @@ func (e *Entry) Merge(ctx context.Context, known Status) error {
 	return e.Change(ctx, func(seen Status) (Status, error) { return seen.Merge(known), nil })
 }
 
-var (
-	errNotOurs = errors.New("no status object")
-	errChanged = errors.New("the status object has changed")
-)
+var errNotOurs = errors.New("no status object")
 
 // read returns an object with its ETag, and neither when there is none.
 func (s *Store) read(ctx context.Context, id string) (Status, string, error) {
-	out, err := s.Objects.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: aws.String(Prefix + id + suffix)})
-	if httpStatus(err) == 404 {
+	text, etag, err := object.Read(ctx, s.Objects, s.Bucket, Prefix+id+suffix, maxObject)
+	if err != nil {
+		return Status{}, "", fmt.Errorf("read the status: %w", err)
+	}
+	if etag == "" {
 		return Status{}, "", nil
-	}
-	if err != nil {
-		return Status{}, "", fmt.Errorf("read the status: %w", err)
-	}
-	defer out.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(out.Body, maxObject+1))
-	if err != nil {
-		return Status{}, "", fmt.Errorf("read the status: %w", err)
 	}
 	seen, err := decode(text)
 	if err != nil {
 		return Status{}, "", fmt.Errorf("%w: %w", errNotOurs, err)
 	}
-	return seen, aws.ToString(out.ETag), nil
+	return seen, etag, nil
 }
 
 // write replaces the object that has etag, or makes one when there is none
 // (etag is "").
-//
-// S3 answers 412 when the condition does not hold, 409 when it met another
-// write, and 404 when the object to replace is gone.
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 func (s *Store) write(ctx context.Context, status Status, etag string) (string, error) {
 	text, err := status.encode()
 	if err != nil {
 		return "", fmt.Errorf("write the status: %w", err)
 	}
-	in := &s3.PutObjectInput{
-		Bucket:      &s.Bucket,
-		Key:         aws.String(Prefix + status.UploadID + suffix),
-		Body:        bytes.NewReader(text),
-		ContentType: aws.String("application/json"),
+	etag, err = object.Write(ctx, s.Objects, s.Bucket, Prefix+status.UploadID+suffix, text, etag)
+	if err != nil {
+		return "", fmt.Errorf("write the status: %w", err)
 	}
-	if etag == "" {
-		in.IfNoneMatch = aws.String("*")
-	} else {
-		in.IfMatch = &etag
-	}
-	out, err := s.Objects.PutObject(ctx, in)
-	switch code := httpStatus(err); {
-	case err == nil:
-		return aws.ToString(out.ETag), nil
-	case code == 412, code == 409, code == 404 && etag != "":
-		return "", errChanged
-	}
-	return "", fmt.Errorf("write the status: %w", err)
+	return etag, nil
 }
 
 // Time is the time by the store's clock, in UTC and milliseconds.
@@ -174,12 +138,4 @@ func (s *Store) Time() time.Time {
 		now = s.Now
 	}
 	return now().UTC().Truncate(time.Millisecond)
-}
-
-func httpStatus(err error) int {
-	var answer interface{ HTTPStatusCode() int }
-	if errors.As(err, &answer) {
-		return answer.HTTPStatusCode()
-	}
-	return 0
 }

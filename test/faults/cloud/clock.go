@@ -8,6 +8,10 @@ import (
 // Clock is simulated time with an agenda. Time stands still until somebody
 // calls Tick or Next.
 type Clock struct {
+	// Live makes it the process's own clock, which a test may have faked
+	// (testing/synctest): Tick sleeps then, and Next is for what is due.
+	Live bool
+
 	now    time.Time
 	agenda []entry // by time, then in the order of booking
 }
@@ -18,14 +22,25 @@ type entry struct {
 }
 
 // Now is the simulated time.
-func (c *Clock) Now() time.Time { return c.now }
+func (c *Clock) Now() time.Time {
+	if c.Live {
+		return time.Now().UTC()
+	}
+	return c.now
+}
 
 // Tick lets a moment pass. What falls due in it happens at the next Next.
-func (c *Clock) Tick(d time.Duration) { c.now = c.now.Add(d) }
+func (c *Clock) Tick(d time.Duration) {
+	if c.Live {
+		time.Sleep(d)
+		return
+	}
+	c.now = c.now.Add(d)
+}
 
 // After books something for later.
 func (c *Clock) After(d time.Duration, do func()) {
-	at := c.now.Add(d)
+	at := c.Now().Add(d)
 	i, _ := slices.BinarySearchFunc(c.agenda, at, func(e entry, at time.Time) int {
 		if e.at.After(at) {
 			return 1
@@ -47,8 +62,8 @@ func (c *Clock) Due() (time.Time, bool) {
 func (c *Clock) Next() {
 	next := c.agenda[0]
 	c.agenda = c.agenda[1:]
-	if next.at.After(c.now) {
-		c.now = next.at
+	if wait := next.at.Sub(c.Now()); wait > 0 {
+		c.Tick(wait)
 	}
 	next.do()
 }

@@ -38,7 +38,9 @@ type Deployment struct {
 	Revision    json.RawMessage // as it was sent
 	Object      S3Location      // of the revision, if it is one
 	Status      string          // Created, InProgress, Ready, Succeeded, Failed, Stopped
-	Creator     string          // user or codeDeployRollback
+	Creator     string          // user, codeDeployRollback or autoscaling
+	Moved       bool            // the new instances have the traffic
+	ByHand      bool            // made by somebody else than who called CreateDeployment over the wire
 	Created     time.Time
 	RolledBack  string // id of the rollback that followed this one
 	Triggered   string // id of the deployment whose failure made this rollback
@@ -66,6 +68,8 @@ type Deployments struct {
 	PageSize int           // of ListDeployments
 	Lag      time.Duration // until ListDeployments shows a new deployment
 	Skew     time.Duration // of CodeDeploy's clock against S3's
+	// AccountLimit is how many deployments may be active in all; 0 is no limit.
+	AccountLimit int
 
 	// Course decides how a deployment goes. Required.
 	Course func(*Deployment) Course
@@ -77,6 +81,7 @@ type Deployments struct {
 	random *rand.Rand
 	groups map[Pair]*Group
 	byID   map[string]*Deployment
+	wired  bool // Start is called for CreateDeployment
 }
 
 // AddGroup creates a deployment group.
@@ -96,12 +101,14 @@ func (c *Deployments) Of(pair Pair) []*Deployment {
 // Start makes a deployment, unless the group has an active one (then nil).
 // https://docs.aws.amazon.com/codedeploy/latest/userguide/limits.html
 func (c *Deployments) Start(g *Group, creator, description string, revision json.RawMessage) *Deployment {
-	if slices.ContainsFunc(g.deployments, (*Deployment).Active) {
+	// Auto Scaling's go on beside others.
+	if creator != Autoscaling && (slices.ContainsFunc(g.deployments, func(d *Deployment) bool { return d.Active() && d.Creator != Autoscaling }) || c.full()) {
 		return nil
 	}
 	d := &Deployment{
-		ID:   "d-" + word(c.random, 9, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"),
-		Pair: g.Pair, Description: description, Revision: revision,
+		ByHand: !c.wired,
+		ID:     "d-" + word(c.random, 9, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"),
+		Pair:   g.Pair, Description: description, Revision: revision,
 		Status: "Created", Creator: creator, Created: c.clock.Now().Add(c.Skew),
 	}
 	var r struct{ S3Location S3Location }
@@ -114,6 +121,24 @@ func (c *Deployments) Start(g *Group, creator, description string, revision json
 	return d
 }
 
+// Autoscaling is the creator of deployments to new instances of an Auto Scaling group.
+const Autoscaling = "autoscaling"
+
+func (c *Deployments) full() bool {
+	if c.AccountLimit == 0 {
+		return false
+	}
+	active := 0
+	for _, g := range c.groups {
+		for _, d := range g.deployments {
+			if d.Active() {
+				active++
+			}
+		}
+	}
+	return active >= c.AccountLimit
+}
+
 // play books what happens to a deployment. The steps have the proportions of
 // a blue/green run: most of the time goes into new instances, then it is Ready
 // to move the traffic.
@@ -121,7 +146,9 @@ func (c *Deployments) play(g *Group, d *Deployment) {
 	course := c.Course(d)
 	c.clock.After(course.Lasts/10, func() { c.change(d, "InProgress", "START") })
 	if course.Outcome == "Succeeded" {
-		c.clock.After(course.Lasts*8/10, func() { c.change(d, "Ready", "READY") })
+		c.clock.After(course.Lasts*6/10, func() { c.change(d, "Ready", "READY") })
+		// The traffic moves without an event, and the old instances are waited for.
+		c.clock.After(course.Lasts*8/10, func() { d.Status, d.Moved = "InProgress", true })
 	}
 	c.clock.After(course.Lasts, func() {
 		event := map[string]string{"Succeeded": "SUCCESS", "Failed": "FAILURE", "Stopped": "STOP"}[course.Outcome]
@@ -293,8 +320,13 @@ func (c *Deployments) create(r Request) Response {
 	if err := json.Unmarshal(r.Body, &in); err != nil || len(in.Revision) == 0 {
 		return *refused(r, "RevisionRequiredException", "revision")
 	}
+	c.wired = true
 	d := c.Start(g, "user", in.Description, in.Revision)
+	c.wired = false
 	if d == nil {
+		if !slices.ContainsFunc(g.deployments, (*Deployment).Active) {
+			return *refused(r, "DeploymentLimitExceededException", "The number of allowed deployments was exceeded.")
+		}
 		return Busy(r)
 	}
 	return answer(r, http.StatusOK, map[string]string{"deploymentId": d.ID})
@@ -302,7 +334,13 @@ func (c *Deployments) create(r Request) Response {
 
 // Busy is the answer to CreateDeployment while the group has an active deployment.
 func Busy(r Request) Response {
-	return *refused(r, "DeploymentLimitExceededException", "The Deployment Group already has an active Deployment")
+	return *refused(r, "DeploymentLimitExceededException", "The Deployment Group '"+groupOf(r)+"' already has an active Deployment 'd-XXXXXXXXX'")
+}
+
+func groupOf(r Request) string {
+	var in groupInput
+	_ = json.Unmarshal(r.Body, &in) // Only for the words of a message.
+	return in.DeploymentGroupName
 }
 
 // info is a deployment in the form of
@@ -318,6 +356,11 @@ func (c *Deployments) info(d *Deployment) map[string]any {
 		"creator":             d.Creator,
 		"createTime":          epoch(d.Created),
 		"deploymentStyle":     map[string]string{"deploymentType": "BLUE_GREEN", "deploymentOption": "WITH_TRAFFIC_CONTROL"},
+		"blueGreenDeploymentConfiguration": map[string]any{
+			"deploymentReadyOption":                     map[string]any{"actionOnTimeout": "STOP_DEPLOYMENT", "waitTimeInMinutes": 60},
+			"terminateBlueInstancesOnDeploymentSuccess": map[string]any{"action": "TERMINATE", "terminationWaitTimeInMinutes": 5},
+		},
+		"instanceTerminationWaitTimeStarted": d.Moved,
 	}
 	switch d.Status {
 	case "Failed":

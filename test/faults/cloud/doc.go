@@ -33,7 +33,7 @@ func New(start time.Time, random *rand.Rand, bucket string) *AWS {
 	return &AWS{
 		Clock:       clock,
 		Bucket:      &Bucket{Name: bucket, clock: clock, random: random, versions: map[string][]*Version{}},
-		Queue:       &Queue{Visibility: 180 * time.Second, MaxReceives: 1000, clock: clock, random: random},
+		Queue:       &Queue{Visibility: 360 * time.Second, MaxReceives: 1000, clock: clock, random: random},
 		Deployments: &Deployments{PageSize: 100, clock: clock, random: random, groups: map[Pair]*Group{}, byID: map[string]*Deployment{}},
 	}
 }

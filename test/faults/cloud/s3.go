@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -37,6 +38,7 @@ type Version struct {
 	Modified time.Time // S3 tells whole seconds of it
 	Marker   bool      // a delete marker
 	Sequence uint64    // of the bucket: a later write has a higher one
+	Tags     map[string]string
 }
 
 // Put writes an object the way an uploader does.
@@ -132,6 +134,10 @@ func (b *Bucket) serve(r Request) Response {
 		return b.get(r)
 	case "PutObject":
 		return b.put(r)
+	case "PutObjectTagging":
+		return b.tag(r)
+	case "ListObjectsV2":
+		return b.list(r)
 	}
 	return Refuse(r, http.StatusNotImplemented, "NotImplemented", r.Operation)
 }
@@ -180,6 +186,64 @@ func (b *Bucket) get(r Request) Response {
 		body = nil
 	}
 	return Response{Status: http.StatusOK, Header: header, Body: body}
+}
+
+// tag replaces the tags of a version.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectTagging.html
+func (b *Bucket) tag(r Request) Response {
+	var in struct {
+		Tags []struct{ Key, Value string } `xml:"TagSet>Tag"`
+	}
+	if err := xml.Unmarshal(r.Body, &in); err != nil {
+		return Refuse(r, http.StatusBadRequest, "MalformedXML", err.Error())
+	}
+	for _, v := range b.versions[r.Key] {
+		if v.ID != r.Version {
+			continue
+		}
+		if v.Marker {
+			return Refuse(r, http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+		}
+		v.Tags = map[string]string{}
+		for _, t := range in.Tags {
+			v.Tags[t.Key] = t.Value
+		}
+		return Response{Status: http.StatusOK, Header: http.Header{"X-Amz-Version-Id": {v.ID}}}
+	}
+	return Refuse(r, http.StatusNotFound, "NoSuchVersion", "The specified version does not exist.")
+}
+
+// list shows keys in the order of their bytes, a thousand at most.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+func (b *Bucket) list(r Request) Response {
+	type content struct {
+		Key, ETag, LastModified string
+		Size                    int
+	}
+	var out struct {
+		XMLName               xml.Name `xml:"ListBucketResult"`
+		IsTruncated           bool
+		NextContinuationToken string `xml:",omitempty"`
+		Contents              []content
+	}
+	found := b.Under(r.Query.Get("prefix"))
+	slices.SortFunc(found, func(a, b *Version) int { return strings.Compare(a.Key, b.Key) })
+	after := max(r.Query.Get("start-after"), r.Query.Get("continuation-token"))
+	for _, v := range found {
+		if v.Key <= after {
+			continue
+		}
+		if len(out.Contents) == 1000 {
+			out.IsTruncated, out.NextContinuationToken = true, out.Contents[999].Key
+			break
+		}
+		out.Contents = append(out.Contents, content{v.Key, v.ETag, v.Modified.UTC().Format(time.RFC3339), len(v.Body)})
+	}
+	body, err := xml.Marshal(out)
+	if err != nil {
+		panic(err)
+	}
+	return Response{Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/xml"}}, Body: body}
 }
 
 // put honours If-None-Match and If-Match:

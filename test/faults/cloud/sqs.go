@@ -1,10 +1,12 @@
 package cloud
 
 import (
+	"crypto/md5"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -19,6 +21,9 @@ type Queue struct {
 	// delay to use: a function's own jitter would make no two runs alike. May
 	// be nil.
 	Changed func(*Message, time.Duration) time.Duration
+
+	// Told is told of each message that came over the wire. May be nil.
+	Told func(*Message)
 
 	clock    *Clock
 	random   *rand.Rand
@@ -70,6 +75,7 @@ func (q *Queue) Receive(limit int) []*Message {
 			continue
 		}
 		if m.Receives >= q.MaxReceives {
+			m.visible = q.clock.Now()
 			q.dead = append(q.dead, m)
 			continue
 		}
@@ -122,10 +128,57 @@ func (q *Queue) hide(m *Message, d time.Duration) {
 // wake makes the clock stop when something may have become visible.
 func (q *Queue) wake(d time.Duration) { q.clock.After(d, func() {}) }
 
+// serveQueue finds the queue by the last part of its URL: "artifacts" and
+// "artifacts-dead" are the queue and its dead letters.
+func (a *AWS) serveQueue(r Request) Response {
+	var in struct{ QueueUrl string }
+	if err := json.Unmarshal(r.Body, &in); err != nil {
+		return Refuse(r, http.StatusBadRequest, "InvalidParameterValue", err.Error())
+	}
+	if strings.HasSuffix(in.QueueUrl, "-dead") {
+		return a.Queue.serveDead(r)
+	}
+	return a.Queue.serve(r)
+}
+
 func (q *Queue) serve(r Request) Response {
-	if r.Operation != "ChangeMessageVisibility" {
+	switch r.Operation {
+	case "ChangeMessageVisibility":
+		return q.change(r)
+	case "SendMessage":
+		var in struct{ MessageBody string }
+		if err := json.Unmarshal(r.Body, &in); err != nil || in.MessageBody == "" {
+			return Refuse(r, http.StatusBadRequest, "MissingParameter", "MessageBody")
+		}
+		m := q.Send(in.MessageBody, false)
+		if q.Told != nil {
+			q.Told(m)
+		}
+		return answer(r, http.StatusOK, map[string]string{"MessageId": m.ID, "MD5OfMessageBody": fmt.Sprintf("%x", md5.Sum([]byte(in.MessageBody)))})
+	}
+	return Refuse(r, http.StatusNotImplemented, "NotImplemented", r.Operation)
+}
+
+// serveDead lets somebody look at the dead letters, each of which is hidden for
+// a while then.
+func (q *Queue) serveDead(r Request) Response {
+	var in struct{ MaxNumberOfMessages, VisibilityTimeout int }
+	if err := json.Unmarshal(r.Body, &in); err != nil || r.Operation != "ReceiveMessage" {
 		return Refuse(r, http.StatusNotImplemented, "NotImplemented", r.Operation)
 	}
+	type message struct{ MessageId, ReceiptHandle, Body, MD5OfBody string }
+	found := []message{}
+	for _, m := range q.dead {
+		if len(found) == max(1, in.MaxNumberOfMessages) || m.visible.After(q.clock.Now()) {
+			continue
+		}
+		m.visible = q.clock.Now().Add(time.Duration(in.VisibilityTimeout) * time.Second)
+		found = append(found, message{m.ID, m.ID + "/dead", m.Body, fmt.Sprintf("%x", md5.Sum([]byte(m.Body)))})
+	}
+	return answer(r, http.StatusOK, map[string]any{"Messages": found})
+}
+
+func (q *Queue) change(r Request) Response {
 	var in struct {
 		QueueUrl          string
 		ReceiptHandle     string

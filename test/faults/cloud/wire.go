@@ -20,7 +20,8 @@ type Request struct {
 
 	// S3 only.
 	Bucket, Key string
-	Version     string // of ?versionId=
+	Version     string     // of ?versionId=
+	Query       url.Values // of ListObjectsV2
 	Header      http.Header
 }
 
@@ -77,9 +78,12 @@ func (a Response) String() string {
 
 // Read takes a request apart.
 func Read(r *http.Request) (Request, error) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return Request{}, err
+	var body []byte
+	if r.Body != nil { // of a server there always is one
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return Request{}, err
+		}
 	}
 	request := Request{Body: body, Header: r.Header}
 	if target := r.Header.Get("X-Amz-Target"); target != "" {
@@ -111,6 +115,14 @@ func (r *Request) readObject(in *http.Request) error {
 	query.Del("x-id") // The SDK names the operation for people who read logs.
 	names := map[string]string{http.MethodHead: "HeadObject", http.MethodGet: "GetObject", http.MethodPut: "PutObject", http.MethodDelete: "DeleteObject"}
 	r.Operation = names[in.Method]
+	switch {
+	case query.Has("tagging") && in.Method == http.MethodPut:
+		r.Operation = "PutObjectTagging"
+		query.Del("tagging")
+	case query.Get("list-type") == "2" && in.Method == http.MethodGet && r.Key == "":
+		r.Operation, r.Query = "ListObjectsV2", query
+		return nil
+	}
 	if r.Operation == "" || r.Key == "" || len(query) > 0 {
 		return fmt.Errorf("%s %s is not simulated", in.Method, in.URL.RequestURI())
 	}
@@ -151,7 +163,7 @@ func (a *AWS) Serve(r Request) Response {
 	case "codedeploy":
 		return a.Deployments.serve(r)
 	case "sqs":
-		return a.Queue.serve(r)
+		return a.serveQueue(r)
 	}
 	return Refuse(r, http.StatusNotImplemented, "NotImplemented", r.Service)
 }

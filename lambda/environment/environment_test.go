@@ -1,0 +1,63 @@
+package environment
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/lambda/internal/allowlist"
+)
+
+func reader(env map[string]string) *Reader {
+	return &Reader{Host: Host{Getenv: func(name string) string { return env[name] }}}
+}
+
+func TestS14_EverythingThatIsMissingIsReportedAtOnce(t *testing.T) {
+	r := reader(map[string]string{"ARTIFACT_PREFIX": "artifacts", "AWS_ENDPOINT_URL": "localhost:5000", "LAMBDA_TASK_ROOT": t.TempDir()})
+	r.Artifacts()
+	r.AllowList()
+	r.AWS()
+	for _, want := range []string{
+		"ARTIFACT_BUCKET is not set", `ARTIFACT_PREFIX is "artifacts"`, "no such file",
+		"AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY not set", `AWS_ENDPOINT_URL is "localhost:5000"`,
+	} {
+		assert.ErrorContains(t, r.Err(), want)
+	}
+
+	r = reader(nil)
+	r.AllowList()
+	assert.Empty(t, r.URL("QUEUE_URL"), "an address may be left out")
+	assert.EqualError(t, r.Err(), "LAMBDA_TASK_ROOT is not set: want the folder that holds deployment-groups.json")
+}
+
+// A connection that Lambda froze with the process is likely dead by the time
+// it is used again.
+func TestS14_AnIdleConnectionIsNotUsedAgain(t *testing.T) {
+	r := reader(map[string]string{"AWS_REGION": "ap-northeast-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"})
+	options := codedeploy.NewFromConfig(r.AWS()).Options()
+	require.NoError(t, r.Err())
+	client, ok := options.HTTPClient.(interface{ GetTransport() *http.Transport })
+	require.True(t, ok)
+	assert.Equal(t, idleConnection, client.GetTransport().IdleConnTimeout)
+}
+
+func TestS15_AnAllowListThatIsThereHasToBeReadable(t *testing.T) {
+	root := t.TempDir()
+	r := reader(map[string]string{"LAMBDA_TASK_ROOT": root})
+	assert.Nil(t, r.AllowListIfAny())
+	require.NoError(t, r.Err())
+
+	file := filepath.Join(root, allowlist.File)
+	require.NoError(t, os.WriteFile(file, []byte(`[{"application":"web","deploymentGroup":"g"}]`), 0o600))
+	assert.Equal(t, allowlist.List{{Application: "web", DeploymentGroup: "g"}: true}, r.AllowListIfAny())
+	require.NoError(t, r.Err())
+
+	require.NoError(t, os.WriteFile(file, []byte(`[`), 0o600))
+	assert.Nil(t, r.AllowListIfAny())
+	require.ErrorContains(t, r.Err(), allowlist.File)
+}
