@@ -25,7 +25,7 @@ type DeployTriggerProps struct {
 	LogRetentionDays int
 
 	// LongestDeploymentHours is for how long an artifact waits for a busy
-	// group, at least, in hours. Required; at most 99.
+	// group, at least, in hours. Required; at most 96.
 	LongestDeploymentHours int
 }
 
@@ -63,14 +63,14 @@ func maxReceives(hours int) int {
 }
 
 // retentionDays returns for how long the queue keeps a message. What is tried
-// to the end has left it by then: at pauses of 300 seconds at most, and with a
+// to the end has left it by then: at pauses of 396 seconds at most, and with a
 // day for a function that does not run. No longer than that, for the dead-letter
 // queue counts from the day of the upload, and whoever has to fix something
 // wants what is left of its 14 days; at least five, for a function that nobody
 // starts again over a weekend.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
 func retentionDays(hours int) int {
-	const longestPause, day, shortest = 300, 24 * 60 * 60, 5
+	const longestPause, day, shortest = 396, 24 * 60 * 60, 5
 	tried := (maxReceives(hours)*longestPause + day - 1) / day
 	return max(tried+1, shortest)
 }

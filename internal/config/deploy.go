@@ -16,7 +16,7 @@ const (
 	maxPrefix = 1024 - 100 - len("/artifact.gz")
 	// A message comes back every 6 minutes at the earliest, and SQS hands it out 1,000 times at most. CodeDeploy's own longest
 	// waits, 48 hours for the traffic and 48 hours for the old instances, fit in.
-	maxWaitHours = 99
+	maxWaitHours = 96
 )
 
 func (d *document) validateDeploy(deploy *Deploy) {

@@ -665,8 +665,8 @@ func TestConfigS14DeploymentGroupMistakes(t *testing.T) {
 	run(t, []mistake{
 		value("log kept for a time that CloudWatch does not offer", "logRetentionDays: 60", "logRetentionDays: 0",
 			"45: deploy.logRetentionDays: got 0, want one of "+retentions),
-		value("a wait that SQS cannot keep", "longestDeploymentHours: 25", "longestDeploymentHours: 100",
-			"46: deploy.longestDeploymentHours: got 100, want 1 to 99 hours"),
+		value("a wait that SQS cannot keep", "longestDeploymentHours: 25", "longestDeploymentHours: 97",
+			"46: deploy.longestDeploymentHours: got 97, want 1 to 96 hours"),
 		value("states kept for no day", "statusRetentionDays: 366", "statusRetentionDays: 0",
 			"47: deploy.statusRetentionDays: got 0, want 1 to 3650 days"),
 		value("an address with a name", "alarmEmail: team@example.com", "alarmEmail: Team <team@example.com>",

@@ -19,7 +19,7 @@ type MessageHider interface {
 }
 
 // Patience decides when a message that was given back comes again: after 10
-// seconds, then twice as long each time, at most 6 minutes, and up to a quarter
+// seconds, then twice as long each time, at most 6 minutes, and up to a tenth
 // more. Without it, or when SQS refuses, the message comes after the queue's own
 // visibility timeout, which is 6 minutes as well: a message may be received a
 // thousand times, so that no pause may be shorter if it is to wait for four days.
@@ -47,7 +47,7 @@ func (p *Patience) delay(receives int) time.Duration {
 	if doublings := max(receives-1, 0); doublings < 6 { // 10 s · 2⁶ is more than the longest
 		least = firstDelay << doublings
 	}
-	return time.Duration(float64(least) * (1 + 0.25*random()))
+	return time.Duration(float64(least) * (1 + 0.1*random()))
 }
 
 // GiveBack hides the messages for a while.

@@ -273,7 +273,7 @@ func TestS14_OnTheWireABusyGroupsMessageIsHidden(t *testing.T) {
 	h.Patience.Random = func() float64 { return 0.5 }
 	assert.Equal(t, []string{"m1"}, handle(t, t.Context(), h, message("m1", 3)))
 	require.Len(t, server.Bodies("ChangeMessageVisibility"), 1)
-	assert.JSONEq(t, `{"QueueUrl":"`+env["QUEUE_URL"]+`","ReceiptHandle":"r1","VisibilityTimeout":45}`, server.Bodies("ChangeMessageVisibility")[0])
+	assert.JSONEq(t, `{"QueueUrl":"`+env["QUEUE_URL"]+`","ReceiptHandle":"r1","VisibilityTimeout":42}`, server.Bodies("ChangeMessageVisibility")[0])
 
 	env["QUEUE_URL"] = ""
 	h = newWired(t, env)

@@ -203,10 +203,10 @@ func (w *world) hidden(m *cloud.Message, d time.Duration) time.Duration {
 	if m.Receives < 7 {
 		least = min(least, 10*time.Second<<(m.Receives-1))
 	}
-	if d < least-time.Second || d > least*5/4+time.Second {
-		w.violate("%s waits for %s after receive %d, want 100 to 125 %% of %s", m.ID, d, m.Receives, least)
+	if d < least-time.Second || d > least*11/10+time.Second {
+		w.violate("%s waits for %s after receive %d, want 100 to 110 %% of %s", m.ID, d, m.Receives, least)
 	}
-	return least + jitter(w.random, least/4)
+	return least + jitter(w.random, least/10)
 }
 
 // statusesOf returns the present status objects of an upload.
