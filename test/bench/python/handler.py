@@ -103,9 +103,17 @@ def deploy(record, message_id):
         if version != head["VersionId"]:
             raise Verdict("Superseded", "a newer artifact was uploaded to the same key")
         bundle = check(application, group, wanted["bundle-type"], key)
-        claim = {"message": message_id, "receive": 1, "request": ""}
-        etag = put_status({**status, "claim": claim}, IfNoneMatch="*")
+        record, record_etag = get_record(application, group)
         look(application, group, key, version, head["LastModified"])
+        upload = {
+            "uploadId": upload_id,
+            "key": key,
+            "versionId": version,
+            "uploaded": head["LastModified"].strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        record["attempt"] = {**upload, "owner": message_id, "at": timestamp()}
+        record_etag = put_record(record, record_etag)
+        etag = put_status({**status, "reason": "its deployment is being created"}, IfNoneMatch="*")
     except Verdict as verdict:
         put_status({**status, "state": verdict.state, "reason": verdict.reason})
         log.error(json.dumps({"message": verdict.state, "reason": verdict.reason}))
@@ -134,6 +142,11 @@ def deploy(record, message_id):
     )
     status["deploymentId"] = created["deploymentId"]
     status["state"] = "Created"
+    del record["attempt"]
+    record["newest"] = upload
+    done = {**upload, "deploymentId": status["deploymentId"], "state": "Created", "seenAt": timestamp()}
+    record["deployments"] = (record.get("deployments", []) + [done])[-11:]
+    put_record(record, record_etag)
     put_status(status, IfMatch=etag)
     log.info(json.dumps({"message": "deployment created", **status}))
     print(metric(head["LastModified"], status), flush=True)
@@ -222,6 +235,38 @@ def put_status(status, **condition):
         Bucket=BUCKET,
         Key=f"{STATUS_PREFIX}{status['uploadId']}.json",
         Body=json.dumps(status),
+        ContentType="application/json",
+        **condition,
+    )
+    return answer["ETag"]
+
+
+def timestamp():
+    return (
+        datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
+
+
+def record_key(application, group):
+    return f"groups/{application}/{group}.json"
+
+
+def get_record(application, group):
+    """The group's record and its ETag; both new when there is none."""
+    try:
+        answer = s3.get_object(Bucket=BUCKET, Key=record_key(application, group))
+    except s3.exceptions.NoSuchKey:
+        return {"application": application, "deploymentGroup": group}, None
+    return json.loads(answer["Body"].read()), answer["ETag"]
+
+
+def put_record(record, etag):
+    condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+    record["updatedAt"] = timestamp()
+    answer = s3.put_object(
+        Bucket=BUCKET,
+        Key=record_key(record["application"], record["deploymentGroup"]),
+        Body=json.dumps(record),
         ContentType="application/json",
         **condition,
     )
