@@ -2,9 +2,10 @@ package faults
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -29,6 +30,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/lambda/environment"
+	"gitlab-codedeploy/lambda/report"
 	"gitlab-codedeploy/test/e2e/childprocess"
 	"gitlab-codedeploy/test/e2e/lambdahost"
 	"gitlab-codedeploy/test/faults/cloud"
@@ -36,8 +39,8 @@ import (
 
 // The same kind of load against AWS as other people understand it: moto's S3,
 // its events, its queue and its CodeDeploy, and the emulator's Lambda host. Its
-// groups are never busy and its deployments never end, which leaves fewer
-// invariants; the others are the simulation's.
+// deployments never end: the status function is told that they have, which leaves
+// fewer invariants. The others are the simulation's.
 func TestS15_LoadOnTheEmulator(t *testing.T) {
 	python := "../../.venv/bin/python3"
 	if _, err := os.Stat(python); err != nil {
@@ -69,6 +72,7 @@ func TestS15_LoadOnTheEmulator(t *testing.T) {
 	running, stop := context.WithCancel(ctx)
 	var polling sync.WaitGroup
 	polling.Go(func() { host.Run(running) })
+	polling.Go(func() { e.play(t, running) })
 	e.drain(t, ctx)
 	took := time.Since(began)
 	stop()
@@ -128,6 +132,49 @@ func startEmulator(t *testing.T, ctx context.Context, python string) *emulator {
 	e.sqs, e.codedeploy = sqs.NewFromConfig(e.config), codedeploy.NewFromConfig(e.config)
 	e.create(t, ctx)
 	return e
+}
+
+// play tells the status function of each new deployment that it has succeeded.
+func (e *emulator) play(t *testing.T, ctx context.Context) {
+	env := map[string]string{
+		"ARTIFACT_BUCKET": bucketName, "ARTIFACT_PREFIX": artifactPrefix, "QUEUE_URL": e.queue, "AWS_ENDPOINT_URL": e.endpoint,
+		"AWS_REGION": e.config.Region, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret",
+	}
+	status, err := report.New(environment.Host{Getenv: func(name string) string { return env[name] }, Out: io.Discard, Log: slog.New(slog.DiscardHandler)})
+	if !assert.NoError(t, err) {
+		return
+	}
+	played := map[string]bool{}
+	for ctx.Err() == nil {
+		out, err := e.codedeploy.ListDeployments(ctx, &codedeploy.ListDeploymentsInput{})
+		if err != nil {
+			out = &codedeploy.ListDeploymentsOutput{}
+		}
+		for _, id := range out.Deployments {
+			if played[id] {
+				continue
+			}
+			d, err := e.codedeploy.GetDeployment(ctx, &codedeploy.GetDeploymentInput{DeploymentId: &id})
+			if err != nil {
+				continue
+			}
+			event, err := json.Marshal(map[string]any{
+				"source": "aws.codedeploy", "detail-type": "CodeDeploy Deployment State-change Notification",
+				"detail": map[string]any{
+					"deploymentId": id, "state": "SUCCESS",
+					"application": d.DeploymentInfo.ApplicationName, "deploymentGroup": d.DeploymentInfo.DeploymentGroupName,
+				},
+			})
+			if err == nil {
+				_, err = status.Handle(ctx, event)
+			}
+			played[id] = err == nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func (e *emulator) create(t *testing.T, ctx context.Context) {
