@@ -128,6 +128,9 @@ type statusObject struct {
 const (
 	// lambdaTimeout is the functions' own; Lambda kills what is not done then.
 	lambdaTimeout = 30 * time.Second
+	// answers and handsOut are the weights of the steps that answer a call, and
+	// that hand messages to the trigger.
+	answers, handsOut = 10, 8
 	// every is how often the schedule calls the status function.
 	every = 5 * time.Minute
 )
@@ -384,7 +387,7 @@ func (w *world) steps() []step {
 		case s.work.end != nil:
 			return []step{{1, func() error { w.finish(s); return nil }}}
 		case s.work.pending != nil:
-			steps = append(steps, step{10, func() error { w.serve(s); return nil }})
+			steps = append(steps, step{answers, func() error { w.serve(s); return nil }})
 		case s.work.release != nil:
 			stalls = true
 			if !w.now().Before(s.work.stalled) {
@@ -395,7 +398,7 @@ func (w *world) steps() []step {
 		}
 	}
 	if s := idle(w.triggers); s != nil && w.aws.Queue.Visible() > 0 {
-		steps = append(steps, step{8, func() error { return w.startTrigger(s) }})
+		steps = append(steps, step{handsOut, func() error { return w.startTrigger(s) }})
 	}
 	if s := idle(w.statuses); s != nil && len(w.events) > 0 {
 		steps = append(steps, step{5, func() error { return w.startStatus(s) }})
