@@ -196,21 +196,27 @@ func TestS14_theFunctionsMayDoWhatTheyDoAndNoMore(t *testing.T) {
 	trigger, status := actionsOf(t, deploy, "TriggerFunctionName"), actionsOf(t, deploy, "StatusFunctionName")
 	logs := []string{"logs:CreateLogStream", "logs:PutLogEvents"}
 	assert.ElementsMatch(t, append([]string{
-		"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:ListBucket",
+		"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:PutObjectVersionTagging", "s3:ListBucket",
 		"codedeploy:CreateDeployment", "codedeploy:GetDeploymentGroup", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments",
 		"codedeploy:RegisterApplicationRevision", "codedeploy:GetApplicationRevision", "codedeploy:GetDeploymentConfig",
 		"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes",
 	}, logs...), slices.Collect(maps.Keys(trigger)))
 	assert.ElementsMatch(t, append([]string{
-		"s3:GetObject", "s3:PutObject", "s3:ListBucket", "codedeploy:GetDeployment",
-		"sqs:SendMessage",
+		"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:PutObjectVersionTagging", "s3:ListBucket",
+		"codedeploy:GetDeployment", "codedeploy:BatchGetDeployments",
+		"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage",
 	}, logs...), slices.Collect(maps.Keys(status)))
 
 	group := staging(t).Deploy.DeploymentGroups[0]
 	arn := "arn:aws:codedeploy:ap-northeast-1:" + staging(t).Deploy.Account
 	groups := []any{arn + ":deploymentgroup:" + group.Application + "/" + group.DeploymentGroup}
 	assert.Equal(t, groups, trigger["codedeploy:CreateDeployment"])
-	assert.Equal(t, groups, status["codedeploy:GetDeployment"])
+	assert.Equal(t, []any{arn + ":deploymentgroup:*"}, status["codedeploy:GetDeployment"], "a group that left the list may have deployments under way")
+	queue, dead := at(deploy.Outputs, "QueueUrl", "Value", "Ref").(string), at(deploy.Outputs, "DeadLetterQueueUrl", "Value", "Ref").(string)
+	own := at(deploy.Outputs, "StatusDeadLetterQueueUrl", "Value", "Ref").(string)
+	assert.ElementsMatch(t, []any{getAtt(queue, "Arn"), getAtt(own, "Arn")}, status["sqs:SendMessage"])
+	assert.ElementsMatch(t, []any{getAtt(dead, "Arn"), getAtt(own, "Arn")}, status["sqs:ReceiveMessage"])
+	assert.Equal(t, []any{getAtt(own, "Arn")}, status["sqs:DeleteMessage"], "an upload's letter is looked at and stays")
 	assert.Equal(t, []any{arn + ":application:" + group.Application}, trigger["codedeploy:RegisterApplicationRevision"])
 	assert.Contains(t, text(trigger["s3:GetObjectVersion"]), "/artifacts/*")
 	for _, put := range [][]any{trigger["s3:PutObject"], status["s3:PutObject"]} {
@@ -222,7 +228,7 @@ func TestS14_theFunctionsMayDoWhatTheyDoAndNoMore(t *testing.T) {
 func TestS15_stateChangesOfTheListedApplicationsReachTheStatusFunction(t *testing.T) {
 	_, deploy := synthesiseStaging(t)
 	id, function := functionOf(t, deploy, "StatusFunctionName")
-	_, rule := deploy.one(t, "AWS::Events::Rule")
+	rule := stateChangesOf(t, deploy)
 	assert.Equal(t, map[string]any{
 		"source":      []any{"aws.codedeploy"},
 		"detail-type": []any{"CodeDeploy Deployment State-change Notification"},
@@ -233,6 +239,39 @@ func TestS15_stateChangesOfTheListedApplicationsReachTheStatusFunction(t *testin
 	dead := getAtt(at(deploy.Outputs, "StatusDeadLetterQueueUrl", "Value", "Ref").(string), "Arn")
 	assert.Equal(t, dead, at(rule.Properties, "Targets", 0, "DeadLetterConfig", "Arn"), "an event that does not reach the function")
 	assert.Equal(t, dead, at(function.Properties, "DeadLetterConfig", "TargetArn"), "an event that the function fails on")
+}
+
+// stateChangesOf returns the rule that hears of CodeDeploy; the other one is the
+// schedule.
+func stateChangesOf(t *testing.T, deploy template) resource {
+	t.Helper()
+	var found []resource
+	for _, id := range deploy.ofType(t, "AWS::Events::Rule") {
+		if r := deploy.Resources[id]; r.Properties["EventPattern"] != nil {
+			found = append(found, r)
+		}
+	}
+	require.Len(t, found, 1)
+	return found[0]
+}
+
+func TestS15_aScheduleLooksAtWhatIsUnfinishedEveryFiveMinutes(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	id, function := functionOf(t, deploy, "StatusFunctionName")
+	var schedules []any
+	for _, rule := range deploy.ofType(t, "AWS::Events::Rule") {
+		if p := deploy.Resources[rule].Properties; p["ScheduleExpression"] != nil {
+			assert.Equal(t, getAtt(id, "Arn"), at(p, "Targets", 0, "Arn"))
+			schedules = append(schedules, p["ScheduleExpression"])
+		}
+	}
+	assert.Equal(t, []any{"rate(5 minutes)"}, schedules)
+	assert.LessOrEqual(t, function.Properties["Timeout"], 300.0, "one run ends before the next one begins")
+	for name, output := range map[string]string{
+		"QUEUE_URL": "QueueUrl", "DEAD_LETTER_QUEUE_URL": "DeadLetterQueueUrl", "OWN_DEAD_LETTER_QUEUE_URL": "StatusDeadLetterQueueUrl",
+	} {
+		assert.Equal(t, at(deploy.Outputs, output, "Value"), at(function.Properties, "Environment", "Variables", name))
+	}
 }
 
 func TestS14_alarmsOfAccountBReachTheConfiguredAddress(t *testing.T) {
@@ -299,7 +338,7 @@ func TestS14_manyPairsFitTheTemplate(t *testing.T) {
 			for role, size := range inline {
 				assert.Less(t, size, 10240, role)
 			}
-			_, rule := deploy.one(t, "AWS::Events::Rule")
+			rule := stateChangesOf(t, deploy)
 			assert.Less(t, len(text(rule.Properties["EventPattern"])), 2048)
 			assert.Less(t, len(text(deploy.raw)), 1_000_000, "CloudFormation's limit of a template")
 

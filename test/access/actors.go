@@ -121,7 +121,7 @@ func federated(account, issuer, audience, subject string) actor {
 // included.
 func (w *World) service(name string) actor {
 	b := w.B.Account()
-	bucket, rule := w.B.ARN(w.artifacts()), w.B.ARN(w.only(w.B, "AWS::Events::Rule"))
+	bucket, rule := w.B.ARN(w.artifacts()), w.B.ARN(w.stateChanges())
 	alarm := w.B.ARN(w.B.OfType("AWS::CloudWatch::Alarm")[0])
 	strange := func(arn string) string { return strings.Replace(arn, b, accountC, 1) }
 	switch name {

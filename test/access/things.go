@@ -289,3 +289,14 @@ func (w *World) only(t *cfn.Template, typ string) string {
 	}
 	return ids[0]
 }
+
+// stateChanges is the rule that hears of CodeDeploy; the other one is a schedule.
+func (w *World) stateChanges() string {
+	for _, id := range w.B.OfType("AWS::Events::Rule") {
+		if w.B.Properties(id)["EventPattern"] != nil {
+			return id
+		}
+	}
+	cfnRefuse("no rule hears of CodeDeploy")
+	return ""
+}
