@@ -20,7 +20,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
-	"gitlab-codedeploy/lambda/internal/environment"
+	"gitlab-codedeploy/lambda/environment"
 	"gitlab-codedeploy/lambda/internal/markers"
 	"gitlab-codedeploy/lambda/internal/metric"
 )
@@ -38,7 +38,7 @@ func main() {
 // newJudge wires the function. Its error names everything that is missing or
 // wrong, not only the first thing.
 func newJudge(getenv func(string) string) (*markers.Judge, error) {
-	env := &environment.Reader{Getenv: getenv}
+	env := &environment.Reader{Host: environment.Host{Getenv: getenv}}
 	bucket, keepDays := env.Backups()
 	config := env.AWS()
 	if err := env.Err(); err != nil {
