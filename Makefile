@@ -102,8 +102,9 @@ fuzz: ## Feed each decoder with random input, FUZZTIME=2000x each; a time such a
 mutate: export SAMPLE ?= 100
 mutate: export SEED ?= 1
 mutate: export WORKERS ?= 0
-mutate: ## Flip SAMPLE=100 conditions of lambda/ (0: all): do its tests notice? Takes minutes.
-	@go run ./test/mutate/cmd/mutate -sample "$$SAMPLE" -seed "$$SEED" -workers "$$WORKERS"
+mutate: export ONLY ?=
+mutate: ## Flip SAMPLE=100 conditions (0: all) of ONLY=lambda/…: do tests notice? Takes minutes.
+	@go run ./test/mutate/cmd/mutate -sample "$$SAMPLE" -seed "$$SEED" -workers "$$WORKERS" -only "$$ONLY"
 
 .PHONY: bench
 bench: setup ## Measure the trigger and the upload against references; takes minutes.

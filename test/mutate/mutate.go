@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -23,7 +24,9 @@ type Options struct {
 	Root     string   // of the module, absolute
 	Packages []string // patterns as of `go list`; whose conditions are flipped and whose tests run
 
-	Sample int    // of all mutants; 0 means all
+	// Only takes the files whose path from the root starts with it; "" takes all.
+	Only   string
+	Sample int    // of those mutants; 0 means all
 	Seed   uint64 // chooses the sample
 	// Workers is how many mutants are played at a time; 0 means one for each processor.
 	Workers int
@@ -139,10 +142,12 @@ func prepare(ctx context.Context, o Options) (mutants []Mutant, suites []*suite,
 			mutants = append(mutants, found...)
 		}
 	}
+	gone = Gone(o.Root, o.Accepted, mutants, folders)
+	mutants = slices.DeleteFunc(mutants, func(m Mutant) bool { return !strings.HasPrefix(m.File, o.Only) })
 	if len(mutants) == 0 {
-		return nil, nil, nil, fmt.Errorf("%q have no condition", o.Packages)
+		return nil, nil, nil, fmt.Errorf("%s has no condition in a file %s…", strings.Join(o.Packages, " "), o.Only)
 	}
-	return mutants, suites, Gone(o.Root, o.Accepted, mutants, folders), nil
+	return mutants, suites, gone, nil
 }
 
 // Sample chooses n of the mutants, the same ones for the same seed, and leaves

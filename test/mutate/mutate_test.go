@@ -212,6 +212,17 @@ func TestRun_StopsWithItsContext(t *testing.T) {
 	assert.Less(t, time.Since(began), time.Minute)
 }
 
+func TestRun_FlipsOnlyWhatIsAskedFor(t *testing.T) {
+	o := Options{Root: moduleRoot(t), Packages: []string{"./test/mutate/testdata/half", "./test/mutate/testdata/program"}, Only: "test/mutate/testdata/pro"}
+	mutants, suites, _, err := prepare(t.Context(), o)
+	require.NoError(t, err)
+	assert.Len(t, mutants, 1)
+	assert.Len(t, suites, 2, "all tests may notice it")
+	o.Only = "lambda/"
+	_, _, _, err = prepare(t.Context(), o)
+	assert.ErrorContains(t, err, "has no condition in a file lambda/…")
+}
+
 type writer func(string)
 
 func (w writer) Write(p []byte) (int, error) { w(string(p)); return len(p), nil }

@@ -20,6 +20,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	options := mutate.Options{Progress: os.Stderr}
+	flag.StringVar(&options.Only, "only", "", "flip conditions of the files whose path starts with this; tests of all packages run")
 	flag.IntVar(&options.Sample, "sample", 100, "how many conditions are flipped, chosen by the seed; 0 flips all")
 	flag.Uint64Var(&options.Seed, "seed", 1, "chooses the sample")
 	flag.IntVar(&options.Workers, "workers", 0, "how many are played at a time; 0 is one for each processor")
