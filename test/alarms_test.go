@@ -80,7 +80,8 @@ func (w *stage) log(function, happened string, minute int, values map[string]flo
 // metricLine is a line that the function's own tests have on record.
 func metricLine(t *testing.T, function, happened string) string {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("..", "lambda", map[string]string{"trigger": "deploy", "status": "report"}[function], "testdata", "metrics.txt"))
+	core := map[string]string{"trigger": "deploy", "status": "report", "markers": "markers"}[function]
+	raw, err := os.ReadFile(filepath.Join("..", "lambda", core, "testdata", "metrics.txt"))
 	require.NoError(t, err)
 	for line := range strings.Lines(string(raw)) {
 		if what, rest, _ := strings.Cut(line, " "); what == happened {
