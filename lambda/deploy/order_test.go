@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -277,12 +276,13 @@ func TestS14_ADeploymentThatKeepsTheGroupBusyIsWaitedFor(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*types.DeploymentInfo)
 		want   End
+		placed bool // it has a place in the order
 	}{
-		"under way":     {func(*types.DeploymentInfo) {}, Waiting},
-		"ended":         {func(i *types.DeploymentInfo) { i.Status = types.DeploymentStatusSucceeded }, Created},
-		"Auto Scaling":  {func(i *types.DeploymentInfo) { i.Creator = types.DeploymentCreatorAutoscaling }, Created},
-		"a rollback":    {func(i *types.DeploymentInfo) { i.Creator = types.DeploymentCreatorCodeDeployRollback }, Waiting},
-		"of no version": {func(i *types.DeploymentInfo) { i.Revision = nil }, Waiting},
+		"under way":     {func(*types.DeploymentInfo) {}, Waiting, true},
+		"ended":         {func(i *types.DeploymentInfo) { i.Status = types.DeploymentStatusSucceeded }, Created, true},
+		"Auto Scaling":  {func(i *types.DeploymentInfo) { i.Creator = types.DeploymentCreatorAutoscaling }, Created, false},
+		"a rollback":    {func(i *types.DeploymentInfo) { i.Creator = types.DeploymentCreatorCodeDeployRollback }, Waiting, false},
+		"of no version": {func(i *types.DeploymentInfo) { i.Revision = nil }, Waiting, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			info := deployed("d-1", types.DeploymentStatusInProgress, before)
@@ -291,6 +291,7 @@ func TestS14_ADeploymentThatKeepsTheGroupBusyIsWaitedFor(t *testing.T) {
 			_, end := start(t, w, testUpload("v1"))
 			assert.Equal(t, tt.want, end.End, end.Reason)
 			assert.Equal(t, tt.want == Created, len(w.creates) == 1)
+			assert.Equal(t, tt.placed, strings.Contains(w.objects[testRecord], `"deploymentId":"d-1"`))
 		})
 	}
 }
@@ -603,9 +604,145 @@ func TestS14_WhatCannotBeToldIsLogged(t *testing.T) {
 func TestS14_AWaitThatIsToldAlreadyCostsNoWrite(t *testing.T) {
 	w := &world{head: whenUploaded, deployments: map[string]types.DeploymentInfo{"d-1": deployed("d-1", types.DeploymentStatusInProgress, before)}}
 	assert.Equal(t, Waiting, retry(t, w).End)
-	puts := w.puts
-	first := bytes.Clone([]byte(w.objects["deployments/artifact.json"]))
+	w.put = func(in *s3.PutObjectInput) error {
+		assert.Equal(t, testRecord, *in.Key)
+		return nil
+	}
 	assert.Equal(t, Waiting, retry(t, w).End)
-	assert.Equal(t, string(first), w.objects["deployments/artifact.json"])
-	assert.LessOrEqual(t, w.puts-puts, 1, "at most the record")
+}
+
+// versions answers HeadObject with one answer for the current version and one
+// for v1.
+func versions(current, own func() (*s3.HeadObjectOutput, error)) func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
+	return func(_ context.Context, in *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
+		if in.VersionId == nil {
+			return current()
+		}
+		return own()
+	}
+}
+
+func TestS14_AVersionThatAnotherOneLiesUponStaysWhatItIs(t *testing.T) {
+	own := func() (*s3.HeadObjectOutput, error) { return headOf(goodMetadata(testKey)), nil }
+	newer := func() (*s3.HeadObjectOutput, error) {
+		head := headOf(map[string]string{"application-name": "web", "deploymentgroup-name": "5", "upload-id": "newer"})
+		head.VersionId = aws.String("v2")
+		return head, nil
+	}
+	fails := func(code int) func() (*s3.HeadObjectOutput, error) {
+		return func() (*s3.HeadObjectOutput, error) { return nil, httpError(code) }
+	}
+	for name, tt := range map[string]struct {
+		current func() (*s3.HeadObjectOutput, error)
+		want    End
+	}{
+		"a newer version":         {newer, Created},
+		"the object was deleted":  {fails(404), Rejected},
+		"S3 has a bad day":        {fails(503), Failed},
+		"a right is missing, too": {fails(403), Failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{head: versions(tt.current, own)}
+			u := testUpload("v1")
+			u.Known = again.Known{Pair: allowlist.Pair{Application: "web", DeploymentGroup: "6"}, UploadID: "wrong"} // S3 knows better
+			end := w.handler().Trigger.Deploy(t.Context(), &u, try{owner: "m1/1"})
+			assert.Equal(t, tt.want, end.End, end.Reason)
+			if tt.want == Failed {
+				assert.Empty(t, w.objects)
+				return
+			}
+			assert.NotEmpty(t, w.status(t, "artifact").State)
+			assert.Contains(t, w.objects, testRecord)
+			if tt.want == Created {
+				assert.Equal(t, "v1", *w.creates[0].Revision.S3Location.Version)
+			}
+		})
+	}
+}
+
+func TestS14_AnEndOfAVersionThatIsGoneIsNotToldTwice(t *testing.T) {
+	gone := func() (*s3.HeadObjectOutput, error) { return nil, httpError(404) }
+	w := &world{head: versions(gone, gone)}
+	w.putStatus(t, group.Upload{ID: "v1", Key: testKey, VersionID: "v1"}, status.Status{State: status.Superseded})
+	_, end := start(t, w, testUpload("v1"))
+	assert.Equal(t, Repeated, end.End, end.Reason)
+	assert.Zero(t, w.puts)
+}
+
+// The first try of a message takes its upload for new, and saves a call.
+func TestS14_ALaterTryLooksAtWhatTheJobWasTold(t *testing.T) {
+	for receive, reads := range map[int]int{1: 0, 2: 1, 3: 1} {
+		w := &world{}
+		first := -1
+		w.put = func(*s3.PutObjectInput) error {
+			if first < 0 {
+				first = len(w.calls)
+			}
+			return nil
+		}
+		w.get = func(in *s3.GetObjectInput) error {
+			if strings.HasPrefix(*in.Key, "deployments/") && first < 0 {
+				reads--
+			}
+			return nil
+		}
+		assert.Empty(t, handle(t, t.Context(), w.handler(), message("m1", receive)))
+		assert.Zero(t, reads, "of the status before the first write, at try %d", receive)
+		assert.Len(t, w.creates, 1)
+	}
+}
+
+func TestS14_AnUploadKeepsThePlaceByWhichItWasAccepted(t *testing.T) {
+	accepted := mine
+	accepted.Uploaded = testTime.Add(4 * time.Millisecond)
+	w := &world{}
+	w.putRecord(t, group.Record{Waiting: &accepted})
+	_, end := start(t, w, testUpload("v1")) // by a message that does not say the milliseconds
+	assert.Equal(t, Created, end.End, end.Reason)
+	assert.Equal(t, accepted, w.record(t).Newest)
+}
+
+func TestS14_WhoseDeploymentIsPerhapsBeingCreatedIsToldToWait(t *testing.T) {
+	w := &world{}
+	w.putRecord(t, group.Record{Attempt: &group.Attempt{Upload: mine, Owner: "m0/1", At: time.Now()}})
+	_, end := start(t, w, testUpload("v1"))
+	assert.Equal(t, Outcome{Waiting, reasonBeingCreated}, end)
+	assert.Equal(t, reasonBeingCreated, w.status(t, "artifact").Reason)
+}
+
+func TestS14_ALookThatCannotBeKeptHasFailed(t *testing.T) {
+	refused := func(in *s3.PutObjectInput) error {
+		if *in.Key == testRecord {
+			return httpError(503)
+		}
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), reserve-time.Second)
+	defer cancel()
+	w := &world{put: refused, head: whenUploaded, deployments: map[string]types.DeploymentInfo{"d-1": deployed("d-1", types.DeploymentStatusFailed, before)}}
+	u := testUpload("v1")
+	end := w.handler().Trigger.Deploy(ctx, &u, try{owner: "m1/1"})
+	assert.Equal(t, Failed, end.End, end.Reason)
+	assert.True(t, strings.HasPrefix(end.Reason, "write the group's record: "), end.Reason)
+
+	w = &world{put: refused, list: func(context.Context, *codedeploy.ListDeploymentsInput) (*codedeploy.ListDeploymentsOutput, error) {
+		return nil, errors.New("connection reset")
+	}}
+	_, end = start(t, w, testUpload("v1"))
+	assert.Equal(t, Failed, end.End)
+	assert.True(t, strings.HasPrefix(end.Reason, "list the group's deployments: connection reset"), "the first fault is the cause: %s", end.Reason)
+}
+
+// Whoever is told of a deployment meanwhile does not wait any more.
+func TestS14_AWaitIsNotToldOverADeployment(t *testing.T) {
+	w := &world{head: whenUploaded, deployments: map[string]types.DeploymentInfo{"d-1": deployed("d-1", types.DeploymentStatusInProgress, before)}}
+	w.put = func(in *s3.PutObjectInput) error {
+		if strings.HasPrefix(*in.Key, "deployments/") && w.objects[*in.Key] == "" {
+			w.putStatus(t, mine, status.Status{State: status.Created, DeploymentID: "d-HAND00001"})
+		}
+		return nil
+	}
+	_, end := start(t, w, testUpload("v1"))
+	assert.Equal(t, Waiting, end.End, end.Reason)
+	assert.Equal(t, status.Created, w.status(t, "artifact").State)
 }

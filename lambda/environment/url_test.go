@@ -27,3 +27,11 @@ func TestS14_AnAddressHasASchemeAndAHost(t *testing.T) {
 		require.ErrorContains(t, r.Err(), "QUEUE_URL is", address)
 	}
 }
+
+func TestS14_APrefixOfKeysIsMoreThanASlash(t *testing.T) {
+	for prefix, good := range map[string]bool{"artifacts/": true, "a/b/": true, "": false, "/": false, "artifacts": false} {
+		r := reader(map[string]string{"ARTIFACT_BUCKET": "bucket", "ARTIFACT_PREFIX": prefix})
+		r.Artifacts()
+		assert.Equal(t, good, r.Err() == nil, "%q", prefix)
+	}
+}

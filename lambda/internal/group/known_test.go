@@ -59,6 +59,14 @@ func TestS14_AnUploadIsOvertakenByWhateverWasAcceptedAfterIt(t *testing.T) {
 	}
 }
 
+func TestS14_AnAttemptLeavesWhoeverWaitsForLongerAlone(t *testing.T) {
+	newer := upload(2)
+	r := &Record{Waiting: &newer}
+	assert.Nil(t, r.Begin(Attempt{Upload: upload(1)}))
+	assert.Equal(t, &newer, r.Waiting)
+	assert.Equal(t, upload(1), r.Attempt.Upload)
+}
+
 func TestS14_OnlyTheVeryAttemptIsGivenBack(t *testing.T) {
 	attempt := Attempt{Upload: upload(1), Owner: "m1/1", At: start}
 	(&Record{}).GiveBack(attempt) // nothing to give back
