@@ -62,6 +62,7 @@ operation() {
     touch "$STATE/holds"
     exec sleep 100 3>&-
   ) &
+  holder=$!
   until [[ -e $STATE/holds ]]; do sleep 0.02; done
   run hold
   [ "$status" -eq 1 ]
@@ -71,7 +72,7 @@ operation() {
   [ "$status" -eq 0 ]
   [[ $output == *'operations are not held'* ]]
   run ! flock --nonblock "$OPERATION_LOCK" true
-  kill %1
+  kill "$holder"
   flock --timeout 10 "$OPERATION_LOCK" true
 
   run flock "$INSTALL_LOCK" "$ROOT/scripts/server/hold-operations.sh"
