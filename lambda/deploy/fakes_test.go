@@ -56,6 +56,7 @@ type world struct {
 
 	deployments map[string]types.DeploymentInfo // what BatchGetDeployments finds
 	now         func() time.Time                // of the statuses
+	latency     time.Duration                   // of each call
 
 	calls   []string // by name, in order
 	heads   []*s3.HeadObjectInput
@@ -71,8 +72,13 @@ type world struct {
 	metrics bytes.Buffer
 }
 
+func (w *world) called(name string) {
+	w.calls = append(w.calls, name)
+	time.Sleep(w.latency)
+}
+
 func (w *world) HeadObject(ctx context.Context, in *s3.HeadObjectInput, _ ...func(*s3.Options)) (*s3.HeadObjectOutput, error) {
-	w.calls = append(w.calls, "HeadObject")
+	w.called("HeadObject")
 	w.heads = append(w.heads, in)
 	if w.head != nil {
 		return w.head(ctx, in)
@@ -81,7 +87,7 @@ func (w *world) HeadObject(ctx context.Context, in *s3.HeadObjectInput, _ ...fun
 }
 
 func (w *world) GetObject(_ context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
-	w.calls = append(w.calls, "GetObject")
+	w.called("GetObject")
 	if w.get != nil {
 		if err := w.get(in); err != nil {
 			return nil, err
@@ -95,7 +101,7 @@ func (w *world) GetObject(_ context.Context, in *s3.GetObjectInput, _ ...func(*s
 }
 
 func (w *world) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
-	w.calls = append(w.calls, "PutObject")
+	w.called("PutObject")
 	w.puts++
 	if w.put != nil {
 		if err := w.put(in); err != nil {
@@ -132,13 +138,13 @@ func httpError(code int) error {
 }
 
 func (w *world) PutObjectTagging(_ context.Context, in *s3.PutObjectTaggingInput, _ ...func(*s3.Options)) (*s3.PutObjectTaggingOutput, error) {
-	w.calls = append(w.calls, "PutObjectTagging")
+	w.called("PutObjectTagging")
 	w.marked = append(w.marked, aws.ToString(in.VersionId))
 	return &s3.PutObjectTaggingOutput{}, nil
 }
 
 func (w *world) GetDeploymentGroup(ctx context.Context, in *codedeploy.GetDeploymentGroupInput, _ ...func(*codedeploy.Options)) (*codedeploy.GetDeploymentGroupOutput, error) {
-	w.calls = append(w.calls, "GetDeploymentGroup")
+	w.called("GetDeploymentGroup")
 	w.groups = append(w.groups, in)
 	if w.group != nil {
 		return w.group(ctx, in)
@@ -147,7 +153,7 @@ func (w *world) GetDeploymentGroup(ctx context.Context, in *codedeploy.GetDeploy
 }
 
 func (w *world) ListDeployments(ctx context.Context, in *codedeploy.ListDeploymentsInput, _ ...func(*codedeploy.Options)) (*codedeploy.ListDeploymentsOutput, error) {
-	w.calls = append(w.calls, "ListDeployments")
+	w.called("ListDeployments")
 	asked := *in
 	w.lists = append(w.lists, &asked)
 	if w.list != nil {
@@ -157,7 +163,7 @@ func (w *world) ListDeployments(ctx context.Context, in *codedeploy.ListDeployme
 }
 
 func (w *world) BatchGetDeployments(_ context.Context, in *codedeploy.BatchGetDeploymentsInput, _ ...func(*codedeploy.Options)) (*codedeploy.BatchGetDeploymentsOutput, error) {
-	w.calls = append(w.calls, "BatchGetDeployments")
+	w.called("BatchGetDeployments")
 	w.batches = append(w.batches, in)
 	out := &codedeploy.BatchGetDeploymentsOutput{}
 	for _, id := range in.DeploymentIds {
@@ -169,7 +175,7 @@ func (w *world) BatchGetDeployments(_ context.Context, in *codedeploy.BatchGetDe
 }
 
 func (w *world) CreateDeployment(ctx context.Context, in *codedeploy.CreateDeploymentInput, _ ...func(*codedeploy.Options)) (*codedeploy.CreateDeploymentOutput, error) {
-	w.calls = append(w.calls, "CreateDeployment")
+	w.called("CreateDeployment")
 	w.creates = append(w.creates, in)
 	if w.create != nil {
 		return w.create(ctx, in)

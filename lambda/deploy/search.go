@@ -161,7 +161,8 @@ func (h *History) read(ctx context.Context, r *group.Record, list []string, foun
 			return false, fmt.Errorf("read the group's deployments: asked for %d, got %d", len(ids), len(out.DeploymentsInfo))
 		}
 		for _, info := range out.DeploymentsInfo {
-			if late(ctx) {
+			// What needs no call is kept, or every try would read it again.
+			if artifact, _ := h.Places.Artifact(&info); artifact != nil && late(ctx) {
 				return false, nil
 			}
 			if err := h.consider(ctx, r, &info, found); err != nil {

@@ -185,7 +185,9 @@ func (t *Trigger) gather(ctx context.Context, w *work, fault string) (f Facts, e
 		if w.record, err = t.Records.Load(ctx, w.Pair); err != nil {
 			return f, err
 		}
-		f.Record = w.record.Record
+		if f.Record, err = w.record.Copy(); err != nil {
+			return f, err
+		}
 	}
 	known := f.Record.Knows(w.Upload.Upload)
 	f.Orphan = w.record == nil && w.artifact.Metadata == nil

@@ -98,7 +98,7 @@ func (e *Entry) Pair() allowlist.Pair {
 // it meanwhile; else it returns ErrChanged, and e is what the bucket has. A next
 // that changes nothing costs no call.
 func (e *Entry) Put(ctx context.Context, next func(*Record)) error {
-	changed, err := e.copy()
+	changed, err := e.Copy()
 	if err != nil {
 		return err
 	}
@@ -139,8 +139,9 @@ func (e *Entry) Change(ctx context.Context, next func(*Record)) error {
 	return fmt.Errorf("write the group's record: somebody else was faster %d times", maxTries)
 }
 
-// copy returns a record that shares nothing with e's.
-func (e *Entry) copy() (r Record, err error) {
+// Copy returns a record that shares nothing with e's. Whoever changed a shared
+// one in place would change what Put compares with, and nothing would be written.
+func (e *Entry) Copy() (r Record, err error) {
 	err = json.Unmarshal(encode(e.Record), &r)
 	return r, err
 }
