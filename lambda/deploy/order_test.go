@@ -90,8 +90,17 @@ func deployed(id string, state types.DeploymentStatus, u group.Upload) types.Dep
 }
 
 // An event may have told the job before the group's record knew.
+//
+//fault:hands an event tells of a deployment by hand before any look at the group | the record knows it, and it is followed to its end
 func TestS14_WhatTheJobWasToldGetsIntoTheRecord(t *testing.T) {
 	created := status.Status{State: status.InProgress, DeploymentID: "d-HAND00001"}
+	ours := created
+	ours.Application, ours.DeploymentGroup = testPair.Application, testPair.DeploymentGroup
+	halfOurs := ours
+	halfOurs.DeploymentGroup = "another"
+	ended := ours
+	ended.State = status.Succeeded
+	heard := []group.Deployment{{Upload: mine, DeploymentID: "d-HAND00001", State: status.InProgress}}
 	for name, tt := range map[string]struct {
 		told   status.Status
 		record group.Record
@@ -108,8 +117,12 @@ func TestS14_WhatTheJobWasToldGetsIntoTheRecord(t *testing.T) {
 			created, group.Record{Waiting: &after, Attempt: &group.Attempt{Upload: before}, Noted: []group.Upload{mine, after}},
 			group.Record{Waiting: &after, Attempt: &group.Attempt{Upload: before}, Noted: []group.Upload{after}}, false,
 		},
-		"it waited, and has ended":        {status.Status{State: status.Superseded}, group.Record{Waiting: &mine}, group.Record{}, true},
-		"it has ended, and another waits": {status.Status{State: status.Rejected}, group.Record{Waiting: &after}, group.Record{Waiting: &after}, true},
+		"it was noted only":                {ours, group.Record{Noted: []group.Upload{mine}}, group.Record{Newest: mine, Deployments: heard}, false},
+		"it was noted, and another waits":  {ours, group.Record{Waiting: &after}, group.Record{Waiting: &after, Newest: mine, Deployments: heard}, false},
+		"it was deployed to another group": {halfOurs, group.Record{Noted: []group.Upload{mine}}, group.Record{}, false},
+		"its deployment has ended":         {ended, group.Record{Noted: []group.Upload{mine}}, group.Record{}, false},
+		"it waited, and has ended":         {status.Status{State: status.Superseded}, group.Record{Waiting: &mine}, group.Record{}, true},
+		"it has ended, and another waits":  {status.Status{State: status.Rejected}, group.Record{Waiting: &after}, group.Record{Waiting: &after}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &world{}
@@ -129,11 +142,18 @@ func TestS14_WhatTheJobWasToldGetsIntoTheRecord(t *testing.T) {
 	}
 
 	w := &world{}
+	w.putStatus(t, mine, ours)
+	assert.Equal(t, Repeated, retry(t, w).End)
+	r := w.record(t)
+	require.NotNil(t, r.Deployment(mine), "a group without a record gets one, or nobody would follow it")
+
+	w = &world{}
 	w.putStatus(t, mine, created)
 	assert.Equal(t, Repeated, retry(t, w).End)
 	assert.NotContains(t, w.objects, testRecord, "a group without a record gets none for it")
 }
 
+//fault:end an upload that was given up is redriven | it is deployed, and by nothing less
 func TestS14_WhoIsGivenUpIsRevivedByAnOperatorOnly(t *testing.T) {
 	given := status.Status{State: status.Rejected, GivenUp: true, Reason: "given up"}
 	w := &world{}
@@ -296,6 +316,7 @@ func TestS14_ADeploymentThatKeepsTheGroupBusyIsWaitedFor(t *testing.T) {
 	}
 }
 
+//fault:hands somebody deploys an upload by hand while it waits | it is adopted, and its job sees it
 func TestS14_ADeploymentByHandIsAdopted(t *testing.T) {
 	w := &world{head: whenUploaded, deployments: map[string]types.DeploymentInfo{"d-HAND00001": deployed("d-HAND00001", types.DeploymentStatusInProgress, mine)}}
 	u, end := start(t, w, testUpload("v1"))
@@ -306,6 +327,7 @@ func TestS14_ADeploymentByHandIsAdopted(t *testing.T) {
 	assert.Empty(t, w.creates)
 }
 
+//fault:hands somebody has deployed a newer upload by hand | nothing older replaces it
 func TestS14_ANewerDeploymentByHandSupersedes(t *testing.T) {
 	w := &world{
 		head:        whenUploaded,
@@ -374,6 +396,7 @@ func TestS14_ADeploymentIsReadUntilItHasEnded(t *testing.T) {
 	assert.Equal(t, []string{"d-2", "d-4"}, w.batches[0].DeploymentIds)
 }
 
+//fault:large there is no time to read any deployment | how far the look came is kept, and the job is told
 func TestS14_ALookThatCannotFinishIsKeptAndGoneOnWith(t *testing.T) {
 	var ids []string
 	w := &world{head: whenUploaded, deployments: map[string]types.DeploymentInfo{}}
@@ -396,6 +419,7 @@ func TestS14_ALookThatCannotFinishIsKeptAndGoneOnWith(t *testing.T) {
 	assert.Nil(t, w.record(t).Searched.Page)
 }
 
+//fault:large the token of a page is not valid any more | the list is begun again
 func TestS14_ALookGoesThroughAllPages(t *testing.T) {
 	w := &world{head: whenUploaded, deployments: map[string]types.DeploymentInfo{
 		"d-1": deployed("d-1", types.DeploymentStatusFailed, before),
@@ -428,6 +452,7 @@ func TestS14_ALookGoesThroughAllPages(t *testing.T) {
 	}
 }
 
+//fault:once CodeDeploy does not show a deployment that it lists | nothing is created, as it may be the upload's own
 func TestS14_ADeploymentThatCannotBeReadMayBeTheUploadsOwn(t *testing.T) {
 	w := &world{list: func(context.Context, *codedeploy.ListDeploymentsInput) (*codedeploy.ListDeploymentsOutput, error) {
 		return &codedeploy.ListDeploymentsOutput{Deployments: []string{"d-1"}}, nil
@@ -450,6 +475,8 @@ func TestS14_AGroupThatIsGoneRejectsAtOnceWhatItsListTells(t *testing.T) {
 }
 
 // The attempt is given back only if CodeDeploy has said that it did nothing.
+//
+//fault:once CodeDeploy refuses a creation, or does not answer | the attempt is given back only when it is certain that there is no deployment
 func TestS14_AnAttemptIsGivenBackWhenNothingCameOfIt(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer error
@@ -522,6 +549,8 @@ func TestS14_AnAttemptThatComesTooLateIsGivenBack(t *testing.T) {
 }
 
 // An end that somebody else told first stands.
+//
+//fault:end two processes tell an end | the first one stands
 func TestS14_AnEndIsToldOnce(t *testing.T) {
 	rejecting := func(context.Context, *codedeploy.GetDeploymentGroupInput) (*codedeploy.GetDeploymentGroupOutput, error) {
 		return groupOf(types.DeploymentTypeInPlace), nil

@@ -254,13 +254,17 @@ func (t *Trigger) act(ctx context.Context, w *work, f *Facts, a Action) (Outcome
 
 // repeat sees to it that the group's record knows what the job was told. An
 // upload that somebody has deployed by hand while it waited is told of by an
-// event, perhaps before any look at the group.
+// event, perhaps before any look at the group. Only what the record knows is
+// followed to its end when further events are lost.
 func (t *Trigger) repeat(ctx context.Context, w *work, f *Facts, a Action) (Outcome, error) {
-	if w.record != nil && w.record.Exists() {
+	if w.record != nil && (w.record.Exists() || t.Allowed[w.Pair]) {
 		err := w.record.Put(ctx, func(r *group.Record) {
 			waits := r.Waiting != nil && r.Waiting.Same(f.Upload)
+			attempted := r.Attempt != nil && r.Attempt.Same(f.Upload)
+			unknown := !f.Told.Ended() && r.Deployment(f.Upload) == nil &&
+				f.Told.Application == w.Application && f.Told.DeploymentGroup == w.DeploymentGroup
 			switch {
-			case f.Told.DeploymentID != "" && (waits || r.Attempt != nil && r.Attempt.Same(f.Upload)):
+			case f.Told.DeploymentID != "" && (waits || attempted || unknown):
 				r.Heard(group.Deployment{Upload: f.Upload, DeploymentID: f.Told.DeploymentID, State: f.Told.State, Reason: f.Told.Reason, SeenAt: f.Now})
 			case waits:
 				r.Waiting = nil
