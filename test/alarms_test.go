@@ -514,6 +514,8 @@ func fallsSilent(host string) play {
 
 // TestS14_everyAlarmIsSetOffByWhatItIsAboutAndByNothingElse plays the metrics,
 // under the names that the programs and AWS give them.
+//
+//fault:alarms a right is missing, a function is broken, many states have to be repaired | an alarm goes off, within 15 minutes when uploads fail, and is quiet otherwise
 func TestS14_everyAlarmIsSetOffByWhatItIsAboutAndByNothingElse(t *testing.T) {
 	gitlab, deploy := synthesiseStaging(t)
 	alarms := map[string]map[string]any{}

@@ -116,6 +116,7 @@ func TestS14_theBucketTellsTheQueueOfEveryArtifact(t *testing.T) {
 	}
 }
 
+//fault:words a group is busy for `longestDeploymentHours`, and messages come back at any pace | the queue lets them come for that long
 func TestS14_theQueueWaitsLongerThanTheFunctionAndEndsInADeadLetterQueue(t *testing.T) {
 	_, deploy := synthesiseStaging(t)
 	queue := deploy.Resources[at(deploy.Outputs, "QueueUrl", "Value", "Ref").(string)].Properties

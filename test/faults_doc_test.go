@@ -2,6 +2,10 @@ package test
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,8 +21,8 @@ import (
 // "S8 upgrade | what went wrong | what happened".
 var faultTest = regexp.MustCompile(`(?m)^@test "(S[0-9]+) ([^|"]+) \| ([^|]+) \| (.+)" \{$`)
 
-// TestGolden_theDocsListEveryFault compares docs/faults.md with the names of the tests,
-// from which it is made.
+// TestGolden_theDocsListEveryFault compares docs/faults.md with the names and
+// comments of the tests, from which it is made.
 func TestGolden_theDocsListEveryFault(t *testing.T) {
 	files, err := filepath.Glob("scripts/*.bats")
 	require.NoError(t, err)
@@ -29,7 +33,7 @@ func TestGolden_theDocsListEveryFault(t *testing.T) {
 		require.NoError(t, err)
 		text.Write(raw)
 	}
-	got := faultsDocument(t, text.String())
+	got := faultsDocument(t, text.String()) + functionsDocument(t)
 	path := "../docs/faults.md"
 	if *update {
 		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
@@ -40,7 +44,12 @@ func TestGolden_theDocsListEveryFault(t *testing.T) {
 	assert.Equal(t, got, string(want), "docs/faults.md is not what the tests say: go test ./test -run Golden -update")
 }
 
-const faultsHeader = `# What was tried against the operator's commands
+const faultsHeader = `# What was tried, and what happened
+
+What was tried against the operator's commands stands here first, and then [what was tried against the
+functions](#the-functions).
+
+## The operator's commands
 
 Made from the names of the tests in [test/scripts](../test/scripts), each of which lets a command meet the fault and asserts
 what happened: ` + "`go test ./test -run Golden -update`" + ` writes it anew. "any operation" is what holds for each command that
@@ -67,5 +76,84 @@ func faultsDocument(t *testing.T, tests string) string {
 		seen[row] = true
 		out.WriteString(row)
 	}
+	return out.String()
+}
+
+// promises are what the functions keep whatever goes wrong, by the word that a
+// test names one by.
+var promises = []struct{ word, text string }{
+	{"order", "One order for a group: its accepted uploads, by the time of their upload"},
+	{"hands", "What other hands deploy is part of that order"},
+	{"once", "An upload is deployed exactly once"},
+	{"end", "A final state always comes, and is true"},
+	{"words", "States mean what they say, and a wait is as long as the configuration says"},
+	{"large", "A group with hundreds of deployments gets its upload"},
+	{"live", "What is live never expires"},
+	{"alarms", "Somebody is told in time"},
+	{"hard", "The simulation is as hard as reality"},
+	{"tests", "The tests can fail"},
+}
+
+// faultDirective is a line in the comment of a Go test that proves a promise:
+// "//fault:order what went wrong | what happened".
+var faultDirective = regexp.MustCompile(`^//fault:([a-z]+) ([^|]+) \| ([^|]+)$`)
+
+const functionsHeader = `
+## The functions
+
+Made from the lines ` + "`//fault:`" + ` in the comments of the tests, in the same way: each row names the test that lets the functions
+meet the fault and asserts what happened. ` + "`go test ./lambda/... ./test/... -run NAME`" + ` runs it.
+`
+
+// functionsDocument returns the tables of the functions, one for each promise.
+func functionsDocument(t *testing.T) string {
+	rows := map[string][]string{}
+	for _, root := range []string{"../lambda", "."} {
+		require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments|parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			link := strings.TrimPrefix(filepath.ToSlash(filepath.Join("test", path)), "test/../")
+			proofs := map[*ast.Comment]bool{}
+			for _, decl := range file.Decls {
+				f, ok := decl.(*ast.FuncDecl)
+				if !ok || f.Doc == nil || !strings.HasPrefix(f.Name.Name, "Test") {
+					continue
+				}
+				for _, comment := range f.Doc.List {
+					if !strings.HasPrefix(comment.Text, "//fault:") {
+						continue
+					}
+					proofs[comment] = true
+					match := faultDirective.FindStringSubmatch(comment.Text)
+					if assert.NotNil(t, match, "%s: %s: want //fault:PROMISE what went wrong | what happened", path, comment.Text) {
+						rows[match[1]] = append(rows[match[1]], fmt.Sprintf("| %s | %s | [%s](../%s) |\n", match[2], match[3], f.Name.Name, link))
+					}
+				}
+			}
+			for _, group := range file.Comments {
+				for _, comment := range group.List {
+					assert.False(t, strings.HasPrefix(comment.Text, "//fault:") && !proofs[comment], "%s: %s belongs to no test", path, comment.Text)
+				}
+			}
+			return nil
+		}))
+	}
+	var out strings.Builder
+	out.WriteString(functionsHeader)
+	for _, promise := range promises {
+		assert.NotEmpty(t, rows[promise.word], "no test proves: %s", promise.text)
+		fmt.Fprintf(&out, "\n### %s\n\n| what went wrong | what happened | test |\n|---|---|---|\n", promise.text)
+		for i, row := range rows[promise.word] {
+			assert.NotContains(t, rows[promise.word][:i], row, "two rows of one test")
+			out.WriteString(row)
+		}
+		delete(rows, promise.word)
+	}
+	assert.Empty(t, rows, "promises that nobody made")
 	return out.String()
 }

@@ -11,6 +11,8 @@ import (
 )
 
 // Each row of decide's table, and what keeps it from holding.
+//
+//fault:order each row of the table of what is known about an upload | the one thing that the table says is done
 func TestS14_TheFactsDecide(t *testing.T) {
 	u := group.Upload{ID: "u", Key: "artifacts/u.zip", VersionID: "v1", Uploaded: testTime}
 	older := group.Upload{ID: "o", Key: "artifacts/u.zip", VersionID: "v0", Uploaded: testTime.Add(-time.Second)}

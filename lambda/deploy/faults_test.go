@@ -100,12 +100,14 @@ func TestS14_AnObjectThatIsGoneIsRejectedAndARefusalIsNot(t *testing.T) {
 	}
 }
 
+//fault:once a connection breaks, or an answer says nothing | it is not taken for a refusal
 func TestS14_OnlyAnAnswerSaysThatNothingWasDone(t *testing.T) {
 	for status, want := range map[int]bool{400: true, 403: true, 429: true, 499: true, 500: false, 503: false, 200: false, 399: false} {
 		assert.Equal(t, want, refused(httpError(status)), "HTTP %d", status)
 	}
 }
 
+//fault:words the account has as many deployments as it may | that is told apart from a busy group
 func TestS14_TheAccountsLimitIsToldApartFromTheGroups(t *testing.T) {
 	for message, ofGroup := range map[string]bool{
 		"The Deployment Group 'web' already has an active Deployment 'd-ABCDEF123'": true,

@@ -67,6 +67,7 @@ func TestS14_ABusyGroupKeepsTheMessageAndTellsTheJob(t *testing.T) {
 	assert.Empty(t, got.Reason)
 }
 
+//fault:words an upload waits | its state says what for
 func TestS14_TheJobLearnsWhatItWaitsFor(t *testing.T) {
 	throttled := &smithy.GenericAPIError{Code: "ThrottlingException", Message: "Rate exceeded, request 123"}
 	for name, tt := range map[string]struct {
@@ -162,6 +163,7 @@ func TestS14_AStatusThatCannotBeReadStopsBeforeAnythingIsDeployed(t *testing.T) 
 	assert.Empty(t, w.creates)
 }
 
+//fault:words SQS refuses to hide a message | it comes back at the pace of the queue
 func TestS14_WithoutAQueueOrItsLeaveMessagesComeAtItsOwnPace(t *testing.T) {
 	w := &world{create: groupBusy}
 	h := w.handler()

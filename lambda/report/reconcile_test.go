@@ -60,6 +60,8 @@ func TestS15_AStateIsRepairedAfterALostEvent(t *testing.T) {
 
 // A group that has left the list is looked at all the same, and whoever waits
 // for it is told by the trigger.
+//
+//fault:end a pair leaves the list while an upload waits | its state becomes final
 func TestS15_AGroupThatLeftTheListIsLookedAfter(t *testing.T) {
 	f := newFixture(t, "")
 	f.reporter.Allowed = allowlist.List{{Application: "other", DeploymentGroup: "g"}: true}

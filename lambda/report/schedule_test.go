@@ -153,6 +153,8 @@ func (f fixture) putStatus(state string, more string) {
 }
 
 // A run that came after the events of a deployment's end were lost.
+//
+//fault:end all events of a deployment are lost | the schedule finds its state
 func TestS15_TheScheduleRepairsWhatNoEventTold(t *testing.T) {
 	f, q := newSchedule(t, map[string]string{"d-1": `"status":"Succeeded"`})
 	f.putStatus("InProgress", `,"deploymentId":"d-1"`)
@@ -175,6 +177,8 @@ func TestS15_TheScheduleRepairsWhatNoEventTold(t *testing.T) {
 }
 
 // A record in which nothing is unfinished is read when it has changed.
+//
+//fault:end nothing is unfinished in a group | the schedule makes no call for it
 func TestS15_ACalmGroupCostsNoCall(t *testing.T) {
 	f, q := newSchedule(t, nil)
 	f.reporter.DeadLetters = ""
@@ -255,6 +259,8 @@ func TestS15_ANotedUploadIsAskedAboutAndItsGroupIsNamed(t *testing.T) {
 
 // What a deployment says is told once, and what CodeDeploy does not have any
 // more has failed after an hour.
+//
+//fault:end CodeDeploy has forgotten a deployment that has not ended | an hour later its state is Failed, and says so
 func TestS15_UnfinishedDeploymentsAreAskedAbout(t *testing.T) {
 	for name, tt := range map[string]struct {
 		known     group.Deployment // in the record
@@ -410,6 +416,7 @@ func letterOf(version string) string {
 		`"},"object":{"key":"` + testKey + `","versionId":"` + version + `"}}}]}`
 }
 
+//fault:end the message of an upload that waits ends in the dead-letter queue | its state says that it was given up, and what an operator has to do
 func TestS15_WhoWaitsForADeadLetterIsToldThatItIsInVain(t *testing.T) {
 	waits := group.Record{Waiting: &job9}
 	for name, tt := range map[string]struct {
@@ -496,6 +503,8 @@ func TestS15_WhoWaitsForADeadLetterIsToldThatItIsInVain(t *testing.T) {
 }
 
 // Whoever decides an end may die before he tells it.
+//
+//fault:end a process dies between the decision and the telling | the schedule tells
 func TestS15_TheScheduleTellsEndsThatNobodyTold(t *testing.T) {
 	ends := []group.End{{Upload: job9, State: status.Superseded, Reason: "newer"}, {Upload: job10, State: status.Superseded, Told: true}}
 	f, _ := newSchedule(t, nil)
@@ -647,6 +656,7 @@ func TestS15_ALookIntoTheDeadLettersIsBounded(t *testing.T) {
 	assert.Contains(t, f.metrics.String(), `"UploadsGivenUp":1`, "one upload is given up once")
 }
 
+//fault:end events of deployments are in the dead-letter queue of states | a redrive works them off
 func TestS15_ARedriveWorksOffTheEventsThatFailed(t *testing.T) {
 	f, q := newSchedule(t, nil)
 	const event = `{"source":"gitlab-codedeploy","detail-type":"Redrive"}`

@@ -33,6 +33,8 @@ func simpleUpload(number int, key string) upload {
 
 // Every call that one upload takes goes wrong in every way, in turn, with one
 // process and with two that got the same event at once; in both functions.
+//
+//fault:once each call in turn fails in each way, and the process dies before or after it | there is one deployment, and its state comes
 func TestS14_NoCallIsTheWrongOneToFail(t *testing.T) {
 	t.Parallel()
 	calm := play(t, one(1))
@@ -72,6 +74,8 @@ func TestS14_NoCallIsTheWrongOneToFail(t *testing.T) {
 
 // Two processes at work on the same key or group, in many orders of their calls: the same event twice, two versions of a key, two keys of a group, and
 // two uploads that claim the same id.
+//
+//fault:once two processes have the same message, key, group, or id, in many orders of their calls | each upload is deployed once at most
 func TestS14_NoOrderOfTwoProcessesIsTheWrongOne(t *testing.T) {
 	t.Parallel()
 	second := func(key, id string, pair cloud.Pair) schedule {
@@ -140,6 +144,8 @@ func playOrders(t *testing.T, s schedule) (orders int, failed *world) {
 // While a process waits for its look at the group's deployments, a newer upload
 // of another key is deployed from beginning to end. The look is worth nothing
 // when it comes at last.
+//
+//fault:order a look at the group is answered after a newer upload was deployed | the look is not trusted
 func TestS14_AnOldLookAtTheGroupIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	var schedules []schedule
@@ -162,6 +168,8 @@ func TestS14_AnOldLookAtTheGroupIsNotTrusted(t *testing.T) {
 // A process dies at any of its calls, or hears no answer. Before the message
 // comes again, something newer takes the upload's place, or it is deleted, or
 // somebody else deploys. Its state then has to tell what happened first.
+//
+//fault:end a process dies after the creation, and something newer takes its place | the state says what was deployed
 func TestS14_WhatWasDeployedIsNotCalledSuperseded(t *testing.T) {
 	t.Parallel()
 	var schedules []schedule
@@ -195,6 +203,8 @@ func TestS14_WhatWasDeployedIsNotCalledSuperseded(t *testing.T) {
 // A deployment whose creator died fails before anybody has heard of it, and
 // CodeDeploy rolls back. Both deployments then look like a part of a rollback,
 // and one of them is the upload's.
+//
+//fault:once a deployment fails before anybody has heard of it, and CodeDeploy rolls back | the upload is not deployed again
 func TestS14_ARollbackDoesNotHideADeployment(t *testing.T) {
 	t.Parallel()
 	var schedules []schedule

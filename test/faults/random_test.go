@@ -72,6 +72,7 @@ func playWith(t *testing.T, s schedule, prepare func(*world)) (w *world) {
 	return w
 }
 
+//fault:hard deployments of 0 ms to 96 h, other hands, lagging lists, lost events, shared keys, brownouts, all by chance | the invariants hold, without an excuse
 func TestS14_RandomSchedulesLoseNothingAndDeployNothingTwice(t *testing.T) {
 	t.Parallel()
 	seed := setting(t, "FAULTS_SEED", 0)

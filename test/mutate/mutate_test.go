@@ -109,6 +109,8 @@ func TestSample_IsTheSameForTheSameSeed(t *testing.T) {
 // The packages in testdata have conditions that their own tests notice, that
 // another package's tests notice, that only a built program shows, that make
 // a loop endless, that do not compile, and that nothing notices.
+//
+//fault:tests a condition of a function is flipped | `make mutate` tells whether a test notices
 func TestRun_TellsNoticedFromSurvivingMutants(t *testing.T) {
 	require.NoError(t, inputs.Are("../..", "go.mod", "test/mutate/testdata"))
 	before := sources(t)
@@ -278,6 +280,8 @@ func TestAccepted_MistakesAreNamed(t *testing.T) {
 }
 
 // TestAccepted_EachIsStillThere is the part of `make mutate` that takes no time.
+//
+//fault:tests a condition whose flip nobody has to notice is changed | its reason has to be given again
 func TestAccepted_EachIsStillThere(t *testing.T) {
 	require.NoError(t, inputs.Are("../..", "go.mod", "lambda"))
 	list, err := Accepted()

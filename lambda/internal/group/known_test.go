@@ -121,6 +121,8 @@ func TestS14_ADeploymentsReasonComesOnceAndItsEndIsToldOnce(t *testing.T) {
 }
 
 // However many fail, what is under way is not let go of, and what is live neither.
+//
+//fault:live a group fails for ever | its record stays bounded, and what is live and under way stays in it
 func TestS14_ARecordIsBoundedByWhatFailedFirst(t *testing.T) {
 	r := &Record{}
 	r.Heard(deployment(0, status.InProgress))

@@ -82,6 +82,8 @@ func (r rule) expires(v *stored, day int) bool {
 // Two years of uploads to two groups, some of them to keys that both use: of each
 // group the last successful version, and the ten before it that were deployed,
 // are there on every day. What was rejected or superseded goes.
+//
+//fault:live two years of uploads to two groups that share keys, many failed or rejected | by the template's rules each group's live version and the ten before it are there every day, and what nobody wants goes
 func TestS14_WhatIsLiveNeverExpires(t *testing.T) {
 	rules := artifactRules(t)
 	for _, r := range rules {

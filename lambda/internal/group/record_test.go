@@ -39,6 +39,7 @@ func TestS14_UploadsHaveOneOrder(t *testing.T) {
 	}
 }
 
+//fault:order many uploads wait | the record lets only the newest wait
 func TestS14_OfManyThatWaitOnlyTheNewestDoes(t *testing.T) {
 	r := &Record{}
 	for _, n := range []int{3, 1, 5, 2, 4, 6} {
@@ -55,6 +56,7 @@ func TestS14_OfManyThatWaitOnlyTheNewestDoes(t *testing.T) {
 	assert.Nil(t, r.End(upload(6)))
 }
 
+//fault:order an attempt comes to nothing while a newer upload waits | the newer one is next
 func TestS14_AnAttemptThatCameToNothingWaitsAgainUnlessANewerOneDoes(t *testing.T) {
 	attempt := Attempt{Upload: upload(1), Owner: "m1/1", At: start}
 	r := &Record{}
@@ -98,6 +100,7 @@ func TestS14_ADeploymentIsHeardOfOnceAndNeverGoesBack(t *testing.T) {
 	assert.Equal(t, upload(3), r.Newest, "an old one that is deployed by hand makes nothing older the newest")
 }
 
+//fault:end the reason of a failure comes late | it is asked for, for an hour
 func TestS14_WhatIsUnfinishedIsAskedAbout(t *testing.T) {
 	for name, tt := range map[string]struct {
 		d    Deployment
@@ -120,6 +123,8 @@ func TestS14_WhatIsUnfinishedIsAskedAbout(t *testing.T) {
 
 // The last successful version and the ten before it stay, with what failed
 // between them; what is before them is not wanted any more.
+//
+//fault:live twelve versions succeed, or hundreds fail after the live one | the live one and the ten before it are kept
 func TestS14_TheLiveVersionAndTheTenBeforeItAreKept(t *testing.T) {
 	r := &Record{}
 	for n := range 12 {
@@ -144,6 +149,7 @@ func TestS14_TheLiveVersionAndTheTenBeforeItAreKept(t *testing.T) {
 	assert.NotContains(t, r.Expired, upload(0))
 }
 
+//fault:live one version is deployed thirty times | the one before it is kept
 func TestS14_AVersionDeployedAgainAndAgainCountsOnce(t *testing.T) {
 	r := &Record{}
 	r.Heard(deployment(0, status.Succeeded))

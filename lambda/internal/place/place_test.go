@@ -56,6 +56,7 @@ func info(change ...func(*types.DeploymentInfo)) *types.DeploymentInfo {
 	return i
 }
 
+//fault:hands CodeDeploy rolls back, or Auto Scaling deploys to a new instance | that is no order of ours
 func TestS14_OnlyWhatSomebodyAskedForHasAPlace(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*types.DeploymentInfo)
@@ -85,6 +86,8 @@ func TestS14_OnlyWhatSomebodyAskedForHasAPlace(t *testing.T) {
 }
 
 // The description is believed for the part of a second that S3 does not tell.
+//
+//fault:hands somebody deploys a revision in the console | it counts by the time of its upload, whatever the description says
 func TestS14_S3TellsWhenARevisionWasUploaded(t *testing.T) {
 	for description, want := range map[string]time.Time{
 		"":        uploaded,

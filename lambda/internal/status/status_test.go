@@ -46,6 +46,8 @@ func TestS15_OnlyADeploymentThatEndedHasAReason(t *testing.T) {
 }
 
 // Ready is for whoever has to let the traffic over; what comes after it is told.
+//
+//fault:words the traffic has moved, and the old instances are waited for | the state is not Ready, and says how many minutes are left
 func TestS15_ReadyIsOnlyWhatSomebodyHasToActOn(t *testing.T) {
 	options := func(action types.DeploymentReadyAction) *types.BlueGreenDeploymentConfiguration {
 		return &types.BlueGreenDeploymentConfiguration{
@@ -113,6 +115,8 @@ func TestS15_MergeKeepsWhatIsFurtherOn(t *testing.T) {
 // All that can happen to one upload, in every order, each of it any number of
 // times in between: what is seen never goes back, and once everything has been
 // heard, the end is the end that was heard first.
+//
+//fault:end events come late, twice, and in any order | no state goes back
 func TestS15_NoOrderOfEventsMovesAStateBack(t *testing.T) {
 	happenings := []Status{
 		{State: Waiting, Reason: "busy"},

@@ -1,0 +1,86 @@
+package faults
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/test/faults/cloud"
+)
+
+// Which uploads a group gets, whatever their keys.
+//
+//fault:order two groups of an application share a key | each gets the upload that is for it
+//fault:order an upload is rejected that has the key of one that waits | the one that waits is deployed
+//fault:order six uploads wait for a busy group | only the newest is deployed, and the others are told
+//fault:order an older upload's event comes after the newer one was deployed | the newer one stays
+func TestS14_AGroupsOrderIsThatOfItsAcceptedUploads(t *testing.T) {
+	t.Parallel()
+	busy := []foreign{{Pair: goodGroups[0], Lasts: 2 * time.Hour}}
+	uploads := func(n int, change func(int, *upload)) (list []upload) {
+		for i := range n {
+			u := simpleUpload(i, "artifacts/alpha/artifact.gz")
+			u.At = time.Minute + time.Duration(i)*time.Minute
+			change(i, &u)
+			list = append(list, u)
+		}
+		return list
+	}
+	for name, tt := range map[string]struct {
+		uploads []upload
+		foreign []foreign
+		want    map[cloud.Pair][]int // numbers of uploads, in the order of their deployments
+		states  []string
+	}{
+		"two groups share a key": {
+			uploads(2, func(i int, u *upload) {
+				u.Key, u.Pair = "artifacts/shared.tgz", goodGroups[i]
+				u.Metadata["application-name"], u.Metadata["deploymentgroup-name"] = u.Pair.Application, u.Pair.Group
+				u.At = time.Duration(i) * time.Millisecond
+			}), nil, map[cloud.Pair][]int{goodGroups[0]: {0}, goodGroups[1]: {1}}, []string{"Succeeded", "Succeeded"},
+		},
+		"a rejected one on the same key": {
+			uploads(2, func(i int, u *upload) {
+				if i == 1 {
+					u.Invalid = "half the metadata"
+					delete(u.Metadata, "deploymentgroup-name")
+				}
+			}), busy, map[cloud.Pair][]int{goodGroups[0]: {0}}, []string{"Succeeded", "Rejected"},
+		},
+		"six wait": {
+			uploads(6, func(int, *upload) {}), busy, map[cloud.Pair][]int{goodGroups[0]: {5}},
+			[]string{"Superseded", "Superseded", "Superseded", "Superseded", "Superseded", "Succeeded"},
+		},
+		"an older one's event is late": {
+			uploads(2, func(i int, u *upload) {
+				if i == 0 {
+					u.Events[0].Late = 10 * time.Minute
+				}
+			}), nil, map[cloud.Pair][]int{goodGroups[0]: {1}}, []string{"Superseded", "Succeeded"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := one(1)
+			s.Uploads, s.Foreign = tt.uploads, tt.foreign
+			w := play(t, s)
+			require.Empty(t, w.violations, "%s", w.report())
+			got := map[cloud.Pair][]int{}
+			for _, pair := range goodGroups {
+				for _, d := range w.aws.Deployments.Of(pair) {
+					if u := w.uploadOf(d); u != nil {
+						got[pair] = append(got[pair], u.number)
+					}
+				}
+			}
+			assert.Equal(t, tt.want, got, "%s", w.report())
+			for i, u := range w.uploads {
+				states := w.statusesOf(u)
+				require.Len(t, states, 1, "upload %d", i)
+				assert.Equal(t, tt.states[i], states[0].State, "upload %d: %s", i, states[0].Reason)
+			}
+		})
+	}
+}
