@@ -143,3 +143,25 @@ func TestS14_ARecordIsBoundedByWhatFailedFirst(t *testing.T) {
 	r.Heard(again)
 	assert.NotContains(t, r.Expired, upload(3), "it is wanted again")
 }
+
+// An attempt that came to nothing is overtaken by the next one, its own is not.
+func TestS14_AnAttemptOvertakesTheOneBeforeIt(t *testing.T) {
+	r := &Record{Attempt: &Attempt{Upload: upload(1)}}
+	r.Begin(Attempt{Upload: upload(1), Owner: "again"})
+	assert.Nil(t, r.End(upload(1)))
+	r.Begin(Attempt{Upload: upload(2)})
+	assert.Equal(t, status.Superseded, r.End(upload(1)).State)
+	assert.Equal(t, upload(2), r.Attempt.Upload)
+}
+
+func TestS14_AVersionThatWasDeployedTwiceIsMarkedOnce(t *testing.T) {
+	r := &Record{}
+	again := deployment(0, status.Succeeded)
+	again.DeploymentID = "again"
+	r.Deployments = []Deployment{deployment(0, status.Succeeded), again}
+	for n := range kept {
+		r.Deployments = append(r.Deployments, deployment(n+1, status.Succeeded))
+	}
+	r.prune()
+	assert.Equal(t, []Upload{upload(0)}, r.Expired)
+}
