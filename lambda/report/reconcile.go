@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
@@ -109,37 +111,45 @@ func late(ctx context.Context) bool {
 	return ok && time.Until(deadline) < reserve
 }
 
-// list names every record, those after begin first, and the others after them.
+// list names every record, those after begin first, and the others after them,
+// until each has had enough.
 func (r *Reporter) list(ctx context.Context, begin string, each func(key, etag string) bool) error {
-	for _, half := range []struct{ after, until string }{{begin, ""}, {"", begin}} {
-		if half.after == "" && half.until == "" && begin != "" {
-			continue
+	for o, err := range r.records(ctx, begin) {
+		if err != nil || !each(aws.ToString(o.Key), aws.ToString(o.ETag)) {
+			return err
 		}
-		in := &s3.ListObjectsV2Input{Bucket: &r.Bucket, Prefix: aws.String(group.Prefix)}
-		if half.after != "" {
-			in.StartAfter = &half.after
-		}
-		for more := true; more; {
-			out, err := r.Objects.ListObjectsV2(ctx, in)
-			if err != nil {
-				return fmt.Errorf("list the groups' records: %w", err)
-			}
-			for _, o := range out.Contents {
-				key := aws.ToString(o.Key)
-				if half.until != "" && key > half.until {
-					return nil
-				}
-				if !each(key, aws.ToString(o.ETag)) {
-					return nil
-				}
-			}
-			in.ContinuationToken, more = out.NextContinuationToken, aws.ToBool(out.IsTruncated)
-		}
-		if begin == "" {
-			break
+	}
+	if begin == "" {
+		return nil
+	}
+	for o, err := range r.records(ctx, "") {
+		if err != nil || aws.ToString(o.Key) > begin || !each(aws.ToString(o.Key), aws.ToString(o.ETag)) {
+			return err
 		}
 	}
 	return nil
+}
+
+// records are those after a key; an error is the last.
+func (r *Reporter) records(ctx context.Context, after string) iter.Seq2[s3types.Object, error] {
+	return func(yield func(s3types.Object, error) bool) {
+		in := &s3.ListObjectsV2Input{Bucket: &r.Bucket, Prefix: aws.String(group.Prefix)}
+		if after != "" {
+			in.StartAfter = &after
+		}
+		for pages := s3.NewListObjectsV2Paginator(r.Objects, in); pages.HasMorePages(); {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				yield(s3types.Object{}, fmt.Errorf("list the groups' records: %w", err))
+				return
+			}
+			for _, o := range page.Contents {
+				if !yield(o, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (r *Reporter) begin() string {

@@ -277,32 +277,28 @@ const (
 )
 
 // prune lets go of what was deployed before the last successful versions. A
-// deployment that failed is kept as long as its neighbours.
+// deployment that failed is kept as long as its neighbours, if there is room.
 func (r *Record) prune() {
 	var succeeded []Upload
-	first := 0
+	wanted, n := make([]bool, len(r.Deployments)), 0
 	for i, d := range slices.Backward(r.Deployments) {
+		if wanted[i] = len(succeeded) < kept || !d.State.Final(); wanted[i] {
+			n++
+		}
 		if d.State == status.Succeeded && !slices.ContainsFunc(succeeded, d.Same) {
 			succeeded = append(succeeded, d.Upload)
-		}
-		if len(succeeded) == kept {
-			first = i
-			break
-		}
-	}
-	drop := func(i int) bool { return i < first && r.Deployments[i].State.Final() }
-	for i := 0; len(r.Deployments)-count(r.Deployments, drop) > maxDeployments && i < len(r.Deployments); i++ {
-		before, failed := drop, r.Deployments[i].State == status.Failed || r.Deployments[i].State == status.Stopped
-		if failed {
-			drop = func(j int) bool { return j == i || before(j) }
 		}
 	}
 	var stay, gone []Deployment
 	for i, d := range r.Deployments {
-		if drop(i) {
-			gone = append(gone, d)
-		} else {
+		failed := d.State == status.Failed || d.State == status.Stopped
+		if wanted[i] && failed && n > maxDeployments {
+			wanted[i], n = false, n-1
+		}
+		if wanted[i] {
 			stay = append(stay, d)
+		} else {
+			gone = append(gone, d)
 		}
 	}
 	r.Deployments = stay
@@ -312,15 +308,6 @@ func (r *Record) prune() {
 		}
 	}
 	r.Expired = slices.DeleteFunc(r.Expired, func(u Upload) bool { return r.Deployment(u) != nil })
-}
-
-func count(list []Deployment, drop func(int) bool) (n int) {
-	for i := range list {
-		if drop(i) {
-			n++
-		}
-	}
-	return n
 }
 
 // Place is where an upload that the record knows stands in the order: a message
