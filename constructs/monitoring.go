@@ -98,7 +98,20 @@ func NewMonitoring(scope constructs.Construct, id string, props MonitoringProps)
 		},
 		{
 			id: "StatesLost", metric: waiting(props.Status.DeadLetterQueue), missing: isFine,
-			description: "State changes could not be written and wait in the dead-letter queue; jobs may wait in vain",
+			description: "State changes could not be written and wait in the dead-letter queue, jobs perhaps for them: fix the cause, then scripts/ops redrive",
+		},
+		{
+			// A deployment has up to three states to be told: InProgress, Ready, its
+			// end. EventBridge's best effort may leave out one deployment now and
+			// then. Six states are two deployments of which nothing was told. Besides,
+			// a run overtakes events of its last seconds: with 100 deployments an
+			// hour about two.
+			id: "StatesReconciled", metric: own(status, "StatesReconciled", "Sum", 60), above: 5, missing: isFine,
+			description: "More than five states were found out by the schedule within an hour: look whether the rule of state changes is enabled and reaches the function",
+		},
+		{
+			id: "UploadsGivenUp", metric: own(status, "UploadsGivenUp", "Sum", 5), missing: isFine,
+			description: "An upload was tried in vain until it was given up, its job is red: fix the cause, then scripts/ops redrive",
 		},
 	})
 	return &Monitoring{Topic: topic}

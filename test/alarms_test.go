@@ -395,6 +395,33 @@ var plays = map[string]play{
 		quiet: func(w *stage) { always(0, 60, 1, func(m int) { w.queue("StatusDeadLetterQueueUrl", m, 0) }) },
 		until: 60,
 	},
+	"StatesReconciled": {
+		// A rule that is off. Each half an hour there is a deployment, of which a
+		// run finds first that it is under way, then ready, and that it has ended.
+		off: func(w *stage) {
+			always(0, 4*hour, 30, func(m int) {
+				always(m+5, m+20, 5, func(m int) { w.log("status", "reconciled", m, nil) })
+			})
+		},
+		from: 45, to: 46, stay: 4 * hour,
+		// One deployment of which nothing is told, and then two states an hour
+		// that a run found before their events came.
+		quiet: func(w *stage) {
+			w.log("status", "reconciled", 5, map[string]float64{"StatesReconciled": 3})
+			always(10, 10*hour, 30, func(m int) { w.log("status", "reconciled", m, nil) })
+			w.log("status", "failed", 30, nil)
+		},
+		until: 11 * hour,
+	},
+	"UploadsGivenUp": {
+		off:  func(w *stage) { w.log("status", "givenUp", 5, nil) },
+		from: 5, to: 7,
+		// Runs that find something else, and uploads that are tried again.
+		quiet: func(w *stage) {
+			always(5, 60, 5, func(m int) { w.log("status", "reconciled", m, nil); w.log("trigger", "failed", m, nil) })
+		},
+		until: 60,
+	},
 
 	"BackupsHidden": {
 		// And the server, which may write to the namespace, tries to cover it.
@@ -554,6 +581,36 @@ func TestS14_everyAlarmIsSetOffByWhatItIsAboutAndByNothingElse(t *testing.T) {
 				require.NotEqual(t, "ALARM", m.at(w.metrics, minute), "it goes off in minute %d", minute)
 			}
 		})
+	}
+}
+
+// TestS14_anUploadThatFailsIsToldWithinAQuarterOfAnHour at every pace of its
+// tries: the trigger's own, and that of a queue whose messages it may not hide.
+func TestS14_anUploadThatFailsIsToldWithinAQuarterOfAnHour(t *testing.T) {
+	gitlab, deploy := synthesiseStaging(t)
+	m := monitoredBy(t, alarmsOf(t, deploy)["UploadsFail"])
+	const queuesOwn = 360 * time.Second
+	for begin := time.Duration(0); begin < time.Minute; begin += 7 * time.Second {
+		for _, first := range []time.Duration{10 * time.Second, queuesOwn} {
+			for longest := queuesOwn; longest <= 396*time.Second; longest += 4 * time.Second {
+				w := &stage{t, gitlab, deploy, played{}}
+				pause := first
+				for at := begin; at < 3*time.Hour; at += pause {
+					w.log("trigger", "failed", int(at.Minutes()), nil)
+					if at > begin {
+						pause = min(2*pause, longest)
+					}
+				}
+				told := 0
+				for told < 60 && m.at(w.metrics, told) != "ALARM" {
+					told++
+				}
+				assert.LessOrEqual(t, told, 15, "begun at %s, pauses of %s to %s", begin, first, longest)
+				for minute := told; minute < 3*hour; minute++ {
+					require.Equal(t, "ALARM", m.at(w.metrics, minute), "begun at %s, pauses of %s to %s: over in minute %d", begin, first, longest, minute)
+				}
+			}
+		}
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 	"gitlab-codedeploy/lambda/environment"
 	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/awstest"
+	"gitlab-codedeploy/lambda/internal/group"
+	"gitlab-codedeploy/lambda/internal/status"
 )
 
 const (
@@ -175,10 +177,28 @@ func TestS15_ADeploymentThatFailedIsCounted(t *testing.T) {
 }
 
 func TestS15_TheAlarmsTestsKnowWhatTheFunctionWrites(t *testing.T) {
-	f := newFixture(t, deployment("Failed"))
-	f.reporter.Metrics.Now = func() time.Time { return time.UnixMilli(1795395723004) }
-	require.NoError(t, f.handle(t, sample("FAILURE")))
-	awstest.MetricLines(t, map[string]string{"failed": f.metrics.String()})
+	lines := map[string]string{}
+	for happened, let := range map[string]func(fixture, *queues) string{
+		"failed": func(f fixture, _ *queues) string {
+			f.Operations["GetDeployment"] = func(w http.ResponseWriter, _ string, _ int) { io.WriteString(w, deployment("Failed")) }
+			return sample("FAILURE")
+		},
+		"reconciled": func(f fixture, _ *queues) string {
+			f.putRecord(t, group.Record{Deployments: []group.Deployment{{Upload: job9, DeploymentID: "d-WIRE00001", State: status.InProgress}}})
+			return schedule
+		},
+		"givenUp": func(f fixture, q *queues) string {
+			f.records()
+			q.letters["dead"] = []string{letter()}
+			return schedule
+		},
+	} {
+		f, q := newSchedule(t, map[string]string{"d-WIRE00001": `"status":"Succeeded"`})
+		f.reporter.Metrics.Now = func() time.Time { return time.UnixMilli(1795395723004) }
+		require.NoError(t, f.handle(t, let(f, q)))
+		lines[happened] = f.metrics.String()
+	}
+	awstest.MetricLines(t, lines)
 }
 
 // Every order of a deployment's events, each of them twice: the state of the
