@@ -50,9 +50,26 @@ const steps = {
     console.log(line(task.FailureReason ?? ''));
   },
 
+  // answer prints what the status function worked off and what it left, two
+  // numbers; or in a line what it said instead. Lambda answers 200 also when the
+  // function fails. https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+  answer: (error, file) => {
+    const text = require('fs').readFileSync(file, 'utf8');
+    const count = n => Number.isSafeInteger(n) && n >= 0;
+    let said;
+    try {
+      said = JSON.parse(text);
+    } catch {
+      said = null;
+    }
+    if (error !== 'None') return console.log(`${line(error)}: ${line(String(said?.errorMessage ?? text).slice(0, 1000))}`);
+    if (count(said?.events) && count(said?.left)) return console.log(`${said.events} ${said.left}`);
+    console.log(`want {"events", "left"} for an answer, got '${line(text.slice(0, 200))}'; deploy it anew with scripts/ops deploy`);
+  },
+
   // result prints the outcome.
-  result: (deadLetterQueue, queue, status, moved) =>
-    console.log(json({ deadLetterQueue, queue, status, moved: Number(moved) })),
+  result: (deadLetterQueue, queue, status, moved, events) =>
+    console.log(json({ deadLetterQueue, queue, status, moved: Number(moved), events: Number(events) })),
 };
 
 const [step, ...rest] = process.argv.slice(2);

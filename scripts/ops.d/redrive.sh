@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 #/ Usage: scripts/ops redrive --env NAME --profile PROFILE [OPTIONS]
 #/
-#/ Moves the uploads in the dead-letter queue back to the trigger's queue.
+#/ Moves the uploads in the dead-letter queue back to the trigger's queue, and redrives state changes.
 #/
 #/ There they are tried as if they had just come: the newest upload of each group
 #/ is deployed, what is older or was deployed meanwhile ends as such. Mend first
 #/ what kept them from being deployed, or they come back. SQS does the moving,
 #/ and goes on with it when this command ends; started again, it follows a move
 #/ that is under way. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue-redrive.html
+#/
+#/ After that the status function works off its own dead letters: events of
+#/ CodeDeploy that it failed on. An event that it fails on again stays there.
 #/
 #/ OPTIONS:
 #/   --env NAME             Environment: config/NAME.yaml.
@@ -18,10 +21,12 @@
 #/   -h, --help             Show this message.
 #/
 #/ Needs AWS CLI 1.27.148, 2.11.26 or newer. Prints one JSON object on stdout:
-#/ {"deadLetterQueue", "queue", "status", "moved"}; status is COMPLETED, or
-#/ NOTHING when there was nothing to move.
+#/ {"deadLetterQueue", "queue", "status", "moved", "events"}; status is COMPLETED,
+#/ or NOTHING when there was nothing to move; events is how many state changes
+#/ the status function worked off.
 #/ Exit status: 0 done, or nothing to do; 1 the move failed, was cancelled, not
-#/ confirmed, or is still going on; 2 wrong use, configuration or credentials.
+#/ confirmed, or is still going on, or state changes are left; 2 wrong use,
+#/ configuration or credentials.
 
 # Runs on operators' laptops, macOS too: keep it to bash 3.2.
 set -Eeuo pipefail
@@ -40,6 +45,9 @@ PATIENCE=3
 # Messages to look into before the question.
 PEEK=5
 
+# The event that lets the status function work off its dead letters.
+EVENT=$ROOT/scripts/ops.d/redrive.json
+
 QUEUE_URL='https?://[A-Za-z0-9.:-]+/[0-9]{12}/[A-Za-z0-9_-]{1,80}'
 
 main() {
@@ -57,22 +65,25 @@ main() {
   check_identity
   read_outputs
   find_queues
+  find_state_letters
   read_task
-  BEFORE=$STARTED
+  BEFORE=$STARTED MOVE=
   if [[ $STATUS == RUNNING || $STATUS == CANCELLING ]]; then
     log "a move from $DEAD_LETTERS is under way already ($MOVED messages moved): following that one"
-    BEFORE=0
+    BEFORE=0 MOVE=following
   else
     look
     if ((COUNT == 0)); then
       nothing_to_move
-      return
+    else
+      MOVE=start
     fi
-    confirm
-    start
   fi
-  follow
-  mention_status_letters
+  confirm
+  [[ $MOVE != start ]] || start
+  [[ -z $MOVE ]] || follow
+  redrive_states
+  program result "$DEAD_LETTERS" "$QUEUE" "$STATUS" "$MOVED" "$EVENTS"
 }
 
 parse() {
@@ -141,6 +152,15 @@ start_command() {
 
 task_command() {
   sqs_command list-message-move-tasks --source-arn "$1" --output json
+}
+
+# invoke_command FUNCTION FILE lets the answer be written to the file. Text is
+# base64 to AWS CLI 2 and not to AWS CLI 1; a file by fileb:// is sent as it is by
+# both. The function works for up to two minutes.
+# https://docs.aws.amazon.com/cli/latest/userguide/cliv2-migration-changes.html#cliv2-migration-binaryparam
+invoke_command() {
+  local AWS_LIMITS=(--cli-connect-timeout 10 --cli-read-timeout 150)
+  aws_command lambda invoke --function-name "$1" --payload "fileb://$EVENT" --query FunctionError --output text "$2"
 }
 
 program() {
@@ -230,15 +250,16 @@ nothing_to_move() {
   ((IN_FLIGHT == 0)) ||
     die "$IN_FLIGHT messages of $DEAD_LETTERS are being read by somebody at the moment; try again when that is over"
   log "nothing to move: $DEAD_LETTERS is empty"
-  mention_status_letters
-  program result "$DEAD_LETTERS" "$QUEUE" NOTHING 0
+  STATUS=NOTHING MOVED=0
 }
 
+# confirm asks about all that is to be done, unless that is nothing.
 confirm() {
-  [[ -z $YES ]] || return 0
-  local answer=
-  printf 'Account %s, %s: move about %s messages from %s back to %s? [y/N] ' \
-    "$ACCOUNT" "$REGION" "$COUNT" "$DEAD_LETTERS" "$QUEUE" >&2
+  local answer='' what=''
+  [[ $MOVE != start ]] || what="move about $COUNT messages from $DEAD_LETTERS back to $QUEUE"
+  ((STATE_COUNT == 0)) || what+="${what:+, and }let $FUNCTION work off about $STATE_COUNT messages of $STATE_LETTERS"
+  [[ -z $YES && -n $what ]] || return 0
+  printf 'Account %s, %s: %s? [y/N] ' "$ACCOUNT" "$REGION" "$what" >&2
   read -r answer || true
   [[ $answer == [yY]* ]] || die "not confirmed; nothing was moved"
 }
@@ -286,19 +307,48 @@ follow() {
   done
   INTERRUPTED=
   log "moved $MOVED messages from $DEAD_LETTERS to $QUEUE"
-  program result "$DEAD_LETTERS" "$QUEUE" "$STATUS" "$MOVED"
 }
 
-# mention_status_letters names the other dead-letter queue, which Lambda fills
-# and SQS cannot move back: its messages come from no queue.
-mention_status_letters() {
+# find_state_letters puts the depth of the status function's dead-letter queue
+# into STATE_COUNT. SQS cannot move these back, since Lambda and EventBridge put
+# them there, and no queue: the function takes them by itself.
+find_state_letters() {
   local url
+  STATE_COUNT=0 EVENTS=0
   url=$(output StatusDeadLetterQueueUrl)
   [[ $url =~ ^${DEAD_LETTERS_URL%/*}/[A-Za-z0-9_-]{1,80}$ ]] || return 0
+  STATE_LETTERS=${url##*/}
   read_counts "$url"
-  ((COUNT == 0)) ||
-    log "note: ${url##*/} has about $COUNT messages, too: events of CodeDeploy that the status function failed on." \
-      "redrive leaves them alone; scripts/ops deployments asks CodeDeploy itself"
+  ((COUNT > 0 || IN_FLIGHT == 0)) ||
+    log "note: $IN_FLIGHT messages of $STATE_LETTERS are being read by somebody at the moment; try again when that is over"
+  ((COUNT > 0)) || return 0
+  STATE_COUNT=$COUNT
+  FUNCTION=$(need_output StatusFunctionName '[A-Za-z0-9_][A-Za-z0-9_-]{0,63}')
+  log "about $STATE_COUNT messages in $STATE_LETTERS, which $FUNCTION failed on"
+}
+
+# redrive_states calls the status function until it finds no more: a call ends
+# in time, and one look into a queue may find less than there is.
+redrive_states() {
+  local deadline=$((SECONDS + TIMEOUT)) said events left
+  ((STATE_COUNT > 0)) || return 0
+  INTERRUPTED="$FUNCTION may still work off its dead letters; what is left then stays in $STATE_LETTERS"
+  while :; do
+    invoke_command "$FUNCTION" "$WORK/answered"
+    ask || die "letting $FUNCTION work off $STATE_LETTERS: $COMPLAINT"
+    said=$(program answer "$ANSWER" "$WORK/answered")
+    [[ $said =~ ^([0-9]+)\ ([0-9]+)$ ]] || die "$FUNCTION did not work off $STATE_LETTERS: $said"
+    events=${BASH_REMATCH[1]} left=${BASH_REMATCH[2]}
+    EVENTS=$((EVENTS + events))
+    ((left == 0)) ||
+      die "$FUNCTION worked off $EVENTS messages of $STATE_LETTERS, and failed again on $left, which are still there: its log says why"
+    ((events > 0)) || break
+    ((SECONDS < deadline)) || die "$FUNCTION worked off $EVENTS messages of $STATE_LETTERS, and is not finished after $TIMEOUT s (--timeout); run it again"
+  done
+  INTERRUPTED=
+  ((EVENTS > 0)) ||
+    die "$FUNCTION found none of about $STATE_COUNT messages of $STATE_LETTERS: somebody reads them, or has just worked them off; run it again in a minute"
+  log "$FUNCTION worked off $EVENTS messages of $STATE_LETTERS"
 }
 
 print_commands() {
@@ -321,6 +371,11 @@ print_commands() {
   print_command
   echo "# until it is COMPLETED"
   task_command %%dead_letters_arn%%
+  print_command
+  echo "# the status function's own dead letters, until its answer says 0 events and the line after it None"
+  output_command StatusFunctionName
+  echo "function=\$($(print_command))"
+  invoke_command %%function%% /dev/stdout
   print_command
 }
 

@@ -10,6 +10,7 @@ load fixtures/ops-account
 
 setup_file() { start_account letters; }
 teardown_file() { stop_account; }
+teardown() { [[ -z ${FUNCTION_PID-} ]] || kill "$FUNCTION_PID"; }
 
 DEAD_LETTERS_ARN=arn:aws:sqs:ap-northeast-1:222222222222:dead-letters
 QUEUE_ARN=arn:aws:sqs:ap-northeast-1:222222222222:uploads
@@ -51,7 +52,19 @@ ops_redrive() { run --separate-stderr "$REPO/scripts/ops" redrive --env staging 
 
 not_started() { not_called 'start-message-move-task'; }
 
-result() { node -p 'const r = JSON.parse(require("fs").readFileSync(0)); [r.status, r.moved, r.deadLetterQueue, r.queue].join(" ")' <<<"$output"; }
+# letters N makes the stack have so many dead letters of the status function.
+letters() {
+  outputs StatusDeadLetterQueueUrl https://sqs.ap-northeast-1.amazonaws.com/222222222222/state-letters StatusFunctionName status-function
+  depth state-letters "$1" "${2:-0}"
+}
+
+# no_uploads leaves the other queue empty.
+no_uploads() {
+  depth dead-letters 0
+  rm "$FAKES/receive-message"
+}
+
+result() { node -p 'const r = JSON.parse(require("fs").readFileSync(0)); [r.status, r.moved, r.deadLetterQueue, r.queue, r.events].join(" ")' <<<"$output"; }
 
 # --- the real AWS CLI -------------------------------------------------------
 
@@ -69,8 +82,14 @@ play_moves() {
       list-message-move-tasks)
         [[ -e $FOLDER/started ]] || { echo "{\"Results\": []}"; exit; }
         echo "{\"Results\": [{\"Status\": \"COMPLETED\", \"StartedTimestamp\": 1, \"ApproximateNumberOfMessagesMoved\": $(cat "$FOLDER/moved")}]}" ;;
+      invoke) exec "$REAL" "$@" --endpoint-url "$FUNCTIONS" ;;
       *) exec "$REAL" "$@" ;;
     esac'
+  "$ROOT/.venv/bin/python" "$FIXTURES/ops-queues.py" "$ENDPOINT" function "$FOLDER" 3>&- &
+  FUNCTION_PID=$!
+  wait_until test -s "$FOLDER/port"
+  FUNCTIONS=http://localhost:$(<"$FOLDER/port")
+  export FUNCTIONS
 }
 
 @test "S14: the real AWS CLI finds the uploads among the dead letters, moves them, and finds nothing after that" {
@@ -81,16 +100,18 @@ play_moves() {
   [[ $stderr == *"about 2 messages in Deploy-local-DeadLetters-"*" of account 222222222222, ap-northeast-1, such as:"* ]]
   [[ $stderr == *"  artifacts/sample web/artifact.gz upload 42-7-abc"* ]]
   [[ $stderr == *", which is about no artifact"* ]]
-  [[ $stderr == *"note: Deploy-local-StatusDeadLetters-"*" has about 1 messages, too"* ]]
-  [[ $(result) == "COMPLETED 2 Deploy-local-DeadLetters-"*" Deploy-local-Queue-"* ]]
-  [[ $("$ROOT/.venv/bin/python" "$FIXTURES/ops-queues.py" "$ENDPOINT" depths) == 'DeadLetters 0 Queue 2 StatusDeadLetters 1' ]]
+  [[ $stderr == *"played-status worked off 1 messages of Deploy-local-StatusDeadLetters-"* ]]
+  [[ $(result) == "COMPLETED 2 Deploy-local-DeadLetters-"*" Deploy-local-Queue-"*" 1" ]]
+  [[ $("$ROOT/.venv/bin/python" "$FIXTURES/ops-queues.py" "$ENDPOINT" depths) == 'DeadLetters 0 Queue 2 StatusDeadLetters 0' ]]
+  # What the function got is the event, and not base64 of it or its file's name.
+  [[ $(sort -u "$FOLDER/events") == "$(cat "$ROOT/scripts/ops.d/redrive.json")" ]]
 
   rm "$FOLDER/started"
   run --separate-stderr "$ROOT/scripts/ops" redrive --env local --profile account-b --yes
   [[ $status == 0 ]]
   [[ $(result) == "NOTHING 0 "* ]]
   [[ $stderr == *"nothing to move: Deploy-local-DeadLetters-"*" is empty"* ]]
-  [[ ! -e $FOLDER/started ]]
+  [[ ! -e $FOLDER/started && $(wc -l <"$FOLDER/events") -eq 2 ]]
 }
 
 @test "S15: redrive refuses a profile of another account, and names both accounts" {
@@ -108,7 +129,7 @@ play_moves() {
   [[ $status == 0 ]]
   grep -q -- "start-message-move-task --source-arn $DEAD_LETTERS_ARN --destination-arn $QUEUE_ARN " "$CALLS"
   [[ $stderr == *"moved 1 of about 3"*"moved 3 messages from dead-letters to uploads"* ]]
-  [[ $(result) == 'COMPLETED 3 dead-letters uploads' ]]
+  [[ $(result) == 'COMPLETED 3 dead-letters uploads 0' ]]
   no_temporary_files
 }
 
@@ -129,7 +150,7 @@ play_moves() {
   ops_redrive --yes
   [[ $status == 0 ]]
   [[ $stderr == *"nothing to move: dead-letters is empty"* ]]
-  [[ $(result) == 'NOTHING 0 dead-letters uploads' ]]
+  [[ $(result) == 'NOTHING 0 dead-letters uploads 0' ]]
   not_started
 }
 
@@ -159,7 +180,7 @@ play_moves() {
   run --separate-stderr "$REPO/scripts/ops" redrive --env staging --profile b --yes
   [[ $status == 0 ]]
   [[ $stderr == *"a move from dead-letters is under way already (1 messages moved): following that one"* ]]
-  [[ $(result) == 'COMPLETED 3 dead-letters uploads' ]]
+  [[ $(result) == 'COMPLETED 3 dead-letters uploads 0' ]]
   not_started
 }
 
@@ -171,7 +192,7 @@ play_moves() {
   task 4 COMPLETED 3 2000
   ops_redrive --yes
   [[ $status == 0 ]]
-  [[ $(result) == 'COMPLETED 3 dead-letters uploads' ]]
+  [[ $(result) == 'COMPLETED 3 dead-letters uploads 0' ]]
   [[ $stderr != *"moved 9"* ]]
 }
 
@@ -279,19 +300,23 @@ interrupt_at() {
   played
   ops_redrive --dry-run </dev/null
   [[ $status == 0 ]]
-  not_called '^aws (sts|sqs|s3|cloudformation)'
+  not_called '^aws (sts|sqs|s3|cloudformation|lambda)'
   local printed=$output
   # Played outputs are JSON, and --query is what makes text of them.
   diff - <(sed -nE 's/^([a-z_]+)=.*OutputKey==[^A-Za-z]*([A-Za-z]+).*/\1 \2/p' <<<"$printed") <<'EXPECTED'
 dead_letters DeadLetterQueueUrl
 queue QueueUrl
+function StatusFunctionName
 EXPECTED
   answer describe-stacks.1 https://sqs/222222222222/dead-letters
   answer describe-stacks.2 https://sqs/222222222222/uploads
+  answer describe-stacks.3 status-function
   : >"$CALLS"
   bash -euo pipefail -c "$printed"
   grep -q -- "^aws sqs start-message-move-task --source-arn $DEAD_LETTERS_ARN --destination-arn $QUEUE_ARN " "$CALLS"
   grep -q -- "^aws sqs list-message-move-tasks --source-arn $DEAD_LETTERS_ARN " "$CALLS"
+  grep -q -- '^aws lambda invoke --function-name status-function ' "$CALLS"
+  cmp "$FAKES/events" "$REPO/scripts/ops.d/redrive.json"
 }
 
 # --- what messages may hold -------------------------------------------------
@@ -353,24 +378,158 @@ error| (the object cannot be read: An error occurred (404)
 CASES
 }
 
-@test "S14: the status function's dead letters are named, and left alone" {
+# --- the status function's dead letters --------------------------------------
+
+@test "S14: after the move the status function works off its own dead letters, until it finds none" {
   played
   moves
-  outputs StatusDeadLetterQueueUrl https://sqs.ap-northeast-1.amazonaws.com/222222222222/status-letters
-  depth status-letters 7
+  letters 12
+  answer answered.1 '{"events":10,"left":0}'
+  answer answered.2 '{"events":2,"left":0}'
   ops_redrive --yes
   [[ $status == 0 ]]
-  [[ $stderr == *"note: status-letters has about 7 messages, too"* ]]
-  [[ $(grep -c 'status-letters' "$CALLS") == 1 ]]
-  [[ $(result) == 'COMPLETED 3 dead-letters uploads' ]]
+  [[ $stderr == *"about 12 messages in state-letters, which status-function failed on"*"moved 3 messages"*"status-function worked off 12 messages of state-letters"* ]]
+  [[ $(result) == 'COMPLETED 3 dead-letters uploads 12' ]]
+  [[ $(grep -c '^aws lambda invoke --function-name status-function ' "$CALLS") == 3 ]]
+  [[ $(sort -u "$FAKES/events") == "$(cat "$ROOT/scripts/ops.d/redrive.json")" ]]
+  # The function works for up to two minutes.
+  grep -q '^aws lambda invoke .*--cli-read-timeout 150' "$CALLS"
+  no_temporary_files
+}
+
+@test "S14: state changes are worked off also when no upload is a dead letter, or when a move is under way" {
+  played
+  no_uploads
+  letters 1
+  answer answered.1 '{"events":1,"left":0}'
+  ops_redrive --yes
+  [[ $status == 0 ]]
+  [[ $(result) == 'NOTHING 0 dead-letters uploads 1' ]]
+  not_started
   rm -r "$FAKES" "$REPO"
 
-  played 0
-  rm "$FAKES/receive-message"
-  outputs StatusDeadLetterQueueUrl https://sqs.ap-northeast-1.amazonaws.com/222222222222/status-letters
-  depth status-letters 0
+  played
+  task 1 RUNNING 1 1000
+  task 2 COMPLETED 3 1000
+  letters 1
+  answer answered.1 '{"events":1,"left":0}'
   ops_redrive --yes
-  [[ $status == 0 && $stderr != *"status-letters"* ]]
+  [[ $status == 0 ]]
+  [[ $(result) == 'COMPLETED 3 dead-letters uploads 1' ]]
+}
+
+@test "S14: without dead letters of its own the status function is not called" {
+  local depth
+  for depth in '0 0' '0 2'; do
+    played
+    no_uploads
+    # shellcheck disable=SC2086 # two words
+    letters $depth
+    ops_redrive --yes
+    [[ $status == 0 ]]
+    not_called '^aws lambda'
+    [[ $(result) == 'NOTHING 0 dead-letters uploads 0' ]]
+    [[ $depth == '0 0' || $stderr == *"note: 2 messages of state-letters are being read by somebody"* ]]
+    rm -r "$FAKES" "$REPO"
+  done
+}
+
+@test "S14: on a terminal the status function is named in the question, and a no calls nothing" {
+  played
+  letters 7
+  on_terminal 200 n "$REPO/scripts/ops" redrive --env staging --profile b
+  [[ $status == 1 ]]
+  [[ $output == *"move about 3 messages from dead-letters back to uploads, and let status-function work off about 7 messages of state-letters? [y/N]"* ]]
+  not_started
+  no_uploads
+  on_terminal 200 n "$REPO/scripts/ops" redrive --env staging --profile b
+  [[ $status == 1 ]]
+  [[ $output == *"ap-northeast-1: let status-function work off about 7 messages of state-letters? [y/N]"* ]]
+  not_called '^aws lambda'
+}
+
+@test "S14 redrive | the status function answers 200 and has failed | exit 1 with its error; the uploads are moved" {
+  played
+  moves
+  letters 1
+  answer invoke Unhandled
+  answer answered '{"errorMessage":"look into the dead letters: \u001b[2J denied","errorType":"wrapError"}'
+  ops_redrive --yes
+  [[ $status == 1 && -z $output ]]
+  printable "$stderr"
+  [[ $stderr == *"moved 3 messages"*"error: status-function did not work off state-letters: Unhandled: look into the dead letters: "*" denied"* ]]
+  [[ $(grep -c '^aws lambda' "$CALLS") == 1 ]]
+}
+
+@test "S14 redrive | the status function fails again on some events | exit 1 with how many; they stay" {
+  played
+  no_uploads
+  letters 3
+  answer answered '{"events":1,"left":2}'
+  ops_redrive --yes
+  [[ $status == 1 && -z $output ]]
+  [[ $stderr == *"error: status-function worked off 1 messages of state-letters, and failed again on 2, which are still there: its log says why"* ]]
+}
+
+@test "S14 redrive | the status function may not be called | exit 1 with AWS's words; the uploads are moved" {
+  played
+  moves
+  letters 3
+  refuse invoke 'An error occurred (AccessDeniedException) when calling the Invoke operation: no'
+  ops_redrive --yes
+  [[ $status == 1 && -z $output ]]
+  [[ $stderr == *"moved 3 messages"*"error: letting status-function work off state-letters: An error occurred (AccessDeniedException)"* ]]
+}
+
+@test "S14 redrive | the status function's answer is that of an older one, or none | exit 1 with the answer" {
+  local said
+  for said in null '' '{"events":"1","left":0}' '{"events":-1,"left":0}' 'x' '[]'; do
+    played
+    no_uploads
+    letters 3
+    answer answered "$said"
+    ops_redrive --yes
+    [[ $status == 1 && -z $output ]]
+    [[ $stderr == *"status-function did not work off state-letters: want {\"events\", \"left\"} for an answer, got '$said'; deploy it anew"* ]]
+    rm -r "$FAKES" "$REPO"
+  done
+}
+
+@test "S14 redrive | the status function finds none of its dead letters | exit 1, to be run again" {
+  played
+  no_uploads
+  letters 3
+  ops_redrive --yes
+  [[ $status == 1 && -z $output ]]
+  [[ $stderr == *"error: status-function found none of about 3 messages of state-letters"*"run it again in a minute"* ]]
+}
+
+@test "S14 redrive | the status function is never finished | it ends after --timeout, and says so" {
+  played
+  no_uploads
+  letters 3
+  answer answered '{"events":10,"left":0}'
+  ops_redrive --yes --timeout 1
+  [[ $status == 1 && -z $output ]]
+  [[ $stderr == *"error: status-function worked off "*"0 messages of state-letters, and is not finished after 1 s (--timeout); run it again"* ]]
+}
+
+@test "S14 redrive | interrupted while the status function works | it says that the function may go on" {
+  played
+  no_uploads
+  letters 3
+  interrupt_at invoke
+  grep -q 'interrupted; status-function may still work off its dead letters' "$BATS_TEST_TMPDIR/err"
+}
+
+@test "S15: an output that is no function's name reaches no command" {
+  played
+  letters 3
+  outputs StatusDeadLetterQueueUrl https://sqs.ap-northeast-1.amazonaws.com/222222222222/state-letters StatusFunctionName --profile
+  ops_redrive --yes
+  [[ $status == 1 && $stderr == *"output StatusFunctionName of Deploy-staging is '--profile', and that is none"* ]]
+  not_started
+  not_called '^aws lambda'
 }
 
 # --- what can go wrong ------------------------------------------------------
