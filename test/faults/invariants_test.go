@@ -311,10 +311,26 @@ func (w *world) judgeUpload(u *placed) {
 	if id := u.Metadata["upload-id"]; w.unique(id) && s.UploadID != id && !u.removed {
 		w.violate("%s has the id %q, but its state is at %q", u, id, s.UploadID)
 	}
-	wanted := told != nil || s.GivenUp
+	wanted := told != nil && !w.longReplaced(u) || s.GivenUp
 	if marked := u.version.Tags["artifact"] == "unwanted"; !u.removed && marked == wanted {
 		w.violate("%s ended as %s, and its version is marked as unwanted: %v", u, s.State, marked)
 	}
+}
+
+// longReplaced says whether eleven other versions succeeded in the group after
+// the last deployment of an upload: then it is neither live nor among the ten
+// before.
+func (w *world) longReplaced(u *placed) bool {
+	after := map[*placed]bool{}
+	for _, d := range w.aws.Deployments.Of(u.Pair) {
+		switch other := w.uploadOf(d); {
+		case other == u:
+			clear(after)
+		case other != nil && d.Creator == "user" && d.Status == "Succeeded":
+			after[other] = true
+		}
+	}
+	return len(after) >= 11
 }
 
 // newerAccepted says whether the group had a valid upload that is newer than u.
