@@ -86,8 +86,7 @@ func accessCases(t *testing.T) []access.Subject {
 }
 
 // wrong returns, for each of several worlds, the cases that are decided
-// otherwise than the table says, in words. All of them go to the simulator in
-// one run of it.
+// otherwise than the table says, in words.
 func wrong(t *testing.T, subjects []access.Subject, worlds ...*access.World) [][]string {
 	t.Helper()
 	var cases []access.Case

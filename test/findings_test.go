@@ -54,10 +54,11 @@ func TestS1toS14_EveryFindingIsAccepted(t *testing.T) {
 }
 
 // TestCheckersAreTold runs the checkers as a user does, on the templates as they
-// are deployed: nothing may be left. cfn-guard cannot be told anything.
+// are deployed: nothing may be left. cfn-guard cannot be told anything, and is not
+// asked.
 func TestCheckersAreTold(t *testing.T) {
 	for _, f := range reportedFindings(t) {
-		if f.variant == deployed && f.checker != cfnGuard {
+		if f.variant == deployed {
 			t.Errorf("%s still reports %s at %s: %s", f.checker, f.rule, f.place(), f.message)
 		}
 	}
@@ -436,8 +437,11 @@ func checkovFindings(t *testing.T, files []templateFile) func() []finding {
 	}
 }
 
+// guardFindings leaves out the templates as they are deployed: cfn-guard takes
+// longest, and reads nothing that was told to it.
 func guardFindings(t *testing.T, files []templateFile) func() []finding {
 	t.Helper()
+	files = slices.DeleteFunc(slices.Clone(files), func(f templateFile) bool { return f.variant == deployed })
 	platform := map[string]string{"linux": "ubuntu", "darwin": "macos"}[runtime.GOOS]
 	architecture := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	home := "node_modules/@cdklabs/cdk-validator-cfnguard/"

@@ -7,8 +7,12 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"gitlab-codedeploy/test/inputs"
 )
@@ -26,12 +30,27 @@ type Decision struct {
 // "ci.example.com:sub".
 var tokenKey = regexp.MustCompile(`"([a-z0-9-]+(?:\.[a-z0-9-]+)+):(aud|sub)":`)
 
-// Decide asks the simulator. root is the folder of the project, whose
-// node_modules hold it.
+// Decide asks the simulator, in a run of it for each processor. root is the
+// folder of the project, whose node_modules hold it.
 func Decide(root string, simulations []Simulation) ([]Decision, error) {
 	if err := inputs.Are(root, "test/access", "package-lock.json", "requirements-dev.lock"); err != nil {
 		return nil, err
 	}
+	var runs errgroup.Group
+	each := max(1, (len(simulations)+runtime.NumCPU()-1)/runtime.NumCPU())
+	parts := slices.Collect(slices.Chunk(simulations, each))
+	decided := make([][]Decision, len(parts))
+	for i, part := range parts {
+		runs.Go(func() (err error) {
+			decided[i], err = decide(root, part)
+			return err
+		})
+	}
+	err := runs.Wait()
+	return slices.Concat(decided...), err
+}
+
+func decide(root string, simulations []Simulation) ([]Decision, error) {
 	input, err := json.Marshal(simulations)
 	if err != nil {
 		return nil, err
