@@ -33,14 +33,20 @@ type account struct {
 	server *httptest.Server
 }
 
-func newAccount() *account {
+// between is the time from one upload to the next.
+const between = 5 * time.Minute
+
+// newAccount returns an account for a number of uploads. It begins as long ago as
+// they take: the function's clock is the real one, and a deployment of its
+// future would be new to it at every look.
+func newAccount(uploads int) *account {
 	a := &account{
-		aws:   cloud.New(time.Now().UTC(), rand.New(rand.NewPCG(1, 2)), bucket),
+		aws:   cloud.New(time.Now().UTC().Add(-time.Duration(uploads+1)*between), rand.New(rand.NewPCG(1, 2)), bucket),
 		calls: map[string]int{},
 	}
 	a.aws.Deployments.AddGroup(&cloud.Group{Pair: pair})
 	a.aws.Deployments.Course = func(*cloud.Deployment) cloud.Course {
-		return cloud.Course{Lasts: time.Hour, Outcome: "Succeeded"}
+		return cloud.Course{Lasts: time.Minute, Outcome: "Succeeded"}
 	}
 	a.aws.Deployments.Changed = func(*cloud.Deployment, string) {}
 	a.server = httptest.NewTLSServer(a)
@@ -93,14 +99,14 @@ func (a *account) upload(number int) []byte {
 	return event
 }
 
-// settle lets the deployment come to its end, and an idle day go by.
+// settle lets the deployment come to its end, and some idle minutes go by.
 func (a *account) settle() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, ok := a.aws.Clock.Due(); ok; _, ok = a.aws.Clock.Due() {
 		a.aws.Clock.Next()
 	}
-	a.aws.Clock.Tick(24 * time.Hour)
+	a.aws.Clock.Tick(between - time.Minute)
 	// The status function has noted the end in the group's record.
 	for _, record := range a.aws.Bucket.Under("groups/") {
 		ended := strings.ReplaceAll(string(record.Body), `"state":"Created"`, `"told":true,"state":"Succeeded"`)

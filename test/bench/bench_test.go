@@ -79,7 +79,7 @@ func TestS14_ReferenceInPythonAsksForTheSameDeployment(t *testing.T) {
 	require.NoError(t, err)
 	var deployments, statuses [2]map[string]any
 	for i, p := range []program{ours, reference} {
-		account := newAccount()
+		account := newAccount(options.Warm + 1)
 		defer account.server.Close()
 		certificates := filepath.Join(options.Work, "certificates.pem")
 		require.NoError(t, trust(account.server, certificates))

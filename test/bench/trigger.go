@@ -116,7 +116,7 @@ func programs(options Options) (ours, reference program, err error) {
 // observe runs one process of a program through its life.
 func observe(ctx context.Context, options Options, p program) (sample, error) {
 	var s sample
-	account := newAccount()
+	account := newAccount(options.Warm + 1)
 	defer account.server.Close()
 	certificates := filepath.Join(options.Work, "certificates.pem")
 	if err := trust(account.server, certificates); err != nil {
