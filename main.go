@@ -11,6 +11,7 @@ import (
 
 	"gitlab-codedeploy/constructs"
 	"gitlab-codedeploy/internal/config"
+	"gitlab-codedeploy/internal/gobuild"
 	"gitlab-codedeploy/stacks"
 )
 
@@ -39,6 +40,8 @@ func run() (err error) {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
+	// The functions are compiled while the CDK starts.
+	defer gobuild.Ahead(".", "linux", "arm64", "./lambda/trigger", "./lambda/status", "./lambda/markers")()
 	app := awscdk.NewApp(nil)
 	// "-c env=NAME" on the command line; cdk.json holds the default.
 	environment, _ := app.Node().TryGetContext(jsii.String("env")).(string)

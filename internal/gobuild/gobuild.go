@@ -9,14 +9,61 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // Build compiles package pkg (an import path such as "./lambda/trigger",
 // relative to moduleDir) for goos and goarch into the file output. The error
 // of a failed build holds the compiler's own output.
 func Build(moduleDir, pkg, output, goos, goarch string) error {
-	cmd := exec.Command("go", "build", "-C", moduleDir,
+	if built, is := ahead.Load(program{moduleDir, pkg, goos, goarch}); is {
+		if file, err := built.(func() (string, error))(); err == nil {
+			return copyFile(output, file)
+		} // else this one program's own message is better
+	}
+	return compile(moduleDir, output, goos, goarch, pkg)
+}
+
+type program struct{ moduleDir, pkg, goos, goarch string }
+
+// ahead has a func() (file string, err error) for each program that is compiled
+// ahead.
+var ahead sync.Map
+
+// Ahead starts to compile programs that Build will be asked for with the same
+// words: all of them by one run of the compiler, which takes as long as for one
+// when nothing has changed. The function that it returns waits for the end, and
+// forgets them again.
+func Ahead(moduleDir, goos, goarch string, pkgs ...string) (forget func()) {
+	var folder string
+	run := sync.OnceValue(func() (err error) {
+		if folder, err = os.MkdirTemp("", "gobuild-"); err != nil {
+			return err
+		}
+		return compile(moduleDir, folder, goos, goarch, pkgs...)
+	})
+	for _, pkg := range pkgs {
+		ahead.Store(program{moduleDir, pkg, goos, goarch}, func() (string, error) {
+			err := run()
+			return filepath.Join(folder, filepath.Base(pkg)), err
+		})
+	}
+	go run()
+	return func() {
+		_ = run()
+		for _, pkg := range pkgs {
+			ahead.Delete(program{moduleDir, pkg, goos, goarch})
+		}
+		_ = os.RemoveAll(folder)
+	}
+}
+
+// compile writes one program to the file output, or several into a folder of
+// that name.
+func compile(moduleDir, output, goos, goarch string, pkgs ...string) error {
+	cmd := exec.Command("go", append([]string{"build", "-C", moduleDir,
 		// Neither paths nor the commit may reach the binary: the asset's hash
 		// has to be the same on every machine, or every deploy updates it.
 		"-trimpath", "-buildvcs=false",
@@ -24,10 +71,18 @@ func Build(moduleDir, pkg, output, goos, goarch string) error {
 		// without symbols, the binary is less than half the size.
 		// https://docs.aws.amazon.com/lambda/latest/dg/golang-package.html
 		"-tags", "lambda.norpc", "-ldflags", "-s -w -buildid=",
-		"-o", output, pkg)
+		"-o", output}, pkgs...)...)
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s for %s/%s: %w\n%s", pkg, goos, goarch, err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("build %s for %s/%s: %w\n%s", strings.Join(pkgs, ", "), goos, goarch, err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+func copyFile(to, from string) error {
+	program, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, program, 0o755)
 }

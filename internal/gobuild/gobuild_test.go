@@ -42,3 +42,30 @@ func TestS14_aFailedBuildShowsTheCompilersOutput(t *testing.T) {
 	err := Build(dir, ".", filepath.Join(t.TempDir(), "bootstrap"), "linux", "arm64")
 	assert.ErrorContains(t, err, "main.go:3:15: undefined: missing")
 }
+
+func TestS14_whatIsCompiledAheadIsTheSame(t *testing.T) {
+	dir := module(t, "package main\n\nfunc main() {}\n")
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "other"), 0o755))
+	other := filepath.Join(dir, "other", "main.go")
+	require.NoError(t, os.WriteFile(other, []byte("package main\n\nfunc main() { println() }\n"), 0o644))
+	alone := filepath.Join(t.TempDir(), "bootstrap")
+	require.NoError(t, Build(dir, "./other", alone, "linux", "arm64"))
+	want, err := os.ReadFile(alone)
+	require.NoError(t, err)
+
+	forget := Ahead(dir, "linux", "arm64", ".", "./other")
+	output := filepath.Join(t.TempDir(), "bootstrap")
+	require.NoError(t, Build(dir, "./other", output, "linux", "arm64"))
+	// It is not compiled again: nobody sees the change.
+	require.NoError(t, os.WriteFile(other, []byte("package main\n\nfunc main() { missing() }\n"), 0o644))
+	require.NoError(t, Build(dir, "./other", output, "linux", "arm64"))
+	got, err := os.ReadFile(output)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+
+	forget()
+	assert.Error(t, Build(dir, "./other", output, "linux", "arm64"), "nothing is left of it")
+	defer Ahead(dir, "linux", "arm64", ".", "./other")()
+	assert.ErrorContains(t, Build(dir, "./other", output, "linux", "arm64"), "build ./other for linux/arm64")
+	assert.NoError(t, Build(dir, ".", output, "linux", "arm64"), "the mistake of another program")
+}
