@@ -1,6 +1,8 @@
 package constructs
 
 import (
+	"fmt"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
@@ -32,9 +34,8 @@ type ArtifactBucketProps struct {
 	// to come through. Required.
 	SourceVPCEndpoint *string
 
-	// ReaderRoleARNs are roles of the bucket's own account that may read
-	// artifacts. Optional; each must exist.
-	ReaderRoleARNs []string
+	// Readers are the roles that may read artifacts. Optional.
+	Readers []ArtifactReaders
 
 	// Notify is told of each object created under Prefix. Required.
 	Notify awssqs.Queue
@@ -46,6 +47,15 @@ type ArtifactBucketProps struct {
 	// with an object cannot be deleted, and a failed first deploy has to be undone.
 	// Required.
 	OpenAfter []constructs.IConstruct
+}
+
+// ArtifactReaders are the roles of the instances of one application.
+type ArtifactReaders struct {
+	// KeyPrefix begins the keys that they read, and ends in "/". Required.
+	KeyPrefix string
+
+	// RoleARNs are roles of the bucket's own account. Required; each must exist.
+	RoleARNs []string
 }
 
 // ArtifactBucket is the versioned, private bucket that build artifacts land
@@ -125,23 +135,22 @@ func allowStates(bucket awss3.Bucket, props ArtifactBucketProps) {
 }
 
 // allowReaders lets CodeDeploy's agents fetch the version that a deployment
-// names. They run on instances of the bucket's own account, so this needs no
-// policy of theirs, and no endpoint.
+// names, of their own application. They run on instances of the bucket's own
+// account, so this needs no policy of theirs, and no endpoint.
 // https://docs.aws.amazon.com/codedeploy/latest/userguide/getting-started-create-iam-instance-profile.html
 func allowReaders(bucket awss3.Bucket, props ArtifactBucketProps) {
-	if len(props.ReaderRoleARNs) == 0 {
-		return
+	for i, readers := range props.Readers {
+		var roles []awsiam.IPrincipal
+		for _, arn := range readers.RoleARNs {
+			roles = append(roles, awsiam.NewArnPrincipal(&arn))
+		}
+		bucket.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+			Sid:        jsii.String(fmt.Sprintf("AgentsReadArtifacts%d", i+1)),
+			Principals: &roles,
+			Actions:    jsii.Strings("s3:GetObject", "s3:GetObjectVersion"),
+			Resources:  &[]*string{bucket.ArnForObjects(jsii.String(readers.KeyPrefix + "*"))},
+		}))
 	}
-	var readers []awsiam.IPrincipal
-	for _, arn := range props.ReaderRoleARNs {
-		readers = append(readers, awsiam.NewArnPrincipal(&arn))
-	}
-	bucket.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
-		Sid:        jsii.String("AgentsReadArtifacts"),
-		Principals: &readers,
-		Actions:    jsii.Strings("s3:GetObject", "s3:GetObjectVersion"),
-		Resources:  &[]*string{bucket.ArnForObjects(jsii.String(props.Prefix + "*"))},
-	}))
 }
 
 // allowThroughEndpoint allows account A's roles actions on a resource, on the

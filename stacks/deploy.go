@@ -56,7 +56,7 @@ func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		StatusDays:          deploy.StatusRetentionDays,
 		UploaderAccount:     cfg.GitLab.Account,
 		SourceVPCEndpoint:   sourceVPCEndpoint.ValueAsString(),
-		ReaderRoleARNs:      deploy.ReaderRoleARNs(cfg.Region),
+		Readers:             artifactReaders(deploy, cfg.Region),
 		Notify:              trigger.Queue,
 		AccessLogs:          logs.Bucket,
 		OpenAfter:           *stack.Node().Children(),
@@ -73,6 +73,17 @@ func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	output(stack, "StatusDeadLetterQueueUrl", status.DeadLetterQueue.QueueUrl(), "Queue of state changes that could not be written")
 	output(stack, "AlarmTopicArn", monitoring.Topic.TopicArn(), "Topic that alarms are sent to")
 	return stack
+}
+
+// artifactReaders are those of the applications that have any.
+func artifactReaders(deploy config.Deploy, region string) []constructs.ArtifactReaders {
+	var readers []constructs.ArtifactReaders
+	for _, application := range deploy.Applications {
+		if roles := deploy.ReaderRoleARNs(region, application); len(roles) > 0 {
+			readers = append(readers, constructs.ArtifactReaders{KeyPrefix: deploy.KeyPrefix(application.Name), RoleARNs: roles})
+		}
+	}
+	return readers
 }
 
 func deploymentGroups(deploy config.Deploy) []constructs.DeploymentGroup {

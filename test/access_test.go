@@ -17,12 +17,16 @@ import (
 	"gitlab-codedeploy/test/cfn"
 )
 
-// accessConfig is staging with a bucket that jobs may read and a pipeline that
-// may deploy.
+// accessConfig is staging with a second application, a bucket that jobs may read
+// and a pipeline that may deploy.
 func accessConfig(t *testing.T) config.Config {
 	t.Helper()
 	cfg := staging(t)
 	cfg.GitLab.Network.ReadableBuckets = []string{"example-data-set"}
+	shop := cfg.Deploy.DeploymentGroups[0]
+	shop.Application, shop.DeploymentGroup = "sample-shop", "sample-shop-blue-green"
+	cfg.Deploy.DeploymentGroups = append(cfg.Deploy.DeploymentGroups, shop)
+	cfg.Deploy.Applications = append(cfg.Deploy.Applications, config.Application{Name: shop.Application, ReaderRoles: []string{"sample-shop-instance"}})
 	pipeline := examplePipeline
 	cfg.Pipeline = &pipeline
 	return cfg
@@ -34,7 +38,7 @@ var managedPolicies map[string]any
 // world returns both accounts of cfg as two templates make them.
 func world(t *testing.T, cfg config.Config, gitlab, deploy template) *access.World {
 	t.Helper()
-	require.NotEmpty(t, cfg.Deploy.Artifacts.ReaderRoles)
+	require.Len(t, cfg.Deploy.Applications, 2)
 	require.NotEmpty(t, cfg.GitLab.BreakGlassRoles)
 	if managedPolicies == nil {
 		var err error
@@ -49,7 +53,8 @@ func world(t *testing.T, cfg config.Config, gitlab, deploy template) *access.Wor
 		Shell:          shell,
 		B:              parse(t, deploy, cfg.Deploy.Account, cfg, map[string]string{"SourceVpceId": a.Ref(a.Output("S3EndpointId"))}),
 		Managed:        managedPolicies,
-		Reader:         cfg.Deploy.Artifacts.ReaderRoles[0],
+		Reader:         cfg.Deploy.Applications[0].ReaderRoles[0],
+		OtherReader:    cfg.Deploy.Applications[1].ReaderRoles[0],
 		BreakGlass:     cfg.GitLab.BreakGlassRoles[0],
 		Application:    cfg.Deploy.DeploymentGroups[0].Application,
 		Group:          cfg.Deploy.DeploymentGroups[0].DeploymentGroup,
@@ -237,7 +242,7 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 		},
 		"artifacts are read by everybody, and block public access is off": {
 			nothing, func(resources map[string]any) {
-				bySid("AgentsReadArtifacts", func(s map[string]any) { s["Principal"] = "*" })(resources)
+				bySid("AgentsReadArtifacts1", func(s map[string]any) { s["Principal"] = "*" })(resources)
 				for _, r := range resources {
 					delete(at(r, "Properties").(map[string]any), "PublicAccessBlockConfiguration")
 				}
@@ -245,12 +250,25 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 			"anonymous, s3:GetObject on artifacts/artifacts/sample-web/artifact.gz from the internet: is allowed, want refused",
 		},
 		"artifacts are read by everybody of account B": {
-			nothing, bySid("AgentsReadArtifacts", func(s map[string]any) { s["Principal"] = "*" }),
+			nothing, bySid("AgentsReadArtifacts1", func(s map[string]any) { s["Principal"] = "*" }),
 			"another instance of B, s3:GetObject on artifacts/artifacts/sample-web/artifact.gz from the internet: is allowed, want refused",
 		},
 		"the readers are gone": {
-			nothing, bySid("AgentsReadArtifacts", never),
+			nothing, bySid("AgentsReadArtifacts1", never),
 			"CodeDeploy's instance, s3:GetObjectVersion on artifacts/artifacts/sample-web/artifact.gz from the internet: is refused, want allowed",
+		},
+		"the readers of another application are gone": {
+			nothing, bySid("AgentsReadArtifacts2", never),
+			"another application's instance, s3:GetObjectVersion on artifacts/artifacts/sample-shop/artifact.gz from the internet: is refused, want allowed",
+		},
+		"instances read the artifacts of every application": {
+			nothing, func(resources map[string]any) {
+				bySid("AgentsReadArtifacts2", func(s map[string]any) {
+					parts := at(s, "Resource", "Fn::Join", 1).([]any)
+					parts[len(parts)-1] = "/artifacts/*"
+				})(resources)
+			},
+			"another application's instance, s3:GetObjectVersion on artifacts/artifacts/sample-web/artifact.gz from the internet: is allowed, want refused",
 		},
 		"a Deny covers more than uploads": {
 			nothing, bySid("RefuseUploadsFromElsewhere", func(s map[string]any) { s["Action"] = "s3:*" }),
@@ -633,24 +651,57 @@ func TestS11_layersOfEveryPromisedRegistryComeThrough(t *testing.T) {
 	}
 }
 
-func TestS9_twentyReadersFitTheBucketsPolicy(t *testing.T) {
-	cfg := staging(t)
-	cfg.Deploy.Artifacts.ReaderRoles = nil
-	for i := range 20 {
-		cfg.Deploy.Artifacts.ReaderRoles = append(cfg.Deploy.Artifacts.ReaderRoles,
-			fmt.Sprintf("arn:aws:iam::%s:role/%s/%s%02d", cfg.Deploy.Account, strings.Repeat("p", 500), strings.Repeat("r", 62), i))
-	}
-	_, deploy := synthesise(t, cfg)
-	parsed := parse(t, deploy, cfg.Deploy.Account, cfg, map[string]string{"SourceVpceId": "vpce-0123456789abcdef0"})
-	for _, id := range parsed.OfType("AWS::S3::BucketPolicy") {
-		assert.Less(t, len(text(parsed.Properties(id)["PolicyDocument"])), 20*1024)
+// TestS9_theBucketsPolicyFitsWithAllReadersThatTheConfigurationTakes: S3 takes 20
+// KB. The configuration counts what the readers take, and the rest has its room
+// with the longest names.
+func TestS9_theBucketsPolicyFitsWithAllReadersThatTheConfigurationTakes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		bucket, prefix      string
+		applications, roles int
+		application, role   string // begin the names
+	}{
+		"twenty roles, and the longest names": {strings.Repeat("b", 63), strings.Repeat("p", 911) + "/", 1, 20, strings.Repeat("x", 97), strings.Repeat("p", 500) + "/" + strings.Repeat("r", 61)},
+		"each with a folder of its own":       {strings.Repeat("b", 63), strings.Repeat("p", 911) + "/", 2, 9, strings.Repeat("x", 97), strings.Repeat("p", 500) + "/" + strings.Repeat("r", 61)},
+		"sixty with a role each":              {"example-deploy", "artifacts/", 60, 1, "web-", "web-instance-"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := staging(t)
+			cfg.Deploy.Artifacts.BucketName, cfg.Deploy.Artifacts.Prefix = tt.bucket, tt.prefix
+			cfg.Deploy.Applications, cfg.Deploy.DeploymentGroups = nil, nil
+			for i := range tt.applications {
+				entry := config.Application{Name: fmt.Sprintf("%s%03d", tt.application, i)}
+				cfg.Deploy.DeploymentGroups = append(cfg.Deploy.DeploymentGroups, config.DeploymentGroup{Application: entry.Name, DeploymentGroup: "g"})
+				for j := range tt.roles {
+					entry.ReaderRoles = append(entry.ReaderRoles, fmt.Sprintf("arn:aws:iam::%s:role/%s%03d", cfg.Deploy.Account, tt.role, i+j))
+				}
+				cfg.Deploy.Applications = append(cfg.Deploy.Applications, entry)
+			}
+			bytes := func() int {
+				_, deploy := synthesise(t, cfg)
+				parsed := parse(t, deploy, cfg.Deploy.Account, cfg, map[string]string{"SourceVpceId": "vpce-0123456789abcdef0"})
+				longest := 0
+				for _, id := range parsed.OfType("AWS::S3::BucketPolicy") {
+					longest = max(longest, len(text(parsed.Properties(id)["PolicyDocument"])))
+				}
+				return longest
+			}
+			counted, all := cfg.Deploy.ReadersBytes(cfg.Region), bytes()
+			cfg.Deploy.Applications = nil
+			others := bytes()
+			assert.LessOrEqual(t, counted, config.MaxReadersBytes, "the case is one that the configuration takes")
+			assert.Greater(t, counted, config.MaxReadersBytes*8/10, "and it takes little more")
+			assert.LessOrEqual(t, all-others, counted)
+			assert.Greater(t, all-others, counted*95/100)
+			assert.LessOrEqual(t, others, 20<<10-config.MaxReadersBytes)
+		})
 	}
 }
 
 func TestS9_withoutReadersNobodyIsNamed(t *testing.T) {
 	cfg := staging(t)
-	cfg.Deploy.Artifacts.ReaderRoles = nil
+	cfg.Deploy.Applications[0].ReaderRoles = nil
 	_, deploy := synthesise(t, cfg)
 	_, policy := artifactBucket(t, deploy)
-	assert.NotContains(t, policy, "AgentsReadArtifacts")
+	assert.NotEmpty(t, policy)
+	assert.NotContains(t, policy, "AgentsReadArtifacts1")
 }

@@ -300,14 +300,35 @@ func TestS14_alarmsMayPublish(t *testing.T) {
 	})
 }
 
-func TestS14_namedRolesReadArtifactsAndNothingElse(t *testing.T) {
-	_, deploy := synthesiseStaging(t)
-	_, policy := artifactBucket(t, deploy)
-	readers := policy["AgentsReadArtifacts"]
-	assert.Equal(t, "Allow", readers["Effect"])
-	assert.Equal(t, "arn:aws:iam::"+staging(t).Deploy.Account+":role/"+staging(t).Deploy.Artifacts.ReaderRoles[0], at(readers, "Principal", "AWS"))
-	assert.ElementsMatch(t, []any{"s3:GetObject", "s3:GetObjectVersion"}, readers["Action"])
-	assert.Contains(t, text(readers["Resource"]), "/artifacts/*")
+// TestS14_instancesReadTheirOwnApplicationsArtifacts: of a single application all
+// of the prefix, of several each its folder.
+func TestS14_instancesReadTheirOwnApplicationsArtifacts(t *testing.T) {
+	cfg := staging(t)
+	require.Len(t, cfg.Deploy.Applications, 1)
+	read := func() map[string]string {
+		_, deploy := synthesise(t, cfg)
+		_, policy := artifactBucket(t, deploy)
+		read := map[string]string{}
+		for sid, s := range policy {
+			if !strings.HasPrefix(sid, "AgentsReadArtifacts") {
+				continue
+			}
+			assert.Equal(t, "Allow", s["Effect"])
+			assert.ElementsMatch(t, []any{"s3:GetObject", "s3:GetObjectVersion"}, s["Action"])
+			parts := at(s, "Resource", "Fn::Join", 1).([]any)
+			require.Len(t, parts, 2, "the bucket, and the keys")
+			read[text(at(s, "Principal", "AWS"))] = parts[1].(string)
+		}
+		return read
+	}
+	role := func(name string) string { return "arn:aws:iam::" + cfg.Deploy.Account + ":role/" + name }
+	assert.Equal(t, map[string]string{role("sample-web-instance"): "/artifacts/*"}, read())
+
+	cfg.Deploy.DeploymentGroups = append(cfg.Deploy.DeploymentGroups, config.DeploymentGroup{Application: "shop", DeploymentGroup: "blue-green"},
+		config.DeploymentGroup{Application: "without-readers", DeploymentGroup: "blue-green"})
+	cfg.Deploy.Applications = append(cfg.Deploy.Applications, config.Application{Name: "shop", ReaderRoles: []string{"shop-instance"}},
+		config.Application{Name: "without-readers"})
+	assert.Equal(t, map[string]string{role("sample-web-instance"): "/artifacts/sample-web/*", role("shop-instance"): "/artifacts/shop/*"}, read())
 }
 
 func TestS14_withoutAnAddressNobodyIsSubscribed(t *testing.T) {

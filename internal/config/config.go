@@ -206,6 +206,8 @@ type Deploy struct {
 	StatusRetentionDays int `yaml:"statusRetentionDays" default:"365"`
 	// AlarmEmail receives the alarms; "" when nobody is to be written to.
 	AlarmEmail string `yaml:"alarmEmail,omitempty"`
+	// Applications are those of DeploymentGroups that there is something to say of; the others have no reader roles.
+	Applications []Application `yaml:"applications,omitempty"`
 	// DeploymentGroups is the allow-list: artifacts that name any other pair are rejected. At least one.
 	DeploymentGroups []DeploymentGroup `yaml:"deploymentGroups"`
 }
@@ -222,14 +224,30 @@ type Artifacts struct {
 	ReplacedVersionDays int `yaml:"replacedVersionDays" default:"90"`
 	// AllowReplacement lets one deploy replace or delete what the stack's policy protects.
 	AllowReplacement bool `yaml:"allowReplacement" default:"false"`
-	// ReaderRoles are roles of account B, by name or ARN, that may read artifacts: those of the instances that
-	// CodeDeploy deploys to.
+}
+
+// Application is a CodeDeploy application of DeploymentGroups, with who may read its artifacts.
+type Application struct {
+	Name string `yaml:"name"`
+	// ReaderRoles are roles of account B, by name or ARN, that may read the application's artifacts: those of the
+	// instances that CodeDeploy deploys it to.
 	ReaderRoles []string `yaml:"readerRoles,omitempty"`
 }
 
-// ReaderRoleARNs are the reader roles by their ARNs.
-func (d Deploy) ReaderRoleARNs(region string) []string {
-	return roleARNs(region, d.Account, d.Artifacts.ReaderRoles)
+// ReaderRoleARNs are an application's reader roles by their ARNs.
+func (d Deploy) ReaderRoleARNs(region string, application Application) []string {
+	return roleARNs(region, d.Account, application.ReaderRoles)
+}
+
+// KeyPrefix begins the keys that instances of an application read. Artifacts of a single application may also lie right
+// below [Artifacts.Prefix], in the source's own form; there nothing else is, so its instances read all of it.
+func (d Deploy) KeyPrefix(application string) string {
+	for _, group := range d.DeploymentGroups {
+		if group.Application != application {
+			return d.Artifacts.Prefix + application + "/"
+		}
+	}
+	return d.Artifacts.Prefix
 }
 
 // DeploymentGroup names one existing blue/green deployment group of CodeDeploy in account B.

@@ -218,7 +218,7 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 		}
 	}
 	explained("", configType, 0, 0)
-	assert.Equal(t, 74, checked, "keys of the configuration")
+	assert.Equal(t, 76, checked, "keys of the configuration")
 }
 
 func TestConfigTreeHasALineForEveryKey(t *testing.T) {

@@ -57,6 +57,12 @@ func (d *document) value(node ast.Node, into reflect.Value, at place) {
 	}
 }
 
+// moved are keys of earlier releases, with what takes their place.
+var moved = map[string]string{
+	"deploy.artifacts.readerRoles": "the roles of each application at deploy.applications, a list of mappings with the keys name, readerRoles: " +
+		"an application's instances read its own artifacts only",
+}
+
 // mapping is sound when its keys are: then a key that is absent was left out on purpose.
 func (d *document) mapping(node ast.Node, into reflect.Value, at place) bool {
 	m, ok := node.(*ast.MappingNode)
@@ -72,6 +78,9 @@ func (d *document) mapping(node ast.Node, into reflect.Value, at place) bool {
 		here := place{path: child(at.path, name), line: entry.Key.GetToken().Position.Line}
 		i := slices.IndexFunc(fields, func(f field) bool { return f.key == name })
 		switch {
+		case i < 0 && moved[here.path] != "":
+			sound = false
+			d.report(here.line, here.path, "moved, want %s", moved[here.path])
 		case i < 0:
 			sound = false
 			near := nearest(name, fields)

@@ -29,7 +29,6 @@ func (d *document) validateDeploy(deploy *Deploy) {
 	check(d, &deploy.Artifacts.BucketName, bucketName)
 	check(d, &deploy.Artifacts.Prefix, artifactPrefix)
 	check(d, &deploy.Artifacts.ReplacedVersionDays, between(1, 3650, "days"))
-	d.validateReaderRoles(deploy)
 	check(d, &deploy.LogRetentionDays, logRetention)
 	check(d, &deploy.LongestDeploymentHours, between(1, maxWaitHours, "hours"))
 	check(d, &deploy.StatusRetentionDays, between(1, 3650, "days"))
@@ -37,6 +36,7 @@ func (d *document) validateDeploy(deploy *Deploy) {
 		check(d, &deploy.AlarmEmail, emailAddress)
 	}
 	d.validateDeploymentGroups(deploy)
+	d.validateApplications(deploy)
 }
 
 func (d *document) validateDeploymentGroups(deploy *Deploy) {
@@ -60,13 +60,70 @@ func (d *document) validateDeploymentGroups(deploy *Deploy) {
 	}
 }
 
-// maxReaderRoles keeps the bucket's policy under the 20 KB that S3 takes, with ARNs of their full length of 600.
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-bucket-policies.html
+// maxReaderRoles is how many roles an application has at most, so that one with ARNs of their full length of 600 fits the
+// bucket's policy.
 const maxReaderRoles = 20
 
-func (d *document) validateReaderRoles(deploy *Deploy) {
-	d.validateRoles(&deploy.Artifacts.ReaderRoles, &deploy.Account, "deploy.account", maxReaderRoles,
-		"the bucket's policy names each; give the others s3:GetObject and s3:GetObjectVersion yourself")
+func (d *document) validateApplications(deploy *Deploy) {
+	listed, groups := map[string]bool{}, d.sound(&deploy.DeploymentGroups)
+	for i := range deploy.DeploymentGroups {
+		application := &deploy.DeploymentGroups[i].Application
+		listed[*application] = true
+		groups = groups && d.sound(application)
+	}
+	first := map[string]*string{}
+	applications := deploy.Applications
+	for i := range applications {
+		application := &applications[i]
+		d.validateRoles(&application.ReaderRoles, &deploy.Account, "deploy.account", maxReaderRoles,
+			"the bucket's policy names each; give the others s3:GetObject and s3:GetObjectVersion yourself")
+		name := &application.Name
+		switch before := first[*name]; {
+		case !check(d, name, codeDeployName):
+			continue
+		case before != nil:
+			d.refuse(name, quote(*name)+" again", fmt.Sprintf("each application once (also %s)", d.places[before].path))
+			continue
+		case groups && !listed[*name]:
+			d.refuse(name, quote(*name), "an application that deploy.deploymentGroups names")
+		}
+		first[*name] = name
+	}
+	d.refuseLongPolicy(deploy)
+}
+
+// MaxReadersBytes is the part of the artifact bucket's policy that may be about readers. S3 takes 20 KB; what else is in
+// the policy takes 5 of them with the longest names.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-bucket-policies.html
+const MaxReadersBytes = 15 << 10
+
+// refuseLongPolicy keeps the policy under S3's limit, which a deploy would meet half-way.
+func (d *document) refuseLongPolicy(deploy *Deploy) {
+	if !d.sound(&deploy.Applications, &deploy.Account, &d.config.Region, &deploy.Artifacts.BucketName, &deploy.Artifacts.Prefix) {
+		return
+	}
+	if size := deploy.ReadersBytes(d.config.Region); size > MaxReadersBytes {
+		d.refuse(&deploy.Applications, fmt.Sprintf("reader roles that take %d bytes of the bucket's policy", size),
+			fmt.Sprintf("at most %d bytes: give some roles s3:GetObject and s3:GetObjectVersion by policies of their own, and take them out here", MaxReadersBytes))
+	}
+}
+
+// ReadersBytes is the length of the statements that let readers in, one for each application that has any.
+func (d Deploy) ReadersBytes(region string) int {
+	// As constructs/artifact_bucket.go makes it: a test compares the two.
+	const statement = `{"Action":["s3:GetObject","s3:GetObjectVersion"],"Effect":"Allow","Principal":{"AWS":[]},"Resource":"/*","Sid":"AgentsReadArtifacts1000"},`
+	size := 0
+	for _, application := range d.Applications {
+		arns := d.ReaderRoleARNs(region, application)
+		if len(arns) == 0 {
+			continue
+		}
+		size += len(statement) + len("arn:"+partitionOf(region)+":s3:::"+d.Artifacts.BucketName) + len(d.KeyPrefix(application.Name))
+		for _, arn := range arns {
+			size += len(arn) + len(`"",`)
+		}
+	}
+	return size
 }
 
 var (

@@ -14,7 +14,7 @@ import (
 )
 
 // base has every key but hostedZone, backup, securityUpdates, gitlab's alarmEmail and breakGlassRoles, operatingSystem, readableBuckets,
-// readerRoles and what a runner is registered with, and no value that is a default. Its line numbers stand in the
+// applications and what a runner is registered with, and no value that is a default. Its line numbers stand in the
 // messages below.
 const base = `environment: staging
 region: eu-west-1
@@ -76,6 +76,7 @@ pipeline:
 `
 
 const (
+	pairsKey        = "  deploymentGroups:\n"
 	certificateLine = "    certificateArn: arn:aws:acm:eu-west-1:012345678901:certificate/2f5a1c9e-7b34-4d8a-9c61-0e8d3b7f4a25\n"
 	zoneBlock       = "    hostedZone:\n      id: Z0123456789ABCDEFGHIJ\n      name: example.com\n"
 	retentions      = "1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653"
@@ -138,7 +139,7 @@ func TestConfigKeyMistakes(t *testing.T) {
 		value("list missing", "    zones: [eu-west-1a, eu-west-1b]\n", "",
 			`6: gitlab.network.zones: missing, want a list of strings`),
 		value("mapping missing", "  artifacts:\n    bucketName: example-deploy\n    prefix: releases/\n    replacedVersionDays: 91\n    allowReplacement: true\n", "",
-			`38: deploy.artifacts: missing, want a mapping with the keys bucketName, prefix, replacedVersionDays, allowReplacement, readerRoles`),
+			`38: deploy.artifacts: missing, want a mapping with the keys bucketName, prefix, replacedVersionDays, allowReplacement`),
 		value("list of mappings missing", base[strings.Index(base, "  deploymentGroups:"):], "",
 			`38: deploy.deploymentGroups: missing, want a list of mappings with the keys application, deploymentGroup`),
 		value("wrong indentation", "  network:\n    vpcCidr: 10.20.0.0/16\n", "  network:\n  vpcCidr: 10.20.0.0/16\n",
@@ -616,7 +617,10 @@ func TestConfigBreakGlassMistakes(t *testing.T) {
 // S9: who may read artifacts, and what else is read through the endpoint.
 func TestConfigS9ReaderMistakes(t *testing.T) {
 	roles := func(name, list, want string) mistake {
-		return value(name, "    replacedVersionDays: 91\n", "    replacedVersionDays: 91\n    readerRoles: "+list+"\n", "44: deploy.artifacts.readerRoles"+want)
+		return value(name, pairsKey, "  applications:\n    - {name: web, readerRoles: "+list+"}\n"+pairsKey, "50: deploy.applications[0].readerRoles"+want)
+	}
+	applications := func(name, list, want string) mistake {
+		return value(name, pairsKey, "  applications:\n"+list+pairsKey, want)
 	}
 	buckets := func(name, list, want string) mistake {
 		return value(name, "    gitlabSubnet: 10.20.16.0/24\n", "    gitlabSubnet: 10.20.16.0/24\n    readableBuckets: "+list+"\n", "13: gitlab.network.readableBuckets"+want)
@@ -640,9 +644,19 @@ func TestConfigS9ReaderMistakes(t *testing.T) {
 		roles("a role of another partition", `["arn:aws-cn:iam::222222222222:role/web"]`, `[0]: got "arn:aws-cn:iam::222222222222:role/web", want `+wantRole),
 		roles("a session instead of a role", `["arn:aws:sts::222222222222:assumed-role/web/i-1"]`, `[0]: got "arn:aws:sts::222222222222:assumed-role/web/i-1", want `+wantRole),
 		roles("a role twice", `[web, "arn:aws:iam::222222222222:role/web"]`,
-			`[1]: got "arn:aws:iam::222222222222:role/web" again, want each role once (also deploy.artifacts.readerRoles[0])`),
+			`[1]: got "arn:aws:iam::222222222222:role/web" again, want each role once (also deploy.applications[0].readerRoles[0])`),
+		roles("one that is no list", `web`, `: got "web" (a string), want a list of strings`),
 		roles("more roles than a policy takes", many(21),
 			`: got a list of 21, want at most 20 roles: the bucket's policy names each; give the others s3:GetObject and s3:GetObjectVersion yourself`),
+		value("where they were once", "    replacedVersionDays: 91\n", "    replacedVersionDays: 91\n    readerRoles: [web]\n",
+			`44: deploy.artifacts.readerRoles: moved, want the roles of each application at deploy.applications, a list of mappings with the keys name, readerRoles: `+
+				`an application's instances read its own artifacts only`),
+		applications("an application that nothing deploys", "    - {name: shop, readerRoles: [shop]}\n",
+			`50: deploy.applications[0].name: got "shop", want an application that deploy.deploymentGroups names`),
+		applications("an application twice", "    - {name: web}\n    - {name: web, readerRoles: [web]}\n",
+			`51: deploy.applications[1].name: got "web" again, want each application once (also deploy.applications[0].name)`),
+		applications("an application without a name", "    - {readerRoles: [web]}\n", `50: deploy.applications[0].name: missing, want a string`),
+		applications("a name that CodeDeploy does not take", "    - {name: web/shop}\n", `50: deploy.applications[0].name: got "web/shop", want 1 to 100 letters, digits and . _ + = , @ -`),
 
 		buckets("every bucket", `["*"]`, `[0]: got "*", want `+wantBucket),
 		buckets("a folder", `[example/data]`, `[0]: got "example/data", want `+wantBucket),
@@ -653,10 +667,38 @@ func TestConfigS9ReaderMistakes(t *testing.T) {
 }
 
 func TestConfigS9ReaderRolesByNameOrARN(t *testing.T) {
-	got, err := load("config/staging.yaml", "staging", []byte(strings.Replace(base, "    replacedVersionDays: 91\n",
-		"    replacedVersionDays: 91\n    readerRoles: [web, \"arn:aws:iam::222222222222:role/teams/shop/web\"]\n", 1)))
+	got, err := load("config/staging.yaml", "staging", []byte(strings.Replace(base, pairsKey,
+		"  applications:\n    - name: web\n      readerRoles: [web, \"arn:aws:iam::222222222222:role/teams/shop/web\"]\n"+pairsKey, 1)))
 	require.NoError(t, err)
-	assert.Equal(t, []string{"arn:aws:iam::222222222222:role/web", "arn:aws:iam::222222222222:role/teams/shop/web"}, got.Deploy.ReaderRoleARNs(got.Region))
+	assert.Equal(t, []string{"arn:aws:iam::222222222222:role/web", "arn:aws:iam::222222222222:role/teams/shop/web"},
+		got.Deploy.ReaderRoleARNs(got.Region, got.Deploy.Applications[0]))
+}
+
+// S9: an application's instances read its own folder; a single application's read what is beside it, too.
+func TestConfigS9WhatInstancesOfAnApplicationRead(t *testing.T) {
+	got, err := load("config/staging.yaml", "staging", []byte(base))
+	require.NoError(t, err)
+	assert.Equal(t, "releases/", got.Deploy.KeyPrefix("web"), "two groups of one application")
+	got.Deploy.DeploymentGroups = append(got.Deploy.DeploymentGroups, DeploymentGroup{"shop", "shop-blue-green"})
+	assert.Equal(t, "releases/web/", got.Deploy.KeyPrefix("web"))
+	assert.Equal(t, "releases/shop/", got.Deploy.KeyPrefix("shop"))
+}
+
+// S9: S3 refuses a policy of more than 20 KB, and a deploy would meet that half-way.
+func TestConfigS9RefusesReadersThatTheBucketsPolicyHasNoRoomFor(t *testing.T) {
+	configured := func(applications int) error {
+		var entries, pairs strings.Builder
+		for i := range applications {
+			fmt.Fprintf(&entries, "    - {name: app-%03d, readerRoles: [app-%03d-instance, shared-instance]}\n", i, i)
+			fmt.Fprintf(&pairs, "    - {application: app-%03d, deploymentGroup: blue-green}\n", i)
+		}
+		text := strings.Replace(base, pairsKey, "  applications:\n"+entries.String()+pairsKey+pairs.String(), 1)
+		_, err := load("config/staging.yaml", "staging", []byte(text))
+		return err
+	}
+	require.NoError(t, configured(54))
+	assert.EqualError(t, configured(55), "config/staging.yaml:49: deploy.applications: got reader roles that take 15455 bytes of the bucket's policy, "+
+		"want at most 15360 bytes: give some roles s3:GetObject and s3:GetObjectVersion by policies of their own, and take them out here")
 }
 
 // S14: pairs that CodeDeploy could not have.

@@ -63,7 +63,7 @@ deploy:
   account: "222222222222"
   artifacts:
     bucketName: example-deploy-test
-    readerRoles: [web-instance, "arn:aws:iam::222222222222:role/service/batch-instance"]
+  applications: [{name: web, readerRoles: [web-instance, "arn:aws:iam::222222222222:role/service/batch-instance"]}]
   deploymentGroups:
     - application: web
       deploymentGroup: web-blue-green

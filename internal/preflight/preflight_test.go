@@ -103,12 +103,12 @@ var withProvider = settings + "  existingProvider: true\n"
 
 var mistakes = []one{
 	{name: "a reader role that there is not", change: func(c *cloud) { delete(c.roles, "web-instance") },
-		want: `28: deploy.artifacts.readerRoles[0]: got "web-instance", which does not exist, want a role of account 222222222222`, remedy: "create the role first"},
+		want: `28: deploy.applications[0].readerRoles[0]: got "web-instance", which does not exist, want a role of account 222222222222`, remedy: "create the role first"},
 	{name: "a reader role with another path", change: func(c *cloud) { c.roles["batch-instance"] = "arn:aws:iam::222222222222:role/batch-instance" },
-		want: `28: deploy.artifacts.readerRoles[1]: got "arn:aws:iam::222222222222:role/service/batch-instance", and the role of that name is "arn:aws:iam::222222222222:role/batch-instance", ` +
+		want: `28: deploy.applications[0].readerRoles[1]: got "arn:aws:iam::222222222222:role/service/batch-instance", and the role of that name is "arn:aws:iam::222222222222:role/batch-instance", ` +
 			`want a role of account 222222222222 with its path`, remedy: "write the whole ARN: arn:aws:iam::222222222222:role/batch-instance"},
 	{name: "a reader role whose name has a path in AWS", change: func(c *cloud) { c.roles["web-instance"] = "arn:aws:iam::222222222222:role/team/web-instance" },
-		want: `28: deploy.artifacts.readerRoles[0]: got "web-instance", and the role of that name is "arn:aws:iam::222222222222:role/team/web-instance", want a role of account 222222222222 with its path`},
+		want: `28: deploy.applications[0].readerRoles[0]: got "web-instance", and the role of that name is "arn:aws:iam::222222222222:role/team/web-instance", want a role of account 222222222222 with its path`},
 
 	{name: "a break-glass role that there is not", change: func(c *cloud) { delete(c.roles, "break-glass") },
 		want: `23: gitlab.breakGlassRoles[0]: got "break-glass", which does not exist, want a role of account 111111111111`, remedy: "create the role first"},

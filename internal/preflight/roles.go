@@ -16,10 +16,20 @@ type RoleReader interface {
 	GetRole(context.Context, *iam.GetRoleInput, ...func(*iam.Options)) (*iam.GetRoleOutput, error)
 }
 
-func hasReaderRoles(c *config.Config) bool { return len(c.Deploy.Artifacts.ReaderRoles) > 0 }
+func hasReaderRoles(c *config.Config) bool {
+	for _, application := range c.Deploy.Applications {
+		if len(application.ReaderRoles) > 0 {
+			return true
+		}
+	}
+	return false
+}
 
+// readerRoles asks for the roles of every application. One that several have is asked for each time: each place
+// has to be told.
 func readerRoles(ctx context.Context, a *asking) []Finding {
-	return roles(ctx, a, a.config.Deploy.Artifacts.ReaderRoles)
+	applications := a.config.Deploy.Applications
+	return each(len(applications), func(i int) []Finding { return roles(ctx, a, applications[i].ReaderRoles) })
 }
 
 func hasBreakGlassRoles(c *config.Config) bool { return len(c.GitLab.BreakGlassRoles) > 0 }

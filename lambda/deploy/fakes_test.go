@@ -210,6 +210,7 @@ func (w *world) handler() *Handler {
 			Deployer:  w,
 			Marker:    &mark.Marker{Client: w, Bucket: testBucket},
 			Allowed:   allowed,
+			Prefix:    testPrefix,
 			Log:       log,
 		},
 		Patience: &Patience{Client: w, QueueURL: "https://sqs.test/queue", Random: func() float64 { return 0 }},

@@ -103,11 +103,11 @@ func TestS14_OneUndecodableKeyDoesNotTakeTheOthersOfItsMessageWithIt(t *testing.
 	w := &world{}
 	failed := handle(t, t.Context(), w.handler(), batchOf(body(
 		s3Record(testBucket, "artifacts/%zz.zip", "v1"),
-		s3Record(testBucket, "artifacts/my+app/a%2Bb.zip", "v1"),
+		s3Record(testBucket, "artifacts/web/my+app/a%2Bb.zip", "v1"),
 	)))
 	assert.Empty(t, failed)
 	require.Len(t, w.creates, 1)
-	assert.Equal(t, "artifacts/my app/a+b.zip", aws.ToString(w.creates[0].Revision.S3Location.Key))
+	assert.Equal(t, "artifacts/web/my app/a+b.zip", aws.ToString(w.creates[0].Revision.S3Location.Key))
 }
 
 func TestS14_OnlyTransientFaultsGoBackToTheQueue(t *testing.T) {

@@ -65,6 +65,7 @@ func New(host environment.Host) (*Handler, error) {
 			Deployer: deployer,
 			Marker:   &mark.Marker{Client: objects, Bucket: bucket},
 			Allowed:  allowed,
+			Prefix:   prefix,
 			Log:      host.Log,
 		},
 		Metrics: &Metrics{metric.Writer{Out: host.Out, FunctionName: host.Getenv("AWS_LAMBDA_FUNCTION_NAME")}},

@@ -92,6 +92,7 @@ type Trigger struct {
 	Deployer  Deployer
 	Marker    *mark.Marker
 	Allowed   allowlist.List
+	Prefix    string // of artifacts' keys
 	Log       *slog.Logger
 }
 
@@ -199,7 +200,7 @@ func (t *Trigger) gather(ctx context.Context, w *work, fault string) (f Facts, e
 	f.Told, f.Asked = w.entry.Status, w.Known.Application == ""
 	w.ID = w.entry.ID()
 	if f.Fault == "" && !f.Told.Settled() {
-		if f.Fault, err = t.check(ctx, w.Pair); err != nil {
+		if f.Fault, err = t.check(ctx, w.Pair, w.Key); err != nil {
 			return f, err
 		}
 	}
@@ -210,12 +211,15 @@ func (t *Trigger) gather(ctx context.Context, w *work, fault string) (f Facts, e
 	return f, nil
 }
 
-// check settles whether the group may be deployed to, before anything is asked
-// of CodeDeploy about a pair that comes from outside.
-func (t *Trigger) check(ctx context.Context, pair allowlist.Pair) (fault string, err error) {
+// check settles whether the group may be deployed to, with what lies at that key,
+// before anything is asked of CodeDeploy about a pair that comes from outside.
+func (t *Trigger) check(ctx context.Context, pair allowlist.Pair, key string) (fault string, err error) {
 	if !t.Allowed[pair] {
 		return fmt.Sprintf("application %q with deployment group %q is not on the list of what may be deployed: correct the job's variables, or have the pair added to deploymentGroups in the environment's configuration",
 			clip.Text(pair.Application, 100), clip.Text(pair.DeploymentGroup, 100)), nil
+	}
+	if fault := misplaced(key, t.Prefix, pair.Application, alone(pair.Application, t.Allowed)); fault != "" {
+		return fault, nil
 	}
 	return t.Groups.Check(ctx, pair)
 }

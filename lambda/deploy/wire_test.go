@@ -89,7 +89,7 @@ func newWired(t *testing.T, env map[string]string) *Handler {
 
 func TestS14_OnTheWireVersionAndETagReachCodeDeploy(t *testing.T) {
 	server := newAWS(t, nil)
-	const key = "artifacts/my app/a+b.tar.gz"
+	const key = "artifacts/web/my app/a+b.tar.gz"
 	putArtifact(server, "/"+testBucket+"/"+key, http.Header{
 		"X-Amz-Version-Id":        {"v.1_x"},
 		"X-Amz-Meta-Commit-Sha":   {"0123456789abcdef"},
@@ -99,7 +99,7 @@ func TestS14_OnTheWireVersionAndETagReachCodeDeploy(t *testing.T) {
 	require.Equal(t, Created, end.End, end.Reason)
 	assert.Equal(t, "d-WIRE00001", u.DeploymentID)
 	assert.Equal(t, []string{
-		"HEAD /example-deploy-test/artifacts/my%20app/a%2Bb.tar.gz",
+		"HEAD /example-deploy-test/artifacts/web/my%20app/a%2Bb.tar.gz",
 		"GET " + recordPath,
 		"GetDeploymentGroup",
 		"ListDeployments",
@@ -116,7 +116,7 @@ func TestS14_OnTheWireVersionAndETagReachCodeDeploy(t *testing.T) {
 		"deploymentGroupName": "web-blue-green",
 		"description": "upload-id=job-9 uploaded=2026-11-23T01:02:03Z commit=0123456789abcdef pipeline=https://gitlab.example.com/p/7",
 		"revision": {"revisionType": "S3", "s3Location": {
-			"bucket": "example-deploy-test", "key": "artifacts/my app/a+b.tar.gz", "version": "v.1_x",
+			"bucket": "example-deploy-test", "key": "artifacts/web/my app/a+b.tar.gz", "version": "v.1_x",
 			"eTag": "9a0364b9e99bb480dd25e1f0284c8555-3", "bundleType": "tgz"}}
 	}`, withoutFalse(server.Bodies("CreateDeployment")[0]))
 }

@@ -32,6 +32,8 @@ func (w *World) actor(name string) actor {
 		return w.function("StatusFunctionName")
 	case "CodeDeploy's instance":
 		return role(b, w.Reader, "i-0123456789abcdef0")
+	case "another application's instance":
+		return role(b, w.OtherReader, "i-0abcdef0123456789")
 	case "another instance of B":
 		return role(b, "another-instance", "i-0fedcba9876543210")
 	case "a role of A without policies":

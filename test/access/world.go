@@ -17,8 +17,9 @@ type World struct {
 	// Operator and Shell are the policies that docs/operations.md gives to
 	// operators: for commands, and for a shell besides.
 	Operator, Shell any
-	// Reader is the name of a role of account B that may read artifacts.
-	Reader string
+	// Reader and OtherReader are the names of roles of account B that may read
+	// artifacts of sample-web, and those of sample-shop.
+	Reader, OtherReader string
 	// BreakGlass is the name of a role of account A that may break the glass.
 	BreakGlass string
 	// Application and Group are a pair that may be deployed to.

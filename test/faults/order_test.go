@@ -36,10 +36,10 @@ func TestS14_AGroupsOrderIsThatOfItsAcceptedUploads(t *testing.T) {
 	}{
 		"two groups share a key": {
 			uploads(2, func(i int, u *upload) {
-				u.Key, u.Pair = "artifacts/shared.tgz", goodGroups[i]
+				u.Key, u.Pair = "artifacts/alpha/shared.tgz", goodGroups[2*i]
 				u.Metadata["application-name"], u.Metadata["deploymentgroup-name"] = u.Pair.Application, u.Pair.Group
 				u.At = time.Duration(i) * time.Millisecond
-			}), nil, map[cloud.Pair][]int{goodGroups[0]: {0}, goodGroups[1]: {1}}, []string{"Succeeded", "Succeeded"},
+			}), nil, map[cloud.Pair][]int{goodGroups[0]: {0}, goodGroups[2]: {1}}, []string{"Succeeded", "Succeeded"},
 		},
 		"a rejected one on the same key": {
 			uploads(2, func(i int, u *upload) {

@@ -19,7 +19,7 @@ const (
 
 // The deployment groups of every run. The functions get one allow-list for all.
 var (
-	goodGroups    = pairs("alpha", "beta", "gamma")
+	goodGroups    = append(pairs("alpha", "beta"), cloud.Pair{Application: "alpha", Group: "alpha-canary"})
 	loadGroups    = pairs(numbered("load", 50)...)
 	inPlaceGroup  = cloud.Pair{Application: "inplace", Group: "inplace-group"}
 	missingGroup  = cloud.Pair{Application: "alpha", Group: "missing-group"}
@@ -266,11 +266,8 @@ func lasts(r *rand.Rand) time.Duration {
 func generateUpload(r *rand.Rand, s schedule, i int, at time.Duration, groups []cloud.Pair) upload {
 	u := upload{At: at, Pair: pick(r, groups...)}
 	u.Key = artifactPrefix + u.Pair.Application + "/" + pick(r, "artifact.gz", "artifact.gz", "artifact.gz", "b + ü.zip", "c%2F.tar.gz")
-	if r.IntN(6) == 0 {
-		u.Key = artifactPrefix + "shared.tgz"
-	}
 	u.Metadata = map[string]string{}
-	switch r.IntN(16) {
+	switch r.IntN(18) {
 	case 0:
 		u.Invalid, u.Pair = "not on the list", pick(r, unlistedGroup, crossedGroup)
 	case 1:
@@ -283,6 +280,8 @@ func generateUpload(r *rand.Rand, s schedule, i int, at time.Duration, groups []
 		u.Invalid, u.Metadata["bundle-type"] = "no bundle", "rar"
 	case 5:
 		u.Invalid = "half the metadata"
+	case 6, 7:
+		u.Invalid, u.Key = "not in its application's folder", artifactPrefix+pick(r, "artifact.gz", "load00/artifact.gz", u.Pair.Application+"s/artifact.gz")
 	}
 	prefix := pick(r, "", "", "x-amz-meta-")
 	u.Metadata[prefix+"application-name"] = u.Pair.Application
