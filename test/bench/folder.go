@@ -77,7 +77,10 @@ func copySources(from, to string, limit int64) (copied int64, err error) {
 }
 
 func writeFile(file string, content io.Reader) error {
-	f, err := create(file)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}

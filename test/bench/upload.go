@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"gitlab-codedeploy/internal/upload/uploadtest"
 )
 
 const (
@@ -44,7 +46,7 @@ func (u uploader) withoutPigz() uploader {
 	return u
 }
 
-func (u uploader) upload(ctx context.Context, store *store, folder string) (uploaded, error) {
+func (u uploader) upload(ctx context.Context, store *uploadtest.Store, folder string) (uploaded, error) {
 	// A home of its own keeps this machine's configuration of the AWS CLI out.
 	home, err := os.MkdirTemp(u.options.Work, "home-")
 	if err != nil {
@@ -52,19 +54,19 @@ func (u uploader) upload(ctx context.Context, store *store, folder string) (uplo
 	}
 	defer os.RemoveAll(home)
 	certificates := filepath.Join(home, "certificates.pem")
-	if err := trust(store.server, certificates); err != nil {
+	if err := trust(store.Server, certificates); err != nil {
 		return uploaded{}, err
 	}
 	c := command{args: u.args(folder), dir: u.options.Work, memory: true, env: append([]string{
 		"PATH=" + u.path, "HOME=" + home, "TMPDIR=" + home, "LANG=en_US.UTF-8",
-		"AWS_ENDPOINT_URL=" + store.server.URL, "AWS_CA_BUNDLE=" + certificates,
+		"AWS_ENDPOINT_URL=" + store.Server.URL, "AWS_CA_BUNDLE=" + certificates,
 		"AWS_DEFAULT_REGION=" + region, "AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret",
 	}, u.env...)}
 	used, err := c.run(ctx)
 	if err != nil {
 		return uploaded{}, err
 	}
-	size, err := store.take(u.key)
+	size, err := store.Take(u.key)
 	u.options.logf("upload: %s: %.1f s, %.1f s of CPU, %.0f MB of memory, %.0f MB uploaded", u.name, used.wall.Seconds(), used.cpu.Seconds(), used.peak/1e6, float64(size)/1e6)
 	return uploaded{used, float64(size)}, err
 }
@@ -89,17 +91,17 @@ func benchUpload(ctx context.Context, options Options, report *Report) error {
 	what := fmt.Sprintf("upload of %d MB: ", options.FolderMB)
 
 	// A first one of both, unmeasured, fills the disk's cache.
-	first := newStore(pace{}, "")
-	defer first.server.Close()
+	first := uploadtest.New(uploadtest.Options{})
+	defer first.Server.Close()
 	if _, err := measurePair(ctx, ours, push, first, small); err != nil {
 		return err
 	}
 	for _, s := range []struct {
 		name string
-		pace pace
-	}{{"S3 at AWS's pace", awsPace}, {"S3 that never waits", pace{}}} {
-		store := newStore(s.pace, options.Keep)
-		defer store.server.Close()
+		pace uploadtest.Pace
+	}{{"S3 at AWS's pace", uploadtest.AWSPace}, {"S3 that never waits", uploadtest.Pace{}}} {
+		store := uploadtest.New(uploadtest.Options{Pace: s.pace, Keep: options.Keep})
+		defer store.Server.Close()
 		var wall, cpu, size, memory Series
 		for n := range options.UploadPairs {
 			options.logf("upload: %s: pair %d of %d", s.name, n+1, options.UploadPairs)
@@ -113,7 +115,7 @@ func benchUpload(ctx context.Context, options Options, report *Report) error {
 			size.add(pair.ours.size, pair.reference.size)
 		}
 		report.Rows = append(report.Rows, Row{Name: what + "time, " + s.name, Unit: Seconds, Series: wall, Target: &Target{Times: 2}})
-		if s.pace != (pace{}) {
+		if s.pace != (uploadtest.Pace{}) {
 			continue
 		}
 		plain, err := ours.withoutPigz().upload(ctx, store, large)
@@ -143,7 +145,7 @@ func benchUpload(ctx context.Context, options Options, report *Report) error {
 compares checksums and drops the content. At AWS's pace: %d ms a request, %.0f MB/s a connection, as AWS documents S3.
 Memory is the highest sum over all processes, looked at 20 times a second; a page that they share counts once. The last row
 has ours twice, the larger folder against the smaller one, with parts so small that both have four of them under way.`,
-		awsPace.latency.Milliseconds(), awsPace.rate/1e6))
+		uploadtest.AWSPace.Latency.Milliseconds(), uploadtest.AWSPace.Rate/1e6))
 	return nil
 }
 
@@ -173,7 +175,7 @@ func uploaders(options Options) (ours, push uploader, err error) {
 
 type uploadPair struct{ ours, reference uploaded }
 
-func measurePair(ctx context.Context, ours, reference uploader, store *store, folder string) (p uploadPair, err error) {
+func measurePair(ctx context.Context, ours, reference uploader, store *uploadtest.Store, folder string) (p uploadPair, err error) {
 	if p.ours, err = ours.upload(ctx, store, folder); err != nil {
 		return p, err
 	}
