@@ -96,6 +96,9 @@ func busy(err error) (busy, ofGroup bool) {
 
 var activeDeployment = regexp.MustCompile(`(?i)deployment group|\bd-[A-Z0-9]{9}\b`)
 
+// ReasonGone is why an upload is rejected whose version was removed.
+const ReasonGone = "the object, or this version of it, is gone: upload the artifact again"
+
 // gone says why HeadObject found no object, "" if it did not say so. Its answers
 // have no body and therefore nothing but a status: 404 is an object, version or
 // bucket that is gone, 405 a version that is a delete marker. 403 may be a
@@ -105,7 +108,7 @@ var activeDeployment = regexp.MustCompile(`(?i)deployment group|\bd-[A-Z0-9]{9}\
 func gone(err error) string {
 	switch object.Status(err) {
 	case http.StatusNotFound:
-		return "the object, or this version of it, is gone: upload the artifact again"
+		return ReasonGone
 	case http.StatusMethodNotAllowed:
 		return "this version of the object is a delete marker: upload the artifact again"
 	}

@@ -379,8 +379,15 @@ func (r *Reporter) giveUp(ctx context.Context) (given int, err error) {
 // that the next look finds others.
 const peekSeconds = 30
 
+// askAllSeconds makes SQS ask all of its servers: without a wait it asks some of
+// them, and an answer without messages does not mean that there are none.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+const askAllSeconds = 1
+
 func (r *Reporter) receive(ctx context.Context, queue string) ([]sqstypes.Message, error) {
-	out, err := r.Queues.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &queue, MaxNumberOfMessages: 10, VisibilityTimeout: peekSeconds})
+	out, err := r.Queues.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
+		QueueUrl: &queue, MaxNumberOfMessages: 10, VisibilityTimeout: peekSeconds, WaitTimeSeconds: askAllSeconds,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("look into the dead letters: %w", err)
 	}
@@ -397,8 +404,8 @@ func (r *Reporter) giveUpUpload(ctx context.Context, u deploy.Upload) (bool, err
 		return false, fmt.Errorf("read the artifact's metadata: %w", err)
 	}
 	var request metadata.Request
-	since := u.Completed
-	if err == nil {
+	since, gone := u.Completed, err != nil
+	if !gone {
 		request, _ = metadata.Parse(head.Metadata)
 		since = aws.ToTime(head.LastModified)
 	}
@@ -414,6 +421,10 @@ func (r *Reporter) giveUpUpload(ctx context.Context, u deploy.Upload) (bool, err
 		return false, r.Marker.Expire(ctx, u.Upload) // Perhaps that is what failed.
 	case entry.Settled(), entry.GivenUp:
 		return false, nil
+	}
+	if gone && u.Known.Application == "" && entry.State == "" {
+		// The trigger would say the same, and a redrive would cure nothing.
+		return false, entry.Merge(ctx, status.Status{State: status.Rejected, Reason: deploy.ReasonGone})
 	}
 	known := status.Status{
 		State: status.Rejected, GivenUp: true, Application: clip.Line(request.Application, 100), DeploymentGroup: clip.Line(request.DeploymentGroup, 100),

@@ -144,16 +144,27 @@ func (r *Reporter) tell(ctx context.Context, info *types.DeploymentInfo, heard s
 	if err := entry.Load(ctx); err != nil {
 		return nil, "", err
 	}
-	if entry.State == "" {
+	state := status.OfDeployment(info, heard)
+	if entry.DeploymentID == "" {
 		// Somebody has deployed by hand, and the description is his. The group's
 		// record, or the upload itself, says under which id its job looks.
 		record, err := r.Records.Load(ctx, allowlist.Pair{Application: aws.ToString(info.ApplicationName), DeploymentGroup: aws.ToString(info.DeploymentGroupName)})
 		if err != nil {
 			return nil, "", err
 		}
-		u, _, err := r.Places.Of(ctx, &record.Record, info)
+		u, ok, err := r.Places.Of(ctx, &record.Record, info)
 		if err != nil {
 			return nil, "", err
+		}
+		if ok && !state.State.Final() {
+			// Before the job is told: only what the record knows is followed to its
+			// end when the events that come after this one are lost.
+			now := r.Records.Time()
+			if err := record.Change(ctx, func(known *group.Record) {
+				known.Heard(group.Deployment{Upload: u, DeploymentID: state.DeploymentID, State: state.State, SeenAt: now})
+			}); err != nil {
+				return nil, "", err
+			}
 		}
 		if u.ID != from.UploadID {
 			entry = r.Statuses.Entry(u.ID, u.Key, u.VersionID)
@@ -163,7 +174,7 @@ func (r *Reporter) tell(ctx context.Context, info *types.DeploymentInfo, heard s
 		}
 	}
 	before = entry.State
-	return entry, before, entry.Merge(ctx, status.OfDeployment(info, heard))
+	return entry, before, entry.Merge(ctx, state)
 }
 
 // ended notes a deployment's end in its group's record, and lets the upload that

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/lambda/deploy"
 	"gitlab-codedeploy/lambda/internal/again"
 	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/awstest"
@@ -58,6 +59,9 @@ func (q *queues) ReceiveMessage(_ context.Context, in *sqs.ReceiveMessageInput, 
 		return nil, errors.New("receive refused")
 	}
 	letters := q.letters[*in.QueueUrl]
+	if in.WaitTimeSeconds == 0 {
+		letters = nil // Not all of SQS's servers are asked, and these have none.
+	}
 	n := min(len(letters), int(in.MaxNumberOfMessages))
 	var out []sqstypes.Message
 	for _, body := range letters[:n] {
@@ -498,6 +502,76 @@ func TestS15_WhoWaitsForADeadLetterIsToldThatItIsInVain(t *testing.T) {
 			if tt.given {
 				assert.Equal(t, ours, allowlist.Pair{Application: got.Application, DeploymentGroup: got.DeploymentGroup})
 			}
+		})
+	}
+}
+
+// Nobody knows whose version it was, and a redrive would not find out.
+//
+//fault:end the message about a version that is gone ends in the dead-letter queue | its state says that it is gone, and no redrive is asked for
+func TestS15_ALetterAboutAVersionThatIsGoneIsNoReasonForARedrive(t *testing.T) {
+	for told, want := range map[string]status.Status{
+		"":           {State: status.Rejected, Reason: deploy.ReasonGone},
+		"Waiting":    {State: status.Rejected, GivenUp: true}, // It was perhaps deployed.
+		"Superseded": {State: status.Superseded},
+	} {
+		f, q := newSchedule(t, nil)
+		f.records()
+		const path = "/" + testBucket + "/deployments/v1.json"
+		if told != "" {
+			f.Put(path, nil, `{"uploadId":"v1","state":"`+told+`","key":"artifacts/gone.gz","versionId":"v1"}`)
+		}
+		q.letters["dead"] = []string{strings.ReplaceAll(letter(), testKey, "artifacts/gone.gz")}
+		require.NoError(t, f.handle(t, schedule))
+		var got status.Status
+		require.NoError(t, json.Unmarshal([]byte(f.Object(path)), &got))
+		if got.GivenUp {
+			got.Reason = ""
+		}
+		assert.Equal(t, want, status.Status{State: got.State, Reason: got.Reason, GivenUp: got.GivenUp}, "told %q", told)
+		assert.Equal(t, want.GivenUp, strings.Contains(f.metrics.String(), "UploadsGivenUp"), "told %q", told)
+	}
+}
+
+// An upload whose message is a dead letter is deployed by hand. The event of its
+// start comes, and none after that.
+//
+//fault:hands an upload whose message is a dead letter is deployed by hand, and the event of the end is lost | the deployment is followed to its end all the same
+func TestS15_WhatIsDeployedByHandInsteadOfARedriveIsFollowed(t *testing.T) {
+	accepted := job9
+	accepted.Uploaded = job9.Uploaded.Add(250 * time.Millisecond)
+	for name, tt := range map[string]struct {
+		record   *group.Record
+		uploaded time.Time
+		waiting  *group.Upload
+	}{
+		"the group has no record":      {nil, job9.Uploaded, nil},
+		"the record knows the upload":  {&group.Record{Ended: []group.End{{Upload: accepted, State: status.Superseded, Told: true}}}, accepted.Uploaded, nil},
+		"the record knows a newer one": {&group.Record{Waiting: &job10}, job9.Uploaded, &job10},
+		"an older one waits":           {&group.Record{Waiting: &group.Upload{ID: "job-8", Key: testKey, VersionID: "v0"}}, job9.Uploaded, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, q := newSchedule(t, map[string]string{"d-WIRE00001": `"status":"Succeeded"`})
+			if tt.record != nil {
+				f.putRecord(t, *tt.record)
+			}
+			f.putStatus("Rejected", `,"givenUp":true,"reason":"given up before"`)
+			f.Operations["GetDeployment"] = func(w http.ResponseWriter, _ string, _ int) {
+				io.WriteString(w, deployment("InProgress", "upload-id=job-9", "by hand"))
+			}
+			require.NoError(t, f.handle(t, sample("START")))
+			r := f.readRecord(t)
+			require.Len(t, r.Deployments, 1)
+			assert.Equal(t, group.Upload{ID: "job-9", Key: testKey, VersionID: "v1", Uploaded: tt.uploaded}, r.Deployments[0].Upload)
+			assert.Equal(t, "d-WIRE00001", r.Deployments[0].DeploymentID)
+			assert.Equal(t, status.InProgress, r.Deployments[0].State)
+			assert.Equal(t, tt.waiting, r.Waiting)
+			assert.Contains(t, f.Object(statusPath), `"state":"InProgress"`)
+
+			q.letters["dead"] = []string{letter()}
+			require.NoError(t, f.handle(t, schedule))
+			assert.Contains(t, f.Object(statusPath), `"state":"Succeeded"`)
+			assert.Contains(t, f.metrics.String(), `"StatesReconciled":1`)
 		})
 	}
 }

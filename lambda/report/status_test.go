@@ -333,7 +333,10 @@ func TestS15_OnTheWireAWriteThatLostTheRaceIsMerged(t *testing.T) {
 	}
 	require.NoError(t, f.handle(t, sample("SUCCESS")))
 	assert.Equal(t, "Succeeded", f.status(t, statusPath)["state"])
-	assert.Equal(t, []string{"GetDeployment", "GET " + statusPath, "PUT " + statusPath, "GET " + statusPath, "PUT " + statusPath}, f.Requests()[:5])
+	assert.Equal(t, []string{
+		"GetDeployment", "GET " + statusPath, "GET " + recordPath, "HEAD /" + testBucket + "/" + testKey + "?versionId=v1",
+		"PUT " + statusPath, "GET " + statusPath, "PUT " + statusPath,
+	}, f.Requests()[:7], "nobody has told of a deployment, so the record is asked whose it is")
 }
 
 func TestS15_FaultsGoBackToLambda(t *testing.T) {

@@ -5,6 +5,7 @@ package place
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,6 +94,9 @@ func knownTo(r *group.Record, u group.Upload) *group.Upload {
 	}
 	if e := r.End(u); e != nil {
 		return &e.Upload
+	}
+	if i := slices.IndexFunc(r.Noted, u.Same); i >= 0 {
+		return &r.Noted[i]
 	}
 	return nil
 }

@@ -131,6 +131,7 @@ func TestS14_WhatTheRecordKnowsCostsNoCall(t *testing.T) {
 		"it is attempted":    {group.Record{Waiting: &other, Attempt: &group.Attempt{Upload: known}}, true},
 		"it was deployed":    {group.Record{Deployments: []group.Deployment{{Upload: other}, {Upload: known}}}, true},
 		"it has ended":       {group.Record{Ended: []group.End{{Upload: known}}}, true},
+		"it is noted":        {group.Record{Noted: []group.Upload{other, known}}, true},
 		"others are known":   {group.Record{Waiting: &other, Attempt: &group.Attempt{Upload: other}, Deployments: []group.Deployment{{Upload: other}}, Ended: []group.End{{Upload: other}}}, false},
 		"nothing is, as yet": {group.Record{}, false},
 	} {
