@@ -102,7 +102,8 @@ const functionsHeader = `
 ## The functions
 
 Made from the lines ` + "`//fault:`" + ` in the comments of the tests, in the same way: each row names the test that lets the functions
-meet the fault and asserts what happened. ` + "`go test ./lambda/... ./test/... -run NAME`" + ` runs it.
+meet the fault and asserts what happened. ` + "`go test ./lambda/... ./test/... -run NAME`" + ` runs it. What each promise says to the
+word, and why no more can be known, is in [ADR 0036](adr/0036-what-cannot-be-known.md).
 `
 
 // functionsDocument returns the tables of the functions, one for each promise.

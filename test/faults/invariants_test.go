@@ -45,6 +45,7 @@ var statusKey = regexp.MustCompile(`^deployments/[A-Za-z0-9._-]{1,128}\.json$`)
 // written checks each object that a function puts.
 func (w *world) written(v *cloud.Version) {
 	if recordKey.MatchString(v.Key) {
+		w.recorded(v)
 		return
 	}
 	if !statusKey.MatchString(v.Key) {
@@ -64,6 +65,9 @@ func (w *world) written(v *cloud.Version) {
 		w.states[artifact] = map[string]statusObject{}
 	}
 	w.states[artifact][v.Key] = now
+	for _, u := range w.uploads {
+		u.named = u.named || artifact == u.Key+"?"+u.version.ID && now.UploadID == u.Metadata["upload-id"]
+	}
 	history := w.history[v.Key]
 	w.history[v.Key] = append(history, now)
 	if len(history) == 0 {
@@ -82,18 +86,43 @@ func (w *world) written(v *cloud.Version) {
 	}
 }
 
+// recorded looks at what a group's record says of uploads.
+func (w *world) recorded(v *cloud.Version) {
+	type entry struct{ UploadID, Key, VersionID string }
+	var r struct {
+		Application, DeploymentGroup string
+		Waiting, Attempt             *entry
+		Deployments, Ended, Noted    []entry
+	}
+	if err := json.Unmarshal(v.Body, &r); err != nil {
+		w.violate("%s is no record: %v", v.Key, err)
+		return
+	}
+	accepted := r.Deployments
+	for _, one := range []*entry{r.Waiting, r.Attempt} {
+		if one != nil {
+			accepted = append(accepted, *one)
+		}
+	}
+	for _, u := range w.uploads {
+		u.named = u.named || slices.Contains(slices.Concat(accepted, r.Ended, r.Noted), entry{u.Metadata["upload-id"], u.Key, u.version.ID})
+		if !slices.ContainsFunc(accepted, func(e entry) bool { return e.Key == u.Key && e.VersionID == u.version.ID }) {
+			continue
+		}
+		u.accepted = true
+		if u.Invalid != "" || u.Pair != (cloud.Pair{Application: r.Application, Group: r.DeploymentGroup}) {
+			w.violate("%s is for %s (%s), and was accepted for %s/%s", u, u.Pair, u.Invalid, r.Application, r.DeploymentGroup)
+		}
+	}
+}
+
 // observe looks at each call that had an effect.
 func (w *world) observe(name string, work *invocation, r cloud.Request, a cloud.Response) {
 	switch r.Operation {
-	case "CreateDeployment":
-		if strings.Contains(string(a.Body), "DeploymentLimitExceededException") {
-			for _, m := range work.messages {
-				for _, u := range w.messages[m] {
-					if strings.Contains(string(r.Body), u.version.ID) {
-						work.busy[u.Pair] = true
-					}
-				}
-			}
+	case "ListDeployments":
+		var in struct{ ApplicationName, DeploymentGroupName, NextToken string }
+		if err := json.Unmarshal(r.Body, &in); err == nil && in.NextToken == "" && a.Status == http.StatusOK {
+			work.looked[cloud.Pair{Application: in.ApplicationName, Group: in.DeploymentGroupName}] = w.now()
 		}
 	case "DeleteObject":
 		w.violate("%s deletes %s", name, r.Key)
@@ -109,6 +138,9 @@ func (w *world) course(d *cloud.Deployment) cloud.Course {
 		return cloud.Course{Lasts: time.Minute, Outcome: "Succeeded"}
 	}
 	if d.ByHand {
+		if u := w.uploadOf(d); u != nil && !u.done {
+			u.early = true
+		}
 		return cloud.Course{Lasts: w.foreign.Lasts, Outcome: cmp.Or(w.foreign.Outcome, "Succeeded")}
 	}
 	u := w.uploadOf(d)
@@ -129,24 +161,41 @@ func (w *world) course(d *cloud.Deployment) cloud.Course {
 	}
 	for _, earlier := range w.aws.Deployments.Of(d.Pair) {
 		other := w.uploadOf(earlier)
-		if earlier == d || other == nil || earlier.Creator != "user" || !w.visible(earlier) {
+		if earlier == d || other == nil || earlier.Creator != "user" || !w.listed(earlier) {
 			continue
 		}
 		if other == u {
 			w.violate("%s was deployed twice, by %s and %s", u, earlier.ID, d.ID)
-		} else if older(u, other) && !(earlier.ByHand && (other.removed || sameSecond(u, other))) {
-			// Of what was deployed by hand S3 alone tells the age: whole seconds, as
-			// long as it is there.
+		} else if place(earlier, other).UnixMilli() > u.version.Modified.UnixMilli() {
 			w.violate("%s was deployed after %s, which is newer", u, other)
 		}
 	}
 	return u.Course
 }
 
-// visible says whether a function at work could know of a deployment: its own
-// ones it has to, of one made by hand CodeDeploy tells after a while.
-func (w *world) visible(d *cloud.Deployment) bool {
-	return !d.ByHand || d.Created.Add(-w.schedule.Skew).Add(w.schedule.Lag).Before(w.served.began)
+// listed says whether an upload whose deployment is created had to know of an
+// earlier one: of a deployment by hand from when CodeDeploy's list showed it to
+// the upload's last look, which is no older than ten seconds.
+func (w *world) listed(d *cloud.Deployment) bool {
+	looked, ok := w.served.looked[d.Pair]
+	if !ok {
+		looked = w.served.began.Add(-10 * time.Second) // The look before goes on.
+	}
+	return !d.ByHand || d.Created.Add(-w.schedule.Skew).Add(w.schedule.Lag).Before(looked)
+}
+
+// place is where a deployment of u stands in its group's order: by the
+// millisecond of S3's event. A revision that somebody deploys by hand before the
+// trigger was done with its message stands where S3 puts it, which tells whole
+// seconds, or before all others when S3 does not have it any more.
+func place(d *cloud.Deployment, u *placed) time.Time {
+	switch {
+	case !d.ByHand || !u.early:
+		return u.version.Modified
+	case u.removed:
+		return time.Time{}
+	}
+	return u.version.Modified.Truncate(time.Second)
 }
 
 func (w *world) uploadOf(d *cloud.Deployment) *placed {
@@ -164,10 +213,6 @@ func older(a, b *placed) bool {
 	return a.version.Modified.UnixMilli() < b.version.Modified.UnixMilli()
 }
 
-func sameSecond(a, b *placed) bool {
-	return a.version.Modified.Truncate(time.Second).Equal(b.version.Modified.Truncate(time.Second))
-}
-
 // acknowledged checks that a message may go: its uploads were deployed, or
 // have their final state.
 func (w *world) acknowledged(m *cloud.Message) {
@@ -177,6 +222,7 @@ func (w *world) acknowledged(m *cloud.Message) {
 		if found := w.statusesOf(u); !again && !slices.ContainsFunc(found, known) {
 			w.violate("%s is done with, but the state of %s is %+v", m.ID, u, found)
 		}
+		u.done = u.done || !again
 	}
 }
 
@@ -232,8 +278,9 @@ func (w *world) judge() {
 	}
 }
 
-// judgeGroup: the newest upload of a group was deployed, whatever came before
-// and after it; course sees to it that nothing older follows.
+// judgeGroup: the newest upload of a group that nobody took back was deployed,
+// or the group had accepted a newer one: then it is superseded, and stays so.
+// course sees to it that nothing older follows what was deployed.
 func (w *world) judgeGroup(pair cloud.Pair) {
 	var newest *placed
 	for _, u := range w.uploads {
@@ -241,7 +288,7 @@ func (w *world) judgeGroup(pair cloud.Pair) {
 			newest = u
 		}
 	}
-	if newest == nil || w.givenUp(newest) || w.newerDeployed(newest) || w.overtakenByTaken(newest) {
+	if newest == nil || w.givenUp(newest) || w.newerDeployed(newest) || w.newerAccepted(newest) && w.statusesOf(newest)[0].State == "Superseded" {
 		return
 	}
 	if !slices.ContainsFunc(w.aws.Deployments.Of(pair), func(d *cloud.Deployment) bool {
@@ -249,14 +296,6 @@ func (w *world) judgeGroup(pair cloud.Pair) {
 	}) {
 		w.violate("the newest upload to %s is %s, and it was not deployed", pair, newest)
 	}
-}
-
-// overtakenByTaken says whether u waited, a newer one was accepted in its place,
-// and somebody took that back before its turn came.
-func (w *world) overtakenByTaken(u *placed) bool {
-	return w.statusesOf(u)[0].State == "Superseded" && slices.ContainsFunc(w.uploads, func(other *placed) bool {
-		return other.Pair == u.Pair && other.Invalid == "" && (other.taken || other.removed) && older(u, other)
-	})
 }
 
 // givenUp says whether an upload's message is a dead letter, and its job told so.
@@ -269,9 +308,12 @@ func (w *world) givenUp(u *placed) bool {
 func (w *world) judgeUpload(u *placed) {
 	found := w.statusesOf(u)
 	if u.removed && len(found) == 2 {
-		// Before anybody has looked at it, its metadata went with it, so nobody can
-		// tell its upload id: a final state under its version id is the best there is.
-		found = slices.DeleteFunc(found, func(s statusObject) bool { return s.UploadID == u.version.ID && rank[s.State] == final })
+		// With a version go its upload id and the name of its group. Whoever is
+		// asked about it then can only say so, under its version id. Its job looks
+		// where the group's record says.
+		found = slices.DeleteFunc(found, func(s statusObject) bool {
+			return s.UploadID == u.version.ID && s.State == "Rejected" && strings.Contains(s.Reason, "is gone")
+		})
 	}
 	if len(found) != 1 {
 		w.violate("%s has %d states, want 1: %+v", u, len(found), found)
@@ -308,8 +350,8 @@ func (w *world) judgeUpload(u *placed) {
 	case s.State == "Superseded" && !w.newerAccepted(u) && !w.newerDeployed(u):
 		w.violate("%s is superseded by nothing", u)
 	}
-	if id := u.Metadata["upload-id"]; w.unique(id) && s.UploadID != id && !u.removed {
-		w.violate("%s has the id %q, but its state is at %q", u, id, s.UploadID)
+	if w.ownID(u) && (u.named || !u.removed) && s.UploadID != u.Metadata["upload-id"] {
+		w.violate("%s has the id %q, but its state is at %q", u, u.Metadata["upload-id"], s.UploadID)
 	}
 	wanted := told != nil && !w.longReplaced(u) || s.GivenUp
 	if marked := u.version.Tags["artifact"] == "unwanted"; !u.removed && marked == wanted {
@@ -333,20 +375,21 @@ func (w *world) longReplaced(u *placed) bool {
 	return len(after) >= 11
 }
 
-// newerAccepted says whether the group had a valid upload that is newer than u.
+// newerAccepted says whether the group had accepted an upload that is newer than u.
 func (w *world) newerAccepted(u *placed) bool {
 	return slices.ContainsFunc(w.uploads, func(other *placed) bool {
-		return other != u && other.Pair == u.Pair && other.Invalid == "" && !older(other, u)
+		return other != u && other.Pair == u.Pair && other.accepted && !older(other, u)
 	})
 }
 
 var uploadID = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
-// unique says whether an upload id is well formed and nobody else's.
-func (w *world) unique(id string) bool {
+// ownID says whether an upload's id is well formed and nobody else's.
+func (w *world) ownID(u *placed) bool {
+	id := u.Metadata["upload-id"]
 	uses := 0
-	for _, u := range w.uploads {
-		if u.Metadata["upload-id"] == id {
+	for _, other := range w.uploads {
+		if other.Metadata["upload-id"] == id {
 			uses++
 		}
 	}

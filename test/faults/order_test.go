@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 //fault:order an upload is rejected that has the key of one that waits | the one that waits is deployed
 //fault:order six uploads wait for a busy group | only the newest is deployed, and the others are told
 //fault:order an older upload's event comes after the newer one was deployed | the newer one stays
+//fault:order the newer of two uploads is deleted before its event comes | the older one is deployed
+//fault:order the newer of two uploads that wait is deleted | the older one stays superseded, for its job was told so
 func TestS14_AGroupsOrderIsThatOfItsAcceptedUploads(t *testing.T) {
 	t.Parallel()
 	busy := []foreign{{Pair: goodGroups[0], Lasts: 2 * time.Hour}}
@@ -60,6 +63,21 @@ func TestS14_AGroupsOrderIsThatOfItsAcceptedUploads(t *testing.T) {
 				}
 			}), nil, map[cloud.Pair][]int{goodGroups[0]: {1}}, []string{"Superseded", "Succeeded"},
 		},
+		"the newer one is taken back before it is accepted": {
+			uploads(2, func(i int, u *upload) {
+				if i == 1 {
+					u.Key, u.Events[0].Late = "artifacts/alpha/other.zip", 10*time.Minute
+					u.Gone, u.GoneAt = "deleted", 5*time.Minute
+				}
+			}), busy, map[cloud.Pair][]int{goodGroups[0]: {0}}, []string{"Succeeded", "Rejected"},
+		},
+		"the newer one is taken back after it was accepted": {
+			uploads(2, func(i int, u *upload) {
+				if i == 1 {
+					u.Key, u.Gone, u.GoneAt = "artifacts/alpha/other.zip", "deleted", 5*time.Minute
+				}
+			}), busy, map[cloud.Pair][]int{}, []string{"Superseded", "Rejected"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -81,6 +99,39 @@ func TestS14_AGroupsOrderIsThatOfItsAcceptedUploads(t *testing.T) {
 				require.Len(t, states, 1, "upload %d", i)
 				assert.Equal(t, tt.states[i], states[0].State, "upload %d: %s", i, states[0].Reason)
 			}
+		})
+	}
+}
+
+// What is known about a version goes with it: its upload id, and its group.
+//
+//fault:end a version is removed for good before anybody has read it | it ends under its version id
+//fault:end a version that waits is removed for good | it ends where its job looks
+func TestS14_WhatIsRemovedForGoodEndsWhereItIsKnown(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		late time.Duration // the event
+		want []string      // ids
+	}{
+		"nobody has read it": {time.Hour, []string{"version"}},
+		"it waits":           {0, []string{"version", "upload-0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := one(1)
+			s.Foreign = []foreign{{Pair: goodGroups[0], Lasts: 2 * time.Hour}}
+			u := &s.Uploads[0]
+			u.At, u.Gone, u.GoneAt = time.Minute, "removed", 10*time.Minute
+			u.Events[0].Late = tt.late
+			w := play(t, s)
+			require.Empty(t, w.violations, "%s", w.report())
+			var ids []string
+			for _, state := range w.statusesOf(w.uploads[0]) {
+				assert.Equal(t, "Rejected", state.State)
+				assert.Contains(t, state.Reason, "is gone")
+				ids = append(ids, strings.ReplaceAll(state.UploadID, w.uploads[0].version.ID, "version"))
+			}
+			assert.ElementsMatch(t, tt.want, ids)
 		})
 	}
 }

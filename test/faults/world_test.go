@@ -65,6 +65,11 @@ type placed struct {
 	taken   bool // a marker lay on its key at some time: somebody took it back
 	removed bool // the version itself is gone
 	sent    int  // messages about it so far
+
+	accepted bool // by its group's record, at some time
+	named    bool // by that record or a state under its upload id, at some time
+	early    bool // somebody deployed it by hand before the trigger was done with it
+	done     bool // the trigger has had a message of S3's about it
 }
 
 func (u *placed) String() string { return fmt.Sprintf("upload %d", u.number) }
@@ -100,13 +105,13 @@ type invocation struct {
 	faults   []fault
 	calls    int
 	pending  *call
-	release  func()    // answers a stalled call
-	stalled  time.Time // until then
-	end      *result   // nil until it ended
-	injured  bool      // a fault was put into it
-	busy     map[cloud.Pair]bool
-	withdrew map[*placed]bool // deleted or gone before the invocation began
-	forget   bool             // the answer has no effect on the queue
+	release  func()                   // answers a stalled call
+	stalled  time.Time                // until then
+	end      *result                  // nil until it ended
+	injured  bool                     // a fault was put into it
+	looked   map[cloud.Pair]time.Time // when it last asked for the list of a group's deployments
+	withdrew map[*placed]bool         // deleted or gone before the invocation began
+	forget   bool                     // the answer has no effect on the queue
 }
 
 // statusObject is a deployments/<id>.json, in the form of the design.
@@ -605,7 +610,7 @@ func (w *world) start(s *slot, work *invocation, payload any) (err error) {
 	w.invocations[s.program]++
 	work.number = w.invocations[s.program]
 	work.began = w.now()
-	work.busy, work.withdrew = map[cloud.Pair]bool{}, map[*placed]bool{}
+	work.withdrew, work.looked = map[*placed]bool{}, map[cloud.Pair]time.Time{}
 	for _, m := range work.messages {
 		for _, u := range w.messages[m] {
 			work.withdrew[u] = u.deleted || u.removed
