@@ -151,6 +151,20 @@ func TestS14_WhatTheJobWasToldGetsIntoTheRecord(t *testing.T) {
 	w.putStatus(t, mine, created)
 	assert.Equal(t, Repeated, retry(t, w).End)
 	assert.NotContains(t, w.objects, testRecord, "a group without a record gets none for it")
+
+	for _, known := range []bool{true, false} { // the record of a group that has left the list
+		w = &world{}
+		w.putStatus(t, mine, ours)
+		if known {
+			w.putRecord(t, group.Record{Waiting: &mine})
+		}
+		h := w.handler()
+		delete(h.Trigger.Allowed, testPair)
+		u := testUpload("v1")
+		assert.Equal(t, Repeated, h.Trigger.Deploy(t.Context(), &u, try{owner: "m1/2", again: true}).End)
+		got := w.objects[testRecord]
+		assert.Equal(t, known, strings.Contains(got, "d-HAND00001"), "a record is kept true, and none is made: %s", got)
+	}
 }
 
 //fault:end an upload that was given up is redriven | it is deployed, and by nothing less

@@ -152,11 +152,11 @@ func (r *Reporter) tell(ctx context.Context, info *types.DeploymentInfo, heard s
 		if err != nil {
 			return nil, "", err
 		}
-		u, ok, err := r.Places.Of(ctx, &record.Record, info)
+		u, _, err := r.Places.Of(ctx, &record.Record, info)
 		if err != nil {
 			return nil, "", err
 		}
-		if ok && !state.State.Final() {
+		if !state.State.Final() {
 			// Before the job is told: only what the record knows is followed to its
 			// end when the events that come after this one are lost.
 			now := r.Records.Time()

@@ -135,3 +135,35 @@ func TestS14_WhatIsRemovedForGoodEndsWhereItIsKnown(t *testing.T) {
 		})
 	}
 }
+
+// What has told of a deployment first is gone by the time of its end: the version,
+// and every further event.
+//
+//fault:hands somebody deploys an upload by hand and removes it before its message comes, and all events but the first are lost | the deployment is followed to its end all the same
+func TestS14_ADeploymentByHandIsFollowedByWhoHeardOfIt(t *testing.T) {
+	t.Parallel()
+	for _, outcome := range []string{"Succeeded", "Failed", "Stopped"} {
+		s := one(1)
+		s.Late = s.Soon
+		u := &s.Uploads[0]
+		u.At, u.Events[0].Late = time.Minute, 4*time.Hour
+		u.Gone, u.GoneAt = "removed", 150*time.Minute
+		s.Foreign = []foreign{{At: 2 * time.Minute, Pair: goodGroups[0], Lasts: 3 * time.Hour, Upload: 1, Description: "by hand", Outcome: outcome}}
+		w := playWith(t, s, func(w *world) {
+			told := w.aws.Deployments.Changed
+			w.aws.Deployments.Changed = func(d *cloud.Deployment, state string) {
+				if state == "START" {
+					told(d, state)
+				}
+			}
+		})
+		require.Empty(t, w.violations, "%s", w.report())
+		for _, state := range w.statusesOf(w.uploads[0]) {
+			want := "Rejected" // by the message that came when nobody could tell whose it was
+			if state.UploadID == "upload-0" {
+				want = outcome
+			}
+			assert.Equal(t, want, state.State, "%s", state.UploadID)
+		}
+	}
+}

@@ -342,8 +342,9 @@ func (w *world) chooseAtRandom(weights []int) int {
 // run plays the schedule until nothing is left to happen.
 func (w *world) run() error {
 	defer w.dismiss()
-	// Far more than a run needs that comes to rest.
-	for range 60_000 + 500*len(w.schedule.Uploads) {
+	// Far more than a run needs that comes to rest: what waits for four days for
+	// the account's deployments takes 100,000.
+	for range 300_000 + 500*len(w.schedule.Uploads) {
 		if err := w.settle(); err != nil {
 			return err
 		}
