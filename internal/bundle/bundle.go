@@ -25,6 +25,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
@@ -75,9 +76,9 @@ type Tree struct {
 	level    int
 	time     time.Time
 
-	top   node
-	size  int64
-	files int
+	entries entries
+	size    int64
+	files   int
 }
 
 // ChangedError says that a file is not what it was when the folder was scanned,
@@ -123,7 +124,7 @@ func (t *Tree) Write(ctx context.Context, w io.Writer, progress func(n int64)) e
 		tree: t, ctx: ctx, out: out, archive: tar.NewWriter(compressor), progress: progress,
 		buffer: make([]byte, readSize),
 	}
-	err = p.pack(&t.top, ".")
+	err = p.pack()
 	if err == nil {
 		err = p.archive.Close()
 	}
@@ -179,47 +180,53 @@ func (p *packer) ended() error {
 	return p.out.failed()
 }
 
-// pack writes an entry and all below it. path is "." or from the folder.
-func (p *packer) pack(n *node, path string) error {
-	if err := p.ended(); err != nil {
-		return err
+// pack writes all entries.
+func (p *packer) pack() error {
+	within := ""
+	for c := p.tree.entries.begin(); ; {
+		n, ok := c.next()
+		if !ok {
+			return nil
+		}
+		if n.mode == 0 {
+			within = path.Dir(within)
+			continue
+		}
+		if err := p.ended(); err != nil {
+			return err
+		}
+		at := join(within, n.name)
+		if err := p.entry(&n, at); err != nil {
+			return err
+		}
+		if n.kind() == unix.S_IFDIR {
+			within = at
+		}
 	}
+}
+
+// entry writes one. path is "." or from the folder.
+func (p *packer) entry(n *node, path string) error {
 	header := &tar.Header{
-		Name: "./", Mode: int64(n.mode & 0o7777 &^ 0o022), ModTime: p.tree.time, Format: tar.FormatGNU,
-	}
-	if path != "." {
-		header.Name = "./" + path
+		Name: "./" + path, Mode: int64(n.mode & 0o7777 &^ 0o022), ModTime: p.tree.time, Format: tar.FormatGNU,
 	}
 	switch n.kind() {
 	case unix.S_IFDIR:
 		header.Typeflag = tar.TypeDir
-		if path != "." {
-			header.Name += "/"
+		if header.Name += "/"; path == "." {
+			header.Name = "./"
 		}
 	case unix.S_IFLNK:
 		// The rights of a link are Linux's own choice, and macOS's another.
-		header.Typeflag, header.Linkname, header.Mode = tar.TypeSymlink, n.more.target, 0o777
+		header.Typeflag, header.Linkname, header.Mode = tar.TypeSymlink, n.target, 0o777
 	case unix.S_IFREG:
-		header.Typeflag, header.Size = tar.TypeReg, n.size
-		if n.more != nil {
-			header.Typeflag, header.Linkname, header.Size = tar.TypeLink, "./"+n.more.target, 0
-			return p.begin(header, path)
+		if n.target == "" {
+			header.Typeflag, header.Size = tar.TypeReg, n.size
+			return p.file(n, path, header)
 		}
-		return p.packFile(n, path, header)
+		header.Typeflag, header.Linkname = tar.TypeLink, "./"+n.target
 	}
-	if err := p.begin(header, path); err != nil {
-		return err
-	}
-	if n.kind() != unix.S_IFDIR {
-		return nil
-	}
-	for i := range n.more.entries {
-		entry := &n.more.entries[i]
-		if err := p.pack(entry, join(path, entry.name)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return p.begin(header, path)
 }
 
 func (p *packer) begin(header *tar.Header, path string) error {
@@ -229,7 +236,7 @@ func (p *packer) begin(header *tar.Header, path string) error {
 	return nil
 }
 
-func (p *packer) packFile(n *node, path string, header *tar.Header) error {
+func (p *packer) file(n *node, path string, header *tar.Header) error {
 	// Without waiting for the other end, should there be a FIFO by now.
 	file, err := os.OpenFile(filepath.Join(p.tree.root, path), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	switch {
@@ -294,7 +301,7 @@ func reason(err error) error {
 }
 
 func join(path, name string) string {
-	if path == "." {
+	if path == "." || path == "" {
 		return name
 	}
 	return path + "/" + name

@@ -183,6 +183,7 @@ func TestS13_WhatHasSeveralNamesTravelsOnce(t *testing.T) {
 		assert.EqualValues(t, tar.TypeLink, entries[i].Typeflag)
 		assert.Equal(t, "./a", entries[i].Linkname)
 	}
+	assertUnpacksTo(t, root, pack(t, root, Options{}))
 	tree, err := Scan(root, Options{})
 	require.NoError(t, err)
 	assert.EqualValues(t, len("content"), tree.Size())
@@ -193,6 +194,12 @@ func TestS13_WhatHasSeveralNamesTravelsOnce(t *testing.T) {
 	assert.Equal(t, []string{"./", "./b/", "./b/first", "./z/", "./z/second"}, names(entries))
 	assert.Equal(t, "content", contents["./b/first"])
 	assert.Equal(t, "./b/first", entries[4].Linkname)
+
+	// A link leads to what is before it in the archive: tar finds nothing else.
+	root = plant(t, map[string]string{"b/c/first": "content"})
+	require.NoError(t, os.Link(filepath.Join(root, "b/c/first"), filepath.Join(root, "d")))
+	require.NoError(t, os.Link(filepath.Join(root, "b/c/first"), filepath.Join(root, "b/d")))
+	assertUnpacksTo(t, root, pack(t, root, Options{}))
 }
 
 func TestS13_LongAndStrangeNamesTravelAsTheyAre(t *testing.T) {

@@ -12,24 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// node is one entry of a tree. There may be a million of them, so it is small.
-type node struct {
-	name    string
-	mode    uint32 // type and rights, as stat has them
-	size    int64
-	device  uint64
-	inode   uint64
-	changed int64 // time of the last change, in nanoseconds
-	more    *more // of a directory and of a link
-}
-
-type more struct {
-	target  string // of a link; that of a hard link is a path from the folder
-	entries []node // of a directory, in their order
-}
-
-func (n *node) kind() uint32 { return n.mode & unix.S_IFMT }
-
 // RefusedError names all that cannot travel.
 type RefusedError struct {
 	Folder   string
@@ -83,13 +65,14 @@ func Scan(folder string, o Options) (*Tree, error) {
 	if err := unix.Lstat(root, &status); err != nil {
 		return nil, fmt.Errorf("there is no folder %q: %w", folder, err)
 	}
-	t.top = newNode(".", &status)
-	if t.top.kind() != unix.S_IFDIR {
+	top := newNode(".", &status)
+	if top.kind() != unix.S_IFDIR {
 		return nil, fmt.Errorf("%q is not a folder", folder)
 	}
+	t.entries.add(&top)
 	// As tar has it: a pattern that matches the folder itself leaves nothing.
-	if t.top.more = new(more); !excludes.match(".") {
-		s.directory(&t.top, ".")
+	if !excludes.match(".") {
+		s.directory(".")
 	}
 	if len(s.problems) > 0 {
 		if more := s.count - len(s.problems); more > 0 {
@@ -117,32 +100,48 @@ func (s *scanner) refuse(path, format string, args ...any) {
 	}
 }
 
-// directory lists one, and then each one in it: no descriptor stays open, so
-// that a deep tree needs no more of them than a flat one.
-func (s *scanner) directory(n *node, path string) {
-	if err := s.list(n, path); err != nil {
+// directory adds what is in one, and its end. No descriptor stays open, so that a
+// deep tree needs no more of them than a flat one.
+func (s *scanner) directory(path string) {
+	nodes, err := s.list(path)
+	if err != nil {
 		s.refuse(path, "cannot be read: %s", cannot(err))
-		return
 	}
-	for i := range n.more.entries {
-		if entry := &n.more.entries[i]; entry.kind() == unix.S_IFDIR {
-			s.directory(entry, join(path, entry.name))
+	for i := range nodes {
+		n, at := &nodes[i], join(path, nodes[i].name)
+		if n.kind() == unix.S_IFREG && n.names > 1 {
+			id := file{n.device, n.inode}
+			if first, there := s.first[id]; there {
+				n.target = first
+			} else {
+				s.first[id] = at
+			}
+		}
+		if n.kind() == unix.S_IFREG && n.target == "" {
+			s.tree.size += n.size
+			s.tree.files++
+		}
+		s.tree.entries.add(n)
+		if n.kind() == unix.S_IFDIR {
+			s.directory(at)
 		}
 	}
+	s.tree.entries.add(&node{})
 }
 
-func (s *scanner) list(n *node, path string) error {
+// list returns what travels of a directory.
+func (s *scanner) list(path string) ([]node, error) {
 	directory, err := os.Open(filepath.Join(s.tree.root, path))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer directory.Close()
 	names, err := directory.Readdirnames(-1)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	slices.Sort(names)
-	entries := make([]node, 0, len(names))
+	nodes := make([]node, 0, len(names))
 	for _, name := range names {
 		at := join(path, name)
 		if s.tree.excludes.match("./" + at) {
@@ -153,56 +152,39 @@ func (s *scanner) list(n *node, path string) error {
 			s.refuse(at, "cannot be looked at: %s", cannot(err))
 			continue
 		}
-		entry := newNode(name, &status)
-		if s.entry(&entry, at, int(directory.Fd()), uint64(status.Nlink)) {
-			entries = append(entries, entry)
+		if n := newNode(name, &status); s.travels(&n, at, int(directory.Fd())) {
+			nodes = append(nodes, n)
 		}
 	}
-	n.more.entries = slices.Clip(entries)
-	return nil
+	return nodes, nil
 }
 
-// entry completes one, and tells whether it travels.
-func (s *scanner) entry(n *node, path string, directory int, names uint64) bool {
+// travels tells whether an entry does, and completes it.
+func (s *scanner) travels(n *node, path string, directory int) bool {
+	var err error
 	switch n.kind() {
 	case unix.S_IFDIR:
-		n.more = new(more)
 	case unix.S_IFLNK:
-		target, err := readLink(directory, n.name)
-		if err != nil {
-			s.refuse(path, "cannot be read: %s", cannot(err))
-			return false
-		}
-		n.more = &more{target: target}
+		n.target, err = readLink(directory, n.name)
 	case unix.S_IFREG:
-		if names > 1 {
-			id := file{n.device, n.inode}
-			if first, ok := s.first[id]; ok {
-				n.more = &more{target: first}
-				return true
-			}
-			s.first[id] = path
-		}
 		// Asked only where the mode leaves it open: root may read everything.
 		if n.mode&0o444 != 0o444 {
-			if err := unix.Faccessat(directory, n.name, unix.R_OK, 0); err != nil {
-				s.refuse(path, "cannot be read: %s", cannot(err))
-				return false
-			}
+			err = unix.Faccessat(directory, n.name, unix.R_OK, 0)
 		}
-		s.tree.size += n.size
-		s.tree.files++
 	default:
 		s.refuse(path, "is %s, which no bundle can carry: remove it, or leave it out with --exclude", kinds[n.kind()])
 		return false
 	}
-	return true
+	if err != nil {
+		s.refuse(path, "cannot be read: %s", cannot(err))
+	}
+	return err == nil
 }
 
 func newNode(name string, status *unix.Stat_t) node {
 	return node{
 		name: name, mode: uint32(status.Mode), size: status.Size,
-		device: uint64(status.Dev), inode: uint64(status.Ino), changed: changeTime(status),
+		device: uint64(status.Dev), inode: uint64(status.Ino), names: uint64(status.Nlink), changed: changeTime(status),
 	}
 }
 

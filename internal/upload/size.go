@@ -13,9 +13,9 @@ const (
 
 	// partBytes is one buffer. At AWS's pace a part of this size takes twice as
 	// long as the request itself, and eight of them at a time are 250 MB/s.
-	partBytes = 6 << 20
+	partBytes = 5 << 20
 	// parallel are the parts that are under way at a time.
-	parallel = 8
+	parallel = 6
 	// maxBuffered holds all parts that are under way, where they are so large
 	// that fewer of them do.
 	maxBuffered = (parallel + 1) * partBytes
