@@ -52,7 +52,7 @@ func (u *upload) update(change func(*remains)) {
 	change(&u.state)
 }
 
-// attempts counts the requests of one call that had no whole answer.
+// attempts counts the requests of one call that S3 got and gave no whole answer to.
 type attempts struct{ unanswered atomic.Int32 }
 
 // options are those of each call.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,6 +27,11 @@ func (c *patientClient) Do(request *http.Request) (*http.Response, error) {
 	watch := time.AfterFunc(c.patience, func() {
 		cancel(fmt.Errorf("nothing has moved on the connection to S3 for %s", c.patience))
 	})
+	// S3 cannot have done what it was not told to the end.
+	var told atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(i httptrace.WroteRequestInfo) {
+		told.Store(i.Err == nil)
+	}})
 	moved := func() { watch.Reset(c.patience) }
 	request = request.WithContext(ctx)
 	if request.Body != nil && request.Body != http.NoBody {
@@ -33,7 +40,9 @@ func (c *patientClient) Do(request *http.Request) (*http.Response, error) {
 	response, err := c.next.Do(request)
 	if err != nil {
 		watch.Stop()
-		c.attempts.unanswered.Add(1)
+		if told.Load() {
+			c.attempts.unanswered.Add(1)
+		}
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause // not the bare "context canceled", which is never tried again
 		}
