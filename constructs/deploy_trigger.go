@@ -1,6 +1,9 @@
 package constructs
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
@@ -17,8 +20,16 @@ type DeployTriggerProps struct {
 	// BucketName and Prefix say which objects are artifacts. Required.
 	BucketName, Prefix string
 
-	// DeploymentGroups are the groups that may be deployed to. Required.
+	// DeploymentGroups are the groups that may be deployed to, and by whom. Required.
 	DeploymentGroups []DeploymentGroup
+
+	// GitLabURL is the https address of the GitLab whose jobs deploy. Required.
+	GitLabURL string
+
+	// Keys is a JSON Web Key Set with the public keys of that GitLab, and KeyIDs
+	// what they are called. Without them, every token is refused.
+	Keys   []byte
+	KeyIDs []string
 
 	// LogRetentionDays is how long the function's log is kept, in days.
 	// Required; one of the values that CloudWatch Logs knows.
@@ -32,7 +43,11 @@ type DeployTriggerProps struct {
 // DeployTrigger starts a CodeDeploy deployment for each artifact.
 //
 //	artifact bucket ──▶ queue ──▶ function ──▶ CodeDeploy
+//	    └─ the job's token ───┼──────▶┘
 //	                      └──▶ dead-letter queue
+//
+// Who may deploy what is proven by the token that GitLab has signed for the job.
+// The function checks it against keys of its own package, and asks nobody.
 //
 // A queue stands before the function because a deployment group takes one
 // deployment at a time, and one may run for hours: what has to wait waits in
@@ -102,7 +117,7 @@ func triggerFunction(scope constructs.Construct, queue awssqs.Queue, props Deplo
 	function, policy := newFunction(scope, functionProps{
 		root:             props.Root,
 		program:          "lambda/trigger",
-		files:            deploymentGroupsFile(props.DeploymentGroups),
+		files:            triggerFiles(props),
 		description:      "Starts a CodeDeploy deployment for each artifact in " + props.BucketName,
 		logRetentionDays: props.LogRetentionDays,
 		timeoutSeconds:   triggerTimeoutSeconds,
@@ -110,6 +125,7 @@ func triggerFunction(scope constructs.Construct, queue awssqs.Queue, props Deplo
 			"ARTIFACT_BUCKET": &props.BucketName,
 			"ARTIFACT_PREFIX": &props.Prefix,
 			"QUEUE_URL":       queue.QueueUrl(),
+			"GITLAB_URL":      &props.GitLabURL,
 		},
 		statements: triggerStatements(scope, props),
 		wildcards: finding{
@@ -117,11 +133,12 @@ func triggerFunction(scope constructs.Construct, queue awssqs.Queue, props Deplo
 				objectWildcard(props.BucketName, props.Prefix),
 				objectWildcard(props.BucketName, statusPrefix),
 				objectWildcard(props.BucketName, recordPrefix),
+				objectWildcard(props.BucketName, tokenPrefix),
 				"Resource::" + *codeDeployARN(scope, "deploymentconfig", "*"),
 				"Resource::" + *codeDeployARN(scope, "deploymentgroup", "*"),
 				"Resource::" + *codeDeployARN(scope, "application", "*"),
 			},
-			reason: "Artifacts, their states and the groups' records have a prefix each, and the groups choose their deployment configurations. " +
+			reason: "Artifacts, their tokens, their states and the groups' records have a prefix each, and the groups choose their deployment configurations. " +
 				namedPairsOnly + ", and the function refuses what is not on its list.",
 		},
 	})
@@ -134,9 +151,12 @@ func triggerFunction(scope constructs.Construct, queue awssqs.Queue, props Deplo
 		reason: "A queue calls this function: a message that fails goes back there, and at last to the queue's own dead-letter queue.",
 	})
 
-	// The pairs go to Lambda inside the code's archive, where a reviewer would
-	// only see a hash change. Here "cdk diff" shows them.
-	function.Node().DefaultChild().(awslambda.CfnFunction).AddMetadata(jsii.String("DeploymentGroups"), pairNames(props.DeploymentGroups))
+	// The pairs and the keys go to Lambda inside the code's archive, where a
+	// reviewer would only see a hash change. Here "cdk diff" shows them.
+	resource := function.Node().DefaultChild().(awslambda.CfnFunction)
+	resource.AddMetadata(jsii.String("DeploymentGroups"), deployersOf(props.DeploymentGroups))
+	resource.AddMetadata(jsii.String("GitLabKeys"), append([]string{}, props.KeyIDs...))
+	warn(function, props)
 	awslambda.NewEventSourceMapping(scope, jsii.String("QueueMapping"), &awslambda.EventSourceMappingProps{
 		Target:                  function,
 		EventSourceArn:          queue.QueueArn(),
@@ -146,12 +166,59 @@ func triggerFunction(scope constructs.Construct, queue awssqs.Queue, props Deplo
 	return function
 }
 
-func pairNames(groups []DeploymentGroup) []string {
-	names := make([]string, 0, len(groups))
+func deployersOf(groups []DeploymentGroup) []string {
+	lines := make([]string, 0, len(groups))
 	for _, g := range groups {
-		names = append(names, g.Application+"/"+g.DeploymentGroup)
+		lines = append(lines, g.name()+": "+g.deployers())
 	}
-	return names
+	return lines
+}
+
+// triggerFiles are what the function reads beside its program.
+func triggerFiles(props DeployTriggerProps) map[string][]byte {
+	files := deploymentGroupsFile(props.DeploymentGroups)
+	if len(props.Keys) > 0 {
+		files["gitlab-keys.json"] = props.Keys
+	}
+	return files
+}
+
+// warn tells at every synth what a reviewer has to know of who may deploy.
+func warn(function awslambda.Function, props DeployTriggerProps) {
+	var anybody, nobody []string
+	proven := false
+	for _, g := range props.DeploymentGroups {
+		switch {
+		case g.AnyProject:
+			anybody = append(anybody, g.name())
+		case len(g.Projects) == 0:
+			nobody = append(nobody, g.name())
+		default:
+			proven = true
+		}
+	}
+	notes := awscdk.Annotations_Of(function)
+	if len(anybody) > 0 {
+		notes.AddWarningV2(jsii.String("gitlab-codedeploy:anyProject"), jsii.String(
+			"projects: any lets every job that can upload deploy to "+someOf(anybody)+", whatever its project and branch: name the projects and refs"))
+	}
+	if len(nobody) > 0 {
+		notes.AddWarningV2(jsii.String("gitlab-codedeploy:noProject"), jsii.String(
+			"nothing may deploy to "+someOf(nobody)+" as long as no projects are named"))
+	}
+	if proven && len(props.Keys) == 0 {
+		notes.AddWarningV2(jsii.String("gitlab-codedeploy:noKeys"), jsii.String(
+			"GitLab's keys are not known, so every upload is refused: run scripts/ops trust once GitLab runs, then deploy again"))
+	}
+}
+
+// someOf lists names, but not without an end.
+func someOf(names []string) string {
+	const most = 5
+	if more := len(names) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+	}
+	return strings.Join(names, ", ")
 }
 
 // triggerStatements returns what the function may do. The rights of
@@ -159,7 +226,11 @@ func pairNames(groups []DeploymentGroup) []string {
 // https://docs.aws.amazon.com/codedeploy/latest/userguide/auth-and-access-control-permissions-reference.html
 func triggerStatements(scope constructs.Construct, props DeployTriggerProps) []awsiam.PolicyStatement {
 	groups, applications := deploymentGroupARNs(scope, props.DeploymentGroups)
+	versions := allow("FindTokens", []*string{jsii.String(bucketARN(props.BucketName))}, "s3:ListBucketVersions")
+	versions.AddCondition(jsii.String("StringLike"), map[string]any{"s3:prefix": tokenPrefix + "*"})
 	return append(statusStatements(props.BucketName),
+		allow("ReadTokens", []*string{jsii.String(objectARN(props.BucketName, tokenPrefix+"*"))}, "s3:GetObject", "s3:GetObjectVersion"),
+		versions,
 		allow("ReadArtifacts", []*string{jsii.String(objectARN(props.BucketName, props.Prefix+"*"))}, "s3:GetObject", "s3:GetObjectVersion"),
 		markUnwanted(props.BucketName, props.Prefix),
 		allow("Deploy", groups,

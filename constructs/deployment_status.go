@@ -55,7 +55,7 @@ func NewDeploymentStatus(scope constructs.Construct, id string, props Deployment
 	function, policy := newFunction(scope, functionProps{
 		root:             props.Root,
 		program:          "lambda/status",
-		files:            deploymentGroupsFile(props.DeploymentGroups),
+		files:            deploymentGroupsFile(withoutDeployers(props.DeploymentGroups)),
 		description:      "Writes the state of deployments to " + props.BucketName,
 		logRetentionDays: props.LogRetentionDays,
 		timeoutSeconds:   120, // of which a run over 1,000 groups takes less than half

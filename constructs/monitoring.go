@@ -69,6 +69,10 @@ func NewMonitoring(scope constructs.Construct, id string, props MonitoringProps)
 			description: "An artifact was rejected for good: the job's log and the trigger's log say what to change",
 		},
 		{
+			id: "UploadsRefused", metric: own(trigger, "UploadsRefused", "Sum", 5), missing: isFine,
+			description: "An upload was refused, as nobody has proven that he may deploy it: the trigger's log says which rule failed, and what came",
+		},
+		{
 			// One that fails is tried at least every five minutes. What passes
 			// within five minutes needs nobody.
 			id: "UploadsFail", metric: own(trigger, "UploadsFailed", "Sum", 5), periods: 3, missing: isFine,

@@ -89,8 +89,9 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 		appliesTo: []string{
 			objectWildcard(props.ArtifactBucketName, props.ArtifactPrefix),
 			objectWildcard(props.ArtifactBucketName, statusPrefix),
+			objectWildcard(props.ArtifactBucketName, tokenPrefix),
 		},
-		reason: "Each application and each upload has a key of its own under these prefixes; the bucket's policy and the trigger's allow-list decide what is deployed.",
+		reason: "Each application and each upload has a key of its own under these prefixes; the bucket's policy, and the trigger by the job's token, decide what is deployed.",
 	})
 
 	document := NewScriptDocument(scope, "InstallDocument", ScriptDocumentProps{
@@ -127,10 +128,11 @@ func (props RunnerProps) hostHash() string {
 	return hex.EncodeToString(sum[:4])
 }
 
-// grantArtifacts lets jobs put artifacts, which they cannot read, and read the
-// state of what they put.
+// grantArtifacts lets jobs put artifacts and tokens, which they cannot read, and
+// read the state of what they put.
 func grantArtifacts(role awsiam.Role, props RunnerProps) awsiam.Policy {
 	artifacts := objectARN(props.ArtifactBucketName, props.ArtifactPrefix+"*")
+	tokens := objectARN(props.ArtifactBucketName, tokenPrefix+"*")
 	states := objectARN(props.ArtifactBucketName, statusPrefix+"*")
 	list := allow("ListStates", []*string{jsii.String(bucketARN(props.ArtifactBucketName))}, "s3:ListBucket")
 	list.AddCondition(jsii.String("StringLike"), map[string]any{"s3:prefix": statusPrefix + "*"})
@@ -138,6 +140,7 @@ func grantArtifacts(role awsiam.Role, props RunnerProps) awsiam.Policy {
 		Roles: &[]awsiam.IRole{role},
 		Statements: &[]awsiam.PolicyStatement{
 			allow("UploadArtifacts", []*string{&artifacts}, "s3:PutObject", "s3:AbortMultipartUpload"),
+			allow("PutTokens", []*string{&tokens}, "s3:PutObject"),
 			allow("ReadStates", []*string{&states}, "s3:GetObject"),
 			list,
 		},

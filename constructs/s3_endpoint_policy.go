@@ -39,6 +39,7 @@ func s3EndpointStatements(scope constructs.Construct, props NetworkProps) []awsi
 	statements := []awsiam.PolicyStatement{
 		through("Artifacts", artifacts, []string{objectARN(props.ArtifactBucket.Name, props.ArtifactBucket.Prefix+"*")},
 			"s3:PutObject", "s3:AbortMultipartUpload"),
+		through("Tokens", artifacts, []string{objectARN(props.ArtifactBucket.Name, tokenPrefix+"*")}, "s3:PutObject"),
 		through("States", artifacts, []string{objectARN(props.ArtifactBucket.Name, statusPrefix+"*")}, "s3:GetObject"),
 		through("ListStates", artifacts, []string{bucketARN(props.ArtifactBucket.Name)}, "s3:ListBucket"),
 		// What a backup is made of, restored from and pruned by. Which of it a

@@ -14,6 +14,14 @@ const statusPrefix = "deployments/"
 // Nobody but the functions reads or writes there.
 const recordPrefix = "groups/"
 
+// tokenPrefix is where jobs put the tokens that prove whose uploads are theirs, in
+// the artifact bucket. The trigger alone reads there.
+const tokenPrefix = "tokens/"
+
+// tokenDays is how long a token is kept, in days: the trigger reads it within
+// seconds, and believes none that is older than two (lambda/internal/group).
+const tokenDays = 1
+
 // The tag of versions that nobody wants any more: lambda/internal/mark sets it,
 // the lifecycle rules of [ArtifactBucket] look for it.
 const unwantedKey, unwantedValue = "artifact", "unwanted"

@@ -32,6 +32,9 @@ func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		BucketName:             deploy.Artifacts.BucketName,
 		Prefix:                 deploy.Artifacts.Prefix,
 		DeploymentGroups:       deploymentGroups(deploy),
+		GitLabURL:              cfg.GitLab.URL(),
+		Keys:                   keys(cfg),
+		KeyIDs:                 cfg.Keys.IDs(),
 		LogRetentionDays:       deploy.LogRetentionDays,
 		LongestDeploymentHours: deploy.LongestDeploymentHours,
 	})
@@ -57,6 +60,7 @@ func NewDeploy(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		UploaderAccount:     cfg.GitLab.Account,
 		SourceVPCEndpoint:   sourceVPCEndpoint.ValueAsString(),
 		Readers:             artifactReaders(deploy, cfg.Region),
+		TokenReader:         trigger.Function.Role(),
 		Notify:              trigger.Queue,
 		AccessLogs:          logs.Bucket,
 		OpenAfter:           *stack.Node().Children(),
@@ -89,7 +93,22 @@ func artifactReaders(deploy config.Deploy, region string) []constructs.ArtifactR
 func deploymentGroups(deploy config.Deploy) []constructs.DeploymentGroup {
 	groups := make([]constructs.DeploymentGroup, 0, len(deploy.DeploymentGroups))
 	for _, g := range deploy.DeploymentGroups {
-		groups = append(groups, constructs.DeploymentGroup(g))
+		group := constructs.DeploymentGroup{
+			Application: g.Application, DeploymentGroup: g.DeploymentGroup,
+			AnyProject: g.Projects.Any, Refs: g.Refs, UnprotectedRefs: !g.RequireProtectedRef,
+		}
+		for _, p := range g.Projects.List {
+			group.Projects = append(group.Projects, constructs.GitLabProject(p))
+		}
+		groups = append(groups, group)
 	}
 	return groups
+}
+
+// keys is the file of GitLab's keys, or nothing before there is one.
+func keys(cfg config.Config) []byte {
+	if len(cfg.Keys) == 0 {
+		return nil
+	}
+	return cfg.Keys.Encode()
 }

@@ -236,6 +236,53 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 			},
 			"runner, s3:PutObject on artifacts/artifacts/sample-web/artifact.gz from another endpoint: is allowed, want denied",
 		},
+		"tokens from elsewhere are not denied any more": {
+			nothing, bySid("RefuseUploadsFromElsewhere", func(s map[string]any) { s["Resource"] = at(s, "Resource", 0) }),
+			"administrator of B, s3:PutObject on artifacts/tokens/one from the internet: is allowed, want denied",
+		},
+		"tokens are put by any way": {
+			nothing, func(resources map[string]any) {
+				bySid("TokensThroughEndpoint", unconditional)(resources)
+				bySid("RefuseUploadsFromElsewhere", func(s map[string]any) { s["Resource"] = at(s, "Resource", 0) })(resources)
+			},
+			"runner, s3:PutObject on artifacts/tokens/one from another endpoint: is allowed, want denied",
+		},
+		"the bucket takes no tokens": {
+			nothing, bySid("TokensThroughEndpoint", never),
+			"runner, s3:PutObject on artifacts/tokens/one from the endpoint: is refused, want allowed",
+		},
+		"the runner may put no tokens": {
+			bySid("PutTokens", never), nothing,
+			"runner, s3:PutObject on artifacts/tokens/one from the endpoint: is refused, want allowed",
+		},
+		"the endpoint lets no tokens through": {
+			bySid("Tokens", never), nothing,
+			"runner, s3:PutObject on artifacts/tokens/one from the endpoint: is refused, want allowed",
+		},
+		"the endpoint does not ask who owns the tokens' bucket": {
+			bySid("Tokens", unconditional), nothing,
+			"another role of A that may write to S3, s3:PutObject on a stranger's bucket of the same name/tokens/loot from the endpoint: is allowed, want refused",
+		},
+		"tokens are read by whoever may read the bucket": {
+			nothing, bySid("OnlyTheTriggerReadsTokens", never),
+			"administrator of B, s3:GetObject on artifacts/tokens/one from the internet: is allowed, want denied",
+		},
+		"nobody reads tokens": {
+			nothing, bySid("OnlyTheTriggerReadsTokens", unconditional),
+			"trigger, s3:GetObject on artifacts/tokens/one from AWS: is denied, want allowed",
+		},
+		"the trigger may read no tokens": {
+			nothing, bySid("ReadTokens", never),
+			"trigger, s3:GetObjectVersion on artifacts/tokens/one from AWS: is refused, want allowed",
+		},
+		"the trigger finds no versions of tokens": {
+			nothing, bySid("FindTokens", never),
+			"trigger, s3:ListBucketVersions on artifacts (s3:prefix tokens/one) from AWS: is refused, want allowed",
+		},
+		"the trigger looks through all versions": {
+			nothing, bySid("FindTokens", unconditional),
+			"trigger, s3:ListBucketVersions on artifacts (s3:prefix artifacts/) from AWS: is allowed, want refused",
+		},
 		"states are read by any way": {
 			nothing, bySid("ReadStates", unconditional),
 			"runner, s3:GetObject on artifacts/deployments/one.json from the internet: is allowed, want refused",

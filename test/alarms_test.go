@@ -327,7 +327,22 @@ var plays = map[string]play{
 	"ArtifactsRejected": {
 		off:  func(w *stage) { w.log("trigger", "rejected", 3, nil) },
 		from: 3, to: 5,
-		quiet: func(w *stage) { w.log("trigger", "waiting", 3, nil); w.log("trigger", "started", 4, nil) },
+		quiet: func(w *stage) {
+			w.log("trigger", "waiting", 3, nil)
+			w.log("trigger", "started", 4, nil)
+			w.log("trigger", "refused", 4, nil)
+		},
+		until: 30,
+	},
+	"UploadsRefused": {
+		off:  func(w *stage) { w.log("trigger", "refused", 3, nil) },
+		from: 3, to: 5,
+		// What is wrong with an artifact itself has another alarm.
+		quiet: func(w *stage) {
+			w.log("trigger", "rejected", 3, nil)
+			w.log("trigger", "waiting", 3, nil)
+			w.log("trigger", "started", 4, nil)
+		},
 		until: 30,
 	},
 	"UploadsFail": {

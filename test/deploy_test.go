@@ -7,10 +7,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-cdk-go/awscdk/v2/assertions"
+	"github.com/aws/jsii-runtime-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/constructs"
 	"gitlab-codedeploy/internal/config"
+	"gitlab-codedeploy/stacks"
 )
 
 // artifactBucket returns the id of the bucket that jobs upload to, and the
@@ -70,6 +74,96 @@ func TestS15_accountAReadsStatesThroughItsEndpointOnly(t *testing.T) {
 	assert.Equal(t, "s3:ListBucket", list["Action"])
 	assert.Equal(t, getAtt(bucket, "Arn"), list["Resource"])
 	assert.Equal(t, "deployments/*", at(list, "Condition", "StringLike", "s3:prefix"))
+}
+
+func TestS15_tokensArePutThroughTheEndpointReadByOneRoleAndGoneAfterADay(t *testing.T) {
+	_, deploy := synthesiseStaging(t)
+	id, policy := artifactBucket(t, deploy)
+	put := policy["TokensThroughEndpoint"]
+	assert.Equal(t, "s3:PutObject", put["Action"])
+	assert.Contains(t, text(put["Resource"]), "/tokens/*")
+	assert.Equal(t, ref("SourceVpceId"), at(put, "Condition", "StringEquals", "aws:SourceVpce"))
+	assert.Contains(t, text(policy["RefuseUploadsFromElsewhere"]["Resource"]), "/tokens/*")
+
+	keep := policy["OnlyTheTriggerReadsTokens"]
+	_, function := functionOf(t, deploy, "TriggerFunctionName")
+	assert.Equal(t, "Deny", keep["Effect"])
+	assert.Equal(t, function.Properties["Role"], at(keep, "Condition", "ArnNotEquals", "aws:PrincipalArn"))
+	assert.NotContains(t, text(keep["Resource"]), "artifacts/", "a wider Deny locks out the CodeDeploy agents")
+
+	for _, rule := range list(at(deploy.Resources[id].Properties, "LifecycleConfiguration", "Rules")) {
+		if at(rule, "Id") == "old-tokens" {
+			assert.Equal(t, map[string]any{
+				"Id": "old-tokens", "Prefix": "tokens/", "Status": "Enabled", "ExpirationInDays": 1.0,
+				"NoncurrentVersionExpiration": map[string]any{"NoncurrentDays": 1.0},
+			}, rule)
+			return
+		}
+	}
+	t.Error("no rule lets tokens expire")
+}
+
+// What lies in the functions' packages decides who may deploy. The template shows
+// it to a reviewer, who sees but a hash of the package.
+func TestS15_theTemplateSaysWhoMayDeploy(t *testing.T) {
+	cfg := staging(t)
+	groups := &cfg.Deploy.DeploymentGroups
+	*groups = append(*groups,
+		config.DeploymentGroup{Application: "shop", DeploymentGroup: "open", Projects: config.Projects{Any: true}, RequireProtectedRef: true},
+		config.DeploymentGroup{Application: "shop", DeploymentGroup: "closed", RequireProtectedRef: true},
+		config.DeploymentGroup{
+			Application: "shop", DeploymentGroup: "two", Refs: []string{"main", "v1"},
+			Projects: config.Projects{List: []config.Project{{ID: 2, Path: "team/a"}, {ID: 3, Path: "team/b"}}},
+		})
+	_, deploy := synthesise(t, cfg)
+	_, function := functionOf(t, deploy, "TriggerFunctionName")
+	assert.Equal(t, []any{
+		"sample-web/sample-web-blue-green: 1 team/sample-web from main",
+		"shop/open: any project, without a proof",
+		"shop/closed: nobody",
+		"shop/two: 2 team/a, 3 team/b from main, v1, unprotected too",
+	}, function.Metadata["DeploymentGroups"])
+	assert.Equal(t, cfg.Keys.IDs(), texts(function.Metadata["GitLabKeys"]))
+	require.NotEmpty(t, cfg.Keys.IDs())
+}
+
+func texts(v any) (found []string) {
+	for _, e := range list(v) {
+		found = append(found, e.(string))
+	}
+	return found
+}
+
+// Each synth warns of what nobody should overlook.
+func TestS15_aSynthWarnsOfWhoMayDeployWithoutAProof(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*config.Config)
+		want   string // of the one warning, "" for none
+	}{
+		"as it should be": {func(*config.Config) {}, ""},
+		"any project":     {func(c *config.Config) { c.Deploy.DeploymentGroups[0].Projects = config.Projects{Any: true} }, "projects: any lets every job that can upload deploy to sample-web/sample-web-blue-green"},
+		"no project":      {func(c *config.Config) { c.Deploy.DeploymentGroups[0].Projects = config.Projects{} }, "nothing may deploy to sample-web/sample-web-blue-green"},
+		"no keys":         {func(c *config.Config) { c.Keys = nil }, "GitLab's keys are not known, so every upload is refused: run scripts/ops trust"},
+		"no keys, no proof": {func(c *config.Config) {
+			c.Keys = nil
+			c.Deploy.DeploymentGroups[0].Projects = config.Projects{Any: true}
+		}, "projects: any"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := staging(t)
+			tt.change(&cfg)
+			app := newApp(t)
+			stack := stacks.NewDeploy(app, cfg, "..")
+			constructs.AcceptFindings(app)
+			warnings := *assertions.Annotations_FromStack(stack).FindWarning(jsii.String("*"), assertions.Match_AnyValue())
+			if tt.want == "" {
+				assert.Empty(t, warnings)
+				return
+			}
+			require.Len(t, warnings, 1)
+			assert.Contains(t, warnings[0].Entry.Data, tt.want)
+		})
+	}
 }
 
 func TestS9_theEndpointIsACheckedParameter(t *testing.T) {
@@ -147,6 +241,7 @@ func TestS14_theFunctionTakesTheQueueAndReportsEachFailureByItself(t *testing.T)
 		"ARTIFACT_BUCKET": staging(t).Deploy.Artifacts.BucketName,
 		"ARTIFACT_PREFIX": staging(t).Deploy.Artifacts.Prefix,
 		"QUEUE_URL":       ref(queue),
+		"GITLAB_URL":      "https://" + staging(t).GitLab.LoadBalancer.DomainName,
 	}, at(function.Properties, "Environment", "Variables"))
 }
 
@@ -197,7 +292,7 @@ func TestS14_theFunctionsMayDoWhatTheyDoAndNoMore(t *testing.T) {
 	trigger, status := actionsOf(t, deploy, "TriggerFunctionName"), actionsOf(t, deploy, "StatusFunctionName")
 	logs := []string{"logs:CreateLogStream", "logs:PutLogEvents"}
 	assert.ElementsMatch(t, append([]string{
-		"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:PutObjectVersionTagging", "s3:ListBucket",
+		"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:PutObjectVersionTagging", "s3:ListBucket", "s3:ListBucketVersions",
 		"codedeploy:CreateDeployment", "codedeploy:GetDeploymentGroup", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments",
 		"codedeploy:RegisterApplicationRevision", "codedeploy:GetApplicationRevision", "codedeploy:GetDeploymentConfig",
 		"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes",

@@ -193,7 +193,10 @@ func variants(t *testing.T) map[string]config.Config {
 	other.GitLab.LoadBalancer.HostedZone = &config.HostedZone{ID: "Z0123456789ABCDEFGHIJ", Name: "example.com"}
 	for i := range 20 {
 		name := fmt.Sprintf("application-%d", i)
-		other.Deploy.DeploymentGroups = append(other.Deploy.DeploymentGroups, config.DeploymentGroup{Application: name, DeploymentGroup: name})
+		other.Deploy.DeploymentGroups = append(other.Deploy.DeploymentGroups, config.DeploymentGroup{
+			Application: name, DeploymentGroup: name, RequireProtectedRef: true,
+			Projects: config.Projects{List: []config.Project{{ID: 1, Path: "team/web"}}}, Refs: []string{"main"},
+		})
 	}
 	other.Pipeline = &examplePipeline
 	return map[string]config.Config{"staging": staging(t), "other": other}

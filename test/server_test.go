@@ -184,12 +184,13 @@ func TestS9_theRunnerMayPutArtifactsAndReadStates(t *testing.T) {
 			}
 		}
 	}
-	assert.Len(t, granted, 5)
+	assert.Len(t, granted, 6)
 	assert.Equal(t, map[string]any{"StringEquals": map[string]any{"cloudwatch:namespace": "GitLabCodeDeploy/staging/runner"}},
 		granted["cloudwatch:PutMetricData"]["Condition"], "jobs have this role: no other host's metrics")
 	assert.Contains(t, granted, `["ssm:DeleteParameter","ssm:GetParameter"]`, "the rest is about the token it registers with: runner_token_test.go")
 	bucket := ":s3:::" + artifacts.BucketName
 	assert.Contains(t, text(granted[`["s3:AbortMultipartUpload","s3:PutObject"]`]["Resource"]), bucket+"/"+artifacts.Prefix+"*")
+	assert.Contains(t, text(granted["s3:PutObject"]["Resource"]), bucket+"/tokens/*")
 	assert.Contains(t, text(granted["s3:GetObject"]["Resource"]), bucket+"/deployments/*", "what was put cannot be read")
 	list := granted["s3:ListBucket"]
 	assert.Equal(t, map[string]any{"StringLike": map[string]any{"s3:prefix": "deployments/*"}}, list["Condition"])

@@ -13,7 +13,9 @@
 // any further.
 //
 // The tags of the fields drive decode.go: `yaml` is the key, `default` its value when it is left out, and
-// ",omitempty" marks a key that may be left out without a default. Every other key is required.
+// ",omitempty" marks a key that may be left out without a default. Every other key is required; "-" is no key.
+//
+// GitLab's public keys lie beside the file, in config/<environment>.jwks.json: a program writes them, and nobody by hand.
 package config
 
 import (
@@ -25,6 +27,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"gitlab-codedeploy/internal/trust"
 )
 
 // Config is one environment: a GitLab in account A, and in account B what deploys the artifacts built there.
@@ -42,7 +46,13 @@ type Config struct {
 	Deploy                Deploy `yaml:"deploy"`
 	// Pipeline lets the pipeline of this repository itself review and deploy; nil when neither account trusts one.
 	Pipeline *Pipeline `yaml:"pipeline,omitempty"`
+	// Keys are those that GitLab signs the tokens of its jobs with, from the file beside this one; none as long as there is
+	// no such file.
+	Keys trust.Keys `yaml:"-" json:"-"`
 }
+
+// URL is GitLab's own.
+func (g GitLab) URL() string { return "https://" + g.LoadBalancer.DomainName }
 
 // Pipeline is the GitLab project whose jobs get roles in both accounts, by tokens of GitLab's instead of keys.
 type Pipeline struct {
@@ -217,7 +227,7 @@ type Artifacts struct {
 	// BucketName is unique in all of AWS and has no dots.
 	BucketName string `yaml:"bucketName"`
 	// Prefix begins the keys that start deployments. It ends with "/" and lies apart from "deployments/",
-	// where the state of each deployment is written, and from "groups/", where the order of uploads is kept.
+	// where the state of each deployment is written, from "groups/", where the order of uploads is kept, and from "tokens/".
 	Prefix string `yaml:"prefix" default:"artifacts/"`
 	// ReplacedVersionDays is how many days a version is kept that is not wanted any more: rejected, superseded, or
 	// deployed before the last successful one and the ten before it. Those never expire.
@@ -250,14 +260,32 @@ func (d Deploy) KeyPrefix(application string) string {
 	return d.Artifacts.Prefix
 }
 
-// DeploymentGroup names one existing blue/green deployment group of CodeDeploy in account B.
+// DeploymentGroup names one existing blue/green deployment group of CodeDeploy in account B, and who may deploy to it.
 type DeploymentGroup struct {
 	Application     string `yaml:"application"`
 	DeploymentGroup string `yaml:"deploymentGroup"`
+	// Projects may deploy to the group, proven by the token that GitLab signs for each job. Without any, nothing may.
+	Projects Projects `yaml:"projects,omitempty"`
+	// Refs are the branches and tags, by their exact names, whose pipelines may. Required with projects.
+	Refs []string `yaml:"refs,omitempty"`
+	// RequireProtectedRef is false when refs may deploy that GitLab does not protect.
+	RequireProtectedRef bool `yaml:"requireProtectedRef" default:"true"`
+}
+
+// Projects are GitLab's projects, or the scalar "any", which switches the proof off.
+type Projects struct {
+	Any  bool
+	List []Project
+}
+
+// Project is one of GitLab's. Both have to be right: an id stays for ever, a path can come to be another project's.
+type Project struct {
+	ID   int    `yaml:"id"`
+	Path string `yaml:"path"`
 }
 
 // maxBytes bounds a file; a thousand deployment groups with names of full length take half of it.
-const maxBytes = 512 << 10
+const maxBytes = 1 << 20
 
 var environmentName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,19}$`)
 
@@ -270,7 +298,12 @@ func Load(dir, environment string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	return load(file, environment, text)
+	config, err := load(file, environment, text)
+	if err != nil {
+		return Config{}, err
+	}
+	config.Keys, err = readKeys(dir, environment)
+	return config, err
 }
 
 func readFile(dir, environment string) (file string, text []byte, err error) {

@@ -15,6 +15,8 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/internal/trust/signer"
 )
 
 const realConfigs = "../../config"
@@ -25,7 +27,9 @@ func TestConfigRealFilesLoad(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, environment, config.Environment)
 		assert.Equal(t, "example-deploy-"+environment, config.Deploy.Artifacts.BucketName)
-		assert.Equal(t, []DeploymentGroup{{"sample-web", "sample-web-blue-green"}}, config.Deploy.DeploymentGroups)
+		require.Len(t, config.Deploy.DeploymentGroups, 1)
+		assert.Equal(t, "sample-web", config.Deploy.DeploymentGroups[0].Application)
+		assert.Equal(t, "sample-web-blue-green", config.Deploy.DeploymentGroups[0].DeploymentGroup)
 	}
 }
 
@@ -66,7 +70,10 @@ func TestConfigValuesReachTheirFields(t *testing.T) {
 			Account:          "222222222222",
 			Artifacts:        Artifacts{BucketName: "example-deploy", Prefix: "releases/", ReplacedVersionDays: 91, AllowReplacement: true},
 			LogRetentionDays: 60, LongestDeploymentHours: 25, StatusRetentionDays: 366, AlarmEmail: "team@example.com",
-			DeploymentGroups: []DeploymentGroup{{"web", "web-blue-green"}, {"web", "web-canary"}},
+			DeploymentGroups: []DeploymentGroup{
+				{Application: "web", DeploymentGroup: "web-blue-green", RequireProtectedRef: true},
+				{Application: "web", DeploymentGroup: "web-canary", RequireProtectedRef: true},
+			},
 		},
 		Pipeline: &Pipeline{
 			IssuerURL: "https://ci.example.com/oidc", ProjectPath: "platform/infra/gitlab-codedeploy",
@@ -114,6 +121,67 @@ func TestConfigDefaultsFillWhatIsLeftOut(t *testing.T) {
 	assert.Empty(t, got.Deploy.AlarmEmail)
 	assert.Equal(t, "main", got.Pipeline.Branch)
 	assert.False(t, got.Pipeline.ExistingProvider)
+}
+
+func TestConfigWhoMayDeployReachesItsFields(t *testing.T) {
+	text := strings.Replace(base, "    - {application: web, deploymentGroup: web-blue-green}\n", `    - application: web
+      deploymentGroup: web-blue-green
+      projects:
+        - id: 42
+          path: team/web
+        - {id: 43, path: team/sub.group/tools_2}
+      refs: [main, release/2.x, v1.0, "版", "#1"]
+      requireProtectedRef: false
+    - application: web
+      deploymentGroup: web-blue-red
+      projects: any
+`, 1)
+	got, err := load("config/staging.yaml", "staging", []byte(text))
+	require.NoError(t, err)
+	assert.Equal(t, []DeploymentGroup{
+		{
+			Application: "web", DeploymentGroup: "web-blue-green",
+			Projects: Projects{List: []Project{{42, "team/web"}, {43, "team/sub.group/tools_2"}}},
+			Refs:     []string{"main", "release/2.x", "v1.0", "版", "#1"},
+		},
+		{Application: "web", DeploymentGroup: "web-blue-red", Projects: Projects{Any: true}, RequireProtectedRef: true},
+		{Application: "web", DeploymentGroup: "web-canary", RequireProtectedRef: true},
+	}, got.Deploy.DeploymentGroups)
+	assert.Equal(t, "https://gitlab.example.com", got.GitLab.URL())
+}
+
+func TestConfigGitLabsKeysLieBesideTheFile(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "staging.yaml"), []byte(base), 0o600))
+	got, err := Load(dir, "staging")
+	require.NoError(t, err)
+	assert.Empty(t, got.Keys, "a new GitLab has none that anybody could have read")
+
+	gitlab, err := signer.New("https://gitlab.example.com")
+	require.NoError(t, err)
+	file := KeysFile(dir, "staging")
+	assert.Equal(t, filepath.Join(dir, "staging.jwks.json"), file)
+	require.NoError(t, os.WriteFile(file, gitlab.Keys().Encode(), 0o600))
+	got, err = Load(dir, "staging")
+	require.NoError(t, err)
+	assert.Equal(t, gitlab.Keys(), got.Keys)
+	source, err := LoadSource(dir, "staging")
+	require.NoError(t, err)
+	assert.Equal(t, gitlab.Keys(), source.Config().Keys)
+
+	for text, want := range map[string]string{
+		`{"keys":[]}`: "staging.jwks.json: got no key, want at least one", `{"keys":[{"kty":"RSA","d":"x"}]}`: "keys[0]: got a private key",
+		strings.Repeat(" ", maxKeysFile+1): "want at most 65536",
+	} {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		_, err = Load(dir, "staging")
+		assert.ErrorContains(t, err, want)
+		assert.ErrorContains(t, err, "scripts/ops trust writes this file")
+	}
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, syscall.Mkfifo(file, 0o600))
+	_, err = Load(dir, "staging")
+	assert.ErrorContains(t, err, "got something else, want a file")
 }
 
 func TestConfigNoPipelineIsTrustedUnlessOneIsNamed(t *testing.T) {
@@ -207,6 +275,8 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 			checked++
 
 			switch fieldType := of.Field(f.index).Type; {
+			case fieldType == projectsType:
+				explained(here, reflect.TypeFor[Project](), at+1, indent+4)
 			case fieldType.Kind() == reflect.Struct:
 				explained(here, fieldType, at+1, indent+2)
 			case fieldType.Kind() == reflect.Pointer:
@@ -218,7 +288,7 @@ func TestConfigEveryKeyIsExplainedInStaging(t *testing.T) {
 		}
 	}
 	explained("", configType, 0, 0)
-	assert.Equal(t, 76, checked, "keys of the configuration")
+	assert.Equal(t, 81, checked, "keys of the configuration")
 }
 
 func TestConfigTreeHasALineForEveryKey(t *testing.T) {

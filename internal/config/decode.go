@@ -11,7 +11,13 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-var configType = reflect.TypeFor[Config]()
+var (
+	configType   = reflect.TypeFor[Config]()
+	projectsType = reflect.TypeFor[Projects]()
+)
+
+// anyProject is the scalar that stands in the place of a list of projects.
+const anyProject = "any"
 
 // field is one key of a mapping.
 type field struct {
@@ -26,6 +32,9 @@ func fieldsOf(t reflect.Type) []field {
 	for i := range t.NumField() {
 		tag := t.Field(i).Tag
 		key, option, _ := strings.Cut(tag.Get("yaml"), ",")
+		if key == "-" {
+			continue
+		}
 		value, hasDefault := tag.Lookup("default")
 		fields = append(fields, field{key, i, value, hasDefault || option == "omitempty"})
 	}
@@ -40,6 +49,10 @@ func (d *document) decode(root ast.Node) {
 // value decodes node, which stands at a place, into a variable, and remembers the place.
 func (d *document) value(node ast.Node, into reflect.Value, at place) {
 	d.places[into.Addr().Interface()] = &at
+	if projects, is := into.Addr().Interface().(*Projects); is {
+		at.sound = d.projects(node, projects, at)
+		return
+	}
 	switch into.Kind() {
 	case reflect.Pointer:
 		into.Set(reflect.New(into.Type().Elem()))
@@ -115,7 +128,7 @@ func (d *document) absent(f field, into reflect.Value, parent place) {
 	case f.value != "":
 		setText(f.value, into)
 		d.places[into.Addr().Interface()] = &place{path, parent.line, true}
-	case f.optional && into.Kind() == reflect.Struct:
+	case f.optional && into.Kind() == reflect.Struct && into.Type() != projectsType:
 		// A mapping of defaults.
 		here := place{path, parent.line, true}
 		d.places[into.Addr().Interface()] = &here
@@ -125,6 +138,15 @@ func (d *document) absent(f field, into reflect.Value, parent place) {
 	case !f.optional:
 		d.report(parent.line, path, "missing, want %s", wantOf(into.Type()))
 	}
+}
+
+// projects takes a list, or the one word that stands for every project.
+func (d *document) projects(node ast.Node, into *Projects, at place) bool {
+	if word, ok := node.(*ast.StringNode); ok && word.Value == anyProject {
+		into.Any = true
+		return true
+	}
+	return d.list(node, reflect.ValueOf(&into.List).Elem(), at)
 }
 
 func (d *document) list(node ast.Node, into reflect.Value, at place) bool {
@@ -211,6 +233,9 @@ func gotOf(node ast.Node) string {
 }
 
 func wantOf(t reflect.Type) string {
+	if t == projectsType || t == reflect.TypeFor[[]Project]() {
+		return "a list of mappings with the keys " + keys(fieldsOf(reflect.TypeFor[Project]())) + ", or " + anyProject
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return wantOf(t.Elem())

@@ -5,13 +5,15 @@ import (
 	"net/mail"
 	"regexp"
 	"strings"
+
+	"gitlab-codedeploy/internal/trust"
 )
 
 const (
 	// The state of every deployment is written below this prefix of the same bucket.
 	statePrefix = "deployments/"
-	// And the order of each deployment group's uploads below this one.
-	recordPrefix = "groups/"
+	// The order of each deployment group's uploads below this one, and the tokens of jobs below that one.
+	recordPrefix, tokenPrefix = "groups/", trust.Prefix
 	// A key has 1,024 bytes at most: the prefix, an application's name of up to 100, and "/artifact.gz".
 	maxPrefix = 1024 - 100 - len("/artifact.gz")
 	// A message comes back every 6 minutes at the earliest, and SQS hands it out 1,000 times at most. CodeDeploy's own longest
@@ -44,19 +46,21 @@ func (d *document) validateDeploymentGroups(deploy *Deploy) {
 	if d.sound(&deploy.DeploymentGroups) && len(groups) == 0 {
 		d.refuse(&deploy.DeploymentGroups, "an empty list", "at least one pair: nothing else is deployed")
 	}
-	first := map[DeploymentGroup]*DeploymentGroup{}
+	type pair struct{ application, group string }
+	first := map[pair]*DeploymentGroup{}
 	for i := range groups {
 		group := &groups[i]
+		d.validateProjects(group)
 		application := check(d, &group.Application, codeDeployName)
 		if !check(d, &group.DeploymentGroup, codeDeployName) || !application {
 			continue
 		}
-		if before := first[*group]; before != nil {
+		if before := first[pair{group.Application, group.DeploymentGroup}]; before != nil {
 			d.refuse(group, fmt.Sprintf("%s of %s again", group.DeploymentGroup, group.Application),
 				fmt.Sprintf("each pair once (also %s)", d.places[before].path))
 			continue
 		}
-		first[*group] = group
+		first[pair{group.Application, group.DeploymentGroup}] = group
 	}
 }
 
@@ -179,6 +183,8 @@ func artifactPrefix(prefix string) string {
 		return fmt.Sprintf("a prefix apart from %s, where the state of deployments is written", statePrefix)
 	case strings.HasPrefix(prefix, recordPrefix):
 		return fmt.Sprintf("a prefix apart from %s, where the order of uploads is kept", recordPrefix)
+	case strings.HasPrefix(prefix, tokenPrefix):
+		return fmt.Sprintf("a prefix apart from %s, where the tokens of jobs lie", tokenPrefix)
 	}
 	return ""
 }

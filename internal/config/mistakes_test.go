@@ -126,7 +126,7 @@ func TestConfigKeyMistakes(t *testing.T) {
 		value("unknown key beside the one meant", "region: eu-west-1\n", "region: eu-west-1\nregoin: us-east-1\n",
 			`3: regoin: unknown key, did you mean region?`),
 		value("unknown key of an element", "application: web, deploymentGroup: web-canary", "app: web, deploymentGroup: web-canary",
-			`51: deploy.deploymentGroups[1].app: unknown key, want one of application, deploymentGroup`+"\n"+
+			`51: deploy.deploymentGroups[1].app: unknown key, want one of application, deploymentGroup, projects, refs, requireProtectedRef`+"\n"+
 				`config/staging.yaml:51: deploy.deploymentGroups[1].application: missing, want a string`),
 		value("key twice", "region: eu-west-1\n", "region: eu-west-1\nregion: us-east-1\n",
 			`3: region: got this key again, want it once (first on line 2)`),
@@ -141,7 +141,7 @@ func TestConfigKeyMistakes(t *testing.T) {
 		value("mapping missing", "  artifacts:\n    bucketName: example-deploy\n    prefix: releases/\n    replacedVersionDays: 91\n    allowReplacement: true\n", "",
 			`38: deploy.artifacts: missing, want a mapping with the keys bucketName, prefix, replacedVersionDays, allowReplacement`),
 		value("list of mappings missing", base[strings.Index(base, "  deploymentGroups:"):], "",
-			`38: deploy.deploymentGroups: missing, want a list of mappings with the keys application, deploymentGroup`),
+			`38: deploy.deploymentGroups: missing, want a list of mappings with the keys application, deploymentGroup, projects, refs, requireProtectedRef`),
 		value("wrong indentation", "  network:\n    vpcCidr: 10.20.0.0/16\n", "  network:\n  vpcCidr: 10.20.0.0/16\n",
 			`7: not valid YAML at column 12: mapping value is not allowed in this context`),
 	})
@@ -284,7 +284,7 @@ func TestConfigTypeMistakes(t *testing.T) {
 		value("number in a list", "      - 10.20.1.0/24", "      - 10.20",
 			`11: gitlab.network.publicSubnets[1]: got 10.20 (a number), want a string: write "10.20"`),
 		value("text for a mapping", "    - {application: web, deploymentGroup: web-canary}", "    - web-canary",
-			`51: deploy.deploymentGroups[1]: got "web-canary" (a string), want a mapping with the keys application, deploymentGroup`),
+			`51: deploy.deploymentGroups[1]: got "web-canary" (a string), want a mapping with the keys application, deploymentGroup, projects, refs, requireProtectedRef`),
 		value("text for the hosted zone", certificateLine, "    hostedZone: example.com\n",
 			`18: gitlab.loadBalancer.hostedZone: got "example.com" (a string), want a mapping with the keys id, name`),
 	})
@@ -679,7 +679,7 @@ func TestConfigS9WhatInstancesOfAnApplicationRead(t *testing.T) {
 	got, err := load("config/staging.yaml", "staging", []byte(base))
 	require.NoError(t, err)
 	assert.Equal(t, "releases/", got.Deploy.KeyPrefix("web"), "two groups of one application")
-	got.Deploy.DeploymentGroups = append(got.Deploy.DeploymentGroups, DeploymentGroup{"shop", "shop-blue-green"})
+	got.Deploy.DeploymentGroups = append(got.Deploy.DeploymentGroups, DeploymentGroup{Application: "shop", DeploymentGroup: "shop-blue-green"})
 	assert.Equal(t, "releases/web/", got.Deploy.KeyPrefix("web"))
 	assert.Equal(t, "releases/shop/", got.Deploy.KeyPrefix("shop"))
 }
@@ -731,6 +731,67 @@ func TestConfigS14DeploymentGroupMistakes(t *testing.T) {
 			`51: deploy.deploymentGroups[1].application: got "..", want a name of more than dots: it becomes a folder in the artifact's key`),
 		value("pair without group", "{application: web, deploymentGroup: web-canary}", "{application: web}",
 			`51: deploy.deploymentGroups[1].deploymentGroup: missing, want a string`),
+	})
+}
+
+// Who may deploy is what everything else hangs on: nothing of it is guessed.
+func TestConfigProjectMistakes(t *testing.T) {
+	const (
+		wantProjects = "a list of mappings with the keys id, path, or any"
+		wantPath     = "the full path of a project such as platform/gitlab-codedeploy"
+		exact        = "an exact name: patterns are none, for a branch that matches one can be made by anybody who may push"
+	)
+	group := func(name, rest string, want ...string) mistake {
+		return mistake{name, "{application: web, deploymentGroup: web-canary}", "{application: web, deploymentGroup: web-canary, " + rest + "}", want}
+	}
+	at := "51: deploy.deploymentGroups[1]."
+	ref := func(name, text, want string) mistake {
+		return group(name, "projects: [{id: 1, path: team/web}], refs: ["+strconv.Quote(text)+"]", at+"refs[0]: got "+quote(text)+", want "+want)
+	}
+	const git = "the name of a branch or tag, as Git allows it"
+	many := func(n int, form string) string {
+		var list []string
+		for i := range n {
+			list = append(list, fmt.Sprintf(form, i+1))
+		}
+		return strings.Join(list, ", ")
+	}
+	run(t, []mistake{
+		group("another word than any", "projects: all", at+`projects: got "all" (a string), want `+wantProjects),
+		group("no list", "projects: {id: 1, path: team/web}", at+"projects: got a mapping, want "+wantProjects),
+		group("nothing for projects", "projects:", at+"projects: got nothing, want "+wantProjects),
+		group("an empty list", "projects: []", at+"projects: got an empty list, want at least one project; leave the key out as long as nothing may deploy"),
+		group("a path alone", "projects: [team/web], refs: [main]", at+`projects[0]: got "team/web" (a string), want a mapping with the keys id, path`),
+		group("any in a list", "projects: [any], refs: [main]", at+`projects[0]: got "any" (a string), want a mapping with the keys id, path`),
+		group("no id", "projects: [{path: team/web}], refs: [main]", at+"projects[0].id: missing, want a whole number"),
+		group("no path", "projects: [{id: 1}], refs: [main]", at+"projects[0].path: missing, want a string"),
+		group("an id in quotes", `projects: [{id: "1", path: team/web}], refs: [main]`, at+`projects[0].id: got "1" (a string), want a whole number`),
+		group("an id of 0", "projects: [{id: 0, path: team/web}], refs: [main]", at+"projects[0].id: got 0, want the project's id, a number above 0: it stands below the project's name in GitLab"),
+		group("a path without a group", "projects: [{id: 1, path: web}], refs: [main]", at+`projects[0].path: got "web", want `+wantPath),
+		group("a pattern for a path", "projects: [{id: 1, path: team/*}], refs: [main]", at+`projects[0].path: got "team/*", want `+wantPath),
+		group("a project twice", "projects: [{id: 1, path: team/web}, {id: 1, path: team/shop}], refs: [main]",
+			at+"projects[1]: got project 1 again, want each project once (also deploy.deploymentGroups[1].projects[0])"),
+		group("too many projects", "projects: ["+many(51, "{id: %d, path: team/web}")+"], refs: [main]", at+"projects: got 51 projects, want at most 50"),
+		group("projects without refs", "projects: [{id: 1, path: team/web}]", at+"refs: missing, want the branches and tags that may deploy, by their exact names"),
+		group("refs without projects", "refs: [main]", at+"refs: got refs without projects, want projects beside them: whose refs they are"),
+		group("refs beside any", "projects: any, refs: [main]", at+"refs: got refs beside projects: any, want no refs: nothing is proven, so nobody can look at them"),
+		group("no refs", "projects: [{id: 1, path: team/web}], refs: []", at+"refs: got an empty list, want at least one branch or tag"),
+		group("refs that are no list", "projects: [{id: 1, path: team/web}], refs: main", at+`refs: got "main" (a string), want a list of strings`),
+		group("a ref twice", "projects: [{id: 1, path: team/web}], refs: [main, main]", at+`refs[1]: got "main" again, want each ref once (also deploy.deploymentGroups[1].refs[0])`),
+		group("too many refs", "projects: [{id: 1, path: team/web}], refs: ["+many(51, "r%d")+"]", at+"refs: got 51 refs, want at most 50"),
+		group("protected by a word", "projects: [{id: 1, path: team/web}], refs: [main], requireProtectedRef: no", at+`requireProtectedRef: got "no" (a string), want true or false`),
+		ref("a pattern", "release/*", exact),
+		ref("a pattern of one letter", "v?", exact),
+		ref("a whole ref", "refs/heads/main", "the name of a branch or tag without refs/heads/ or refs/tags/"),
+		ref("an empty ref", "", "the name of a branch or tag, up to 255 bytes"),
+		ref("a long ref", strings.Repeat("a", 256), "the name of a branch or tag, up to 255 bytes"),
+		ref("a ref with a blank", "my branch", git),
+		ref("a ref with a control character", "main\x1b", git),
+		ref("a ref with dots", "a..b", git),
+		ref("a ref that is an option", "-f", git),
+		ref("a ref with a slash at its end", "main/", git),
+		value("artifacts among the tokens", "prefix: releases/", "prefix: tokens/releases/",
+			`42: deploy.artifacts.prefix: got "tokens/releases/", want a prefix apart from tokens/, where the tokens of jobs lie`),
 	})
 }
 
@@ -844,7 +905,7 @@ func TestConfigFilesThatAreNoConfiguration(t *testing.T) {
 		{"two documents", "environment: staging\n---\nenvironment: local\n", ":2: got a second document (---), want one environment in a file"},
 		{"document end", "environment: staging\n...\n", ":2: got the end of a document (...), want plain keys, lists and values"},
 		{"not UTF-8", "environment: staging\nregion: \xff\n", ":2: got bytes that are not UTF-8, want a text file in UTF-8"},
-		{"too large", strings.Repeat("#\n", maxBytes/2) + "#", ":1: got more than 512 KiB, want a smaller file"},
+		{"too large", strings.Repeat("#\n", maxBytes/2) + "#", ":1: got more than 1024 KiB, want a smaller file"},
 		{"nested brackets", "region:\n  " + strings.Repeat("[", 100_000), ":2: got more than 16 lists or mappings inside one another, want the keys of this configuration"},
 		{"nested dashes", strings.Repeat("- ", 100_000), ":1: got more than 16 lists or mappings inside one another, want the keys of this configuration"},
 	} {

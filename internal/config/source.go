@@ -27,6 +27,9 @@ func LoadSource(dir, environment string) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.config.Keys, err = readKeys(dir, environment); err != nil {
+		return nil, err
+	}
 	return &Source{d}, nil
 }
 

@@ -3,6 +3,7 @@ package deploy
 import (
 	"time"
 
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/lambda/internal/group"
 	"gitlab-codedeploy/lambda/internal/status"
 )
@@ -14,8 +15,10 @@ type Facts struct {
 	Told   status.Status // what the job was told so far, if that was looked at
 	Record group.Record  // the group's; without anything but names if there is none
 	Fault  string        // why the upload may not be deployed, "" if it may
-	Orphan bool          // the version is gone, and with it the name of its group
-	Asked  bool          // an operator or S3 has sent the message, not the status function
+	// Refusal is why whoever uploaded may not deploy it, nil if he may.
+	Refusal *trust.Refusal
+	Orphan  bool // the version is gone, and with it the name of its group
+	Asked   bool // an operator or S3 has sent the message, not the status function
 
 	// Searched says that the group's deployments up to now are in the record.
 	Searched bool
@@ -32,6 +35,7 @@ const (
 	Adopt     Verb = "adopt"     // tell of the deployment that it has
 	Finish    Verb = "finish"    // tell of the end that was decided before
 	Reject    Verb = "reject"    // end it, with the reason
+	Refuse    Verb = "refuse"    // end it: nobody has proven that he may deploy it
 	Supersede Verb = "supersede" // end it: a newer one was accepted
 	Search    Verb = "search"    // look through the group's deployments, and decide again
 	Hold      Verb = "hold"      // try again later; do not accept it yet
@@ -72,14 +76,16 @@ const (
 //	5  somebody was, and it is not known what came     Search
 //	6  its version is gone, but its group knows it     Hold: the schedule asks, and names the group
 //	7  it may not be deployed                          Reject
-//	8  somebody may be creating an older one's         Wait, for as long as the Lease
-//	9  it is not known what the group was given        Search
-//	10 a newer one was accepted                        Supersede
-//	11 a deployment keeps the group busy               Wait
-//	12 none of it                                      Create
+//	8  nobody has proven that he may deploy it         Refuse
+//	9  somebody may be creating an older one's         Wait, for as long as the Lease
+//	10 it is not known what the group was given        Search
+//	11 a newer one was accepted                        Supersede
+//	12 a deployment keeps the group busy               Wait
+//	13 none of it                                      Create
 //
-// Rejected uploads never come to be accepted, so they overtake nothing; and what
-// has overtaken an upload was looked for before the upload is told so.
+// Rejected and refused uploads never come to be accepted, so they overtake
+// nothing; and what has overtaken an upload was looked for before the upload is
+// told so. Rows 1 to 6 are about uploads that had their answer before, or are gone.
 func decide(f Facts) Action {
 	attempt := f.Record.Attempt
 	young := attempt != nil && f.Now.Sub(attempt.At) < Lease
@@ -99,6 +105,8 @@ func decide(f Facts) Action {
 		return Action{Do: Hold, Reason: reasonOrphan}
 	case f.Fault != "":
 		return Action{Do: Reject, Reason: f.Fault}
+	case f.Refusal != nil:
+		return Action{Do: Refuse, Reason: f.Refusal.Reason}
 	case young && !attempt.Newer(f.Upload):
 		return Action{Do: Wait, Reason: reasonOtherCreated}
 	case !f.Searched:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/lambda/internal/group"
 	"gitlab-codedeploy/lambda/internal/status"
 )
@@ -20,6 +21,7 @@ func TestS14_TheFactsDecide(t *testing.T) {
 	attempt := func(u group.Upload, age time.Duration) group.Record {
 		return group.Record{Attempt: &group.Attempt{Upload: u, At: testTime.Add(-age)}}
 	}
+	refused := &trust.Refusal{Rule: trust.RuleProject, Reason: "another project"}
 	deployed := group.Record{Newest: newer, Deployments: []group.Deployment{{Upload: u, DeploymentID: "d-1"}, {Upload: newer, DeploymentID: "d-2"}}}
 	for name, tt := range map[string]struct {
 		facts Facts
@@ -43,18 +45,24 @@ func TestS14_TheFactsDecide(t *testing.T) {
 		"6 gone, and nobody knows it":           {Facts{Orphan: true, Fault: "gone"}, Reject},
 		"7 it may not be deployed":              {Facts{Fault: "not on the list"}, Reject},
 		"7 whoever is at work":                  {Facts{Fault: "not on the list", Record: attempt(older, 0)}, Reject},
-		"8 an older one is being created":       {Facts{Record: attempt(older, Lease-time.Millisecond)}, Wait},
-		"8 an older one's attempt came to none": {Facts{Record: attempt(older, Lease), Searched: true}, Create},
-		"8 a newer one is being created":        {Facts{Record: attempt(newer, 0), Searched: true}, Supersede},
-		"9 nobody has looked":                   {Facts{}, Search},
-		"9 nobody has looked, a newer one is":   {Facts{Record: group.Record{Waiting: &newer}}, Search},
-		"10 a newer one waits":                  {Facts{Record: group.Record{Waiting: &newer}, Searched: true}, Supersede},
-		"10 a newer one was deployed":           {Facts{Record: group.Record{Newest: newer}, Searched: true, Active: "d-2"}, Supersede},
-		"10 a newer one was attempted":          {Facts{Record: attempt(newer, time.Hour), Searched: true}, Supersede},
-		"11 the group is busy":                  {Facts{Searched: true, Active: "d-1"}, Wait},
-		"12 an older one waits":                 {Facts{Record: group.Record{Waiting: &older, Newest: older}, Searched: true}, Create},
-		"12 it waits itself":                    {Facts{Record: group.Record{Waiting: &u}, Searched: true}, Create},
-		"12 nothing is there":                   {Facts{Searched: true}, Create},
+		"8 nobody has proven anything":          {Facts{Refusal: refused, Searched: true}, Refuse},
+		"8 whoever is at work":                  {Facts{Refusal: refused, Record: attempt(older, 0)}, Refuse},
+		"8 nobody has looked":                   {Facts{Refusal: refused}, Refuse},
+		"8 before a newer one":                  {Facts{Refusal: refused, Record: group.Record{Waiting: &newer}, Searched: true}, Refuse},
+		"8 accepted before, by another rule":    {Facts{Refusal: refused, Record: group.Record{Waiting: &u}, Searched: true}, Refuse},
+		"8 not on the list either":              {Facts{Refusal: refused, Fault: "not on the list"}, Reject},
+		"9 an older one is being created":       {Facts{Record: attempt(older, Lease-time.Millisecond)}, Wait},
+		"9 an older one's attempt came to none": {Facts{Record: attempt(older, Lease), Searched: true}, Create},
+		"9 a newer one is being created":        {Facts{Record: attempt(newer, 0), Searched: true}, Supersede},
+		"10 nobody has looked":                  {Facts{}, Search},
+		"10 nobody has looked, a newer one is":  {Facts{Record: group.Record{Waiting: &newer}}, Search},
+		"11 a newer one waits":                  {Facts{Record: group.Record{Waiting: &newer}, Searched: true}, Supersede},
+		"11 a newer one was deployed":           {Facts{Record: group.Record{Newest: newer}, Searched: true, Active: "d-2"}, Supersede},
+		"11 a newer one was attempted":          {Facts{Record: attempt(newer, time.Hour), Searched: true}, Supersede},
+		"12 the group is busy":                  {Facts{Searched: true, Active: "d-1"}, Wait},
+		"13 an older one waits":                 {Facts{Record: group.Record{Waiting: &older, Newest: older}, Searched: true}, Create},
+		"13 it waits itself":                    {Facts{Record: group.Record{Waiting: &u}, Searched: true}, Create},
+		"13 nothing is there":                   {Facts{Searched: true}, Create},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.facts.Upload, tt.facts.Now = u, testTime
@@ -65,6 +73,8 @@ func TestS14_TheFactsDecide(t *testing.T) {
 				assert.Equal(t, "d-1", got.Deployment.DeploymentID)
 			case Finish:
 				assert.Equal(t, status.Superseded, got.State)
+			case Refuse:
+				assert.Equal(t, refused.Reason, got.Reason)
 			case Reject:
 				assert.Equal(t, tt.facts.Fault, got.Reason)
 			case Search, Create:

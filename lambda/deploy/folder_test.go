@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/status"
 )
@@ -60,7 +61,7 @@ func TestS14_AKeyOfAnotherApplicationIsRejected(t *testing.T) {
 		return headOf(goodMetadata(testKey)), nil
 	}
 	h := w.handler()
-	h.Trigger.Allowed[allowlist.Pair{Application: "shop", DeploymentGroup: "shop-blue-green"}] = true
+	h.Trigger.Allowed[allowlist.Pair{Application: "shop", DeploymentGroup: "shop-blue-green"}] = trust.Rule{AnyProject: true}
 	const want = `the key is "artifacts/shop/artifact.gz", want artifacts/web/… for application web, whose instances read nothing else: correct the job's ARTIFACT_KEY`
 	for range 2 { // The event comes twice.
 		assert.Empty(t, handle(t, t.Context(), h, batchOf(body(s3Record(testBucket, key, "v1")))))
@@ -93,7 +94,7 @@ func TestS14_ASingleApplicationKeepsTheSourcesKey(t *testing.T) {
 			}
 			h := w.handler()
 			for _, other := range tt.others {
-				h.Trigger.Allowed[allowlist.Pair{Application: other, DeploymentGroup: "any"}] = true
+				h.Trigger.Allowed[allowlist.Pair{Application: other, DeploymentGroup: "any"}] = trust.Rule{AnyProject: true}
 			}
 			assert.Empty(t, handle(t, t.Context(), h, batchOf(body(s3Record(testBucket, "artifacts/artifact.gz", "v1")))))
 			assert.Len(t, w.creates, tt.want)

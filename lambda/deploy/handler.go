@@ -136,7 +136,7 @@ func (h *Handler) report(ctx context.Context, log *slog.Logger, upload Upload, e
 	switch end.End {
 	case Created:
 		log.InfoContext(ctx, string(end.End))
-	case Rejected:
+	case Rejected, Refused:
 		log.ErrorContext(ctx, string(end.End), "reason", reason)
 	case Failed:
 		log.WarnContext(ctx, string(end.End), "err", reason)

@@ -13,6 +13,7 @@ import (
 //	WaitingSeconds        the age of an upload whose message goes back to the queue
 //	UploadsSuperseded     uploads that a newer one has overtaken
 //	UploadsRejected       uploads and messages that nobody can deploy
+//	UploadsRefused        uploads of which nobody has proven that he may deploy them
 //
 // The queue's own age of its oldest message is no substitute for WaitingSeconds:
 // SQS leaves out what has been received three times.
@@ -52,5 +53,5 @@ func (m *Metrics) Count(u Upload, o Outcome) {
 }
 
 var endMetrics = map[End]string{
-	Rejected: "UploadsRejected", Superseded: "UploadsSuperseded", Waiting: "UploadsWaiting", Failed: "UploadsFailed",
+	Rejected: "UploadsRejected", Refused: "UploadsRefused", Superseded: "UploadsSuperseded", Waiting: "UploadsWaiting", Failed: "UploadsFailed",
 }

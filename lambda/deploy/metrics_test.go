@@ -134,6 +134,7 @@ func TestS14_AnUploadThatGoesBackToTheQueueHasItsAgeMeasured(t *testing.T) {
 
 func TestS14_TheAlarmsTestsKnowWhatTheTriggerWrites(t *testing.T) {
 	lines := map[string]string{}
+	proving := map[string]bool{"refused": true}
 	for happened, sabotage := range map[string]func(*world){
 		"started": func(*world) {},
 		"waiting": func(w *world) {
@@ -144,6 +145,7 @@ func TestS14_TheAlarmsTestsKnowWhatTheTriggerWrites(t *testing.T) {
 		"failed": func(w *world) {
 			w.head = func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) { return nil, httpError(403) }
 		},
+		"refused": func(*world) {},
 		"rejected": func(w *world) {
 			w.head = func(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
 				metadata := goodMetadata(testKey)
@@ -154,7 +156,11 @@ func TestS14_TheAlarmsTestsKnowWhatTheTriggerWrites(t *testing.T) {
 	} {
 		w := &world{now: func() time.Time { return eventTime.Add(time.Minute) }}
 		sabotage(w)
-		handle(t, t.Context(), w.handler(), batchOf(body(s3Record(testBucket, testKey, "v1"))))
+		h := w.handler()
+		if proving[happened] {
+			h = w.proving()
+		}
+		handle(t, t.Context(), h, batchOf(body(s3Record(testBucket, testKey, "v1"))))
 		lines[happened] = w.metrics.String()
 	}
 	awstest.MetricLines(t, lines)

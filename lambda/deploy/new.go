@@ -30,17 +30,19 @@ import (
 //
 //	ARTIFACT_BUCKET   the bucket whose uploads are deployed
 //	ARTIFACT_PREFIX   the keys that are artifacts; ends with /
+//	GITLAB_URL        of the GitLab whose jobs deploy, https://…
 //	QUEUE_URL         optional: the queue; without it, what waits comes again
 //	                  at the queue's own pace
 //	AWS_ENDPOINT_URL  optional: one endpoint for every service (the emulator)
 //
-// The pairs that may be deployed stand in deployment-groups.json, in the folder
-// LAMBDA_TASK_ROOT. The error names everything that is missing or wrong, not
+// The pairs that may be deployed, and by whom, stand in deployment-groups.json, in
+// the folder LAMBDA_TASK_ROOT, and GitLab's public keys in gitlab-keys.json. The error names everything that is missing or wrong, not
 // only the first thing.
 func New(host environment.Host) (*Handler, error) {
 	env := &environment.Reader{Host: host}
 	bucket, prefix := env.Artifacts()
 	allowed := env.AllowList()
+	gitlab := env.GitLab()
 	queueURL := env.URL("QUEUE_URL")
 	config := env.AWS()
 	if err := env.Err(); err != nil {
@@ -54,6 +56,8 @@ func New(host environment.Host) (*Handler, error) {
 		Prefix: prefix,
 		Trigger: &Trigger{
 			Artifacts: &Artifacts{Client: objects},
+			Tokens:    &Tokens{Client: objects, Bucket: bucket},
+			GitLab:    gitlab,
 			Groups:    &BlueGreenGroups{Client: deployer},
 			Records:   records,
 			Statuses:  &status.Store{Objects: objects, Bucket: bucket},

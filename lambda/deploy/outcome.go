@@ -11,6 +11,8 @@ const (
 	// Rejected: nothing is deployed until somebody changes something, and the
 	// reason says what.
 	Rejected End = "rejected"
+	// Refused: nothing is deployed, as nobody has proven that he may.
+	Refused End = "refused"
 	// Superseded: a newer upload has the group.
 	Superseded End = "superseded"
 	// Repeated: the upload had its deployment, or its end, before.

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 	"github.com/aws/smithy-go"
 
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/lambda/internal/again"
 	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/clip"
@@ -36,6 +37,7 @@ type Upload struct {
 	DeploymentID string
 	Completed    time.Time // by the event; zero when it does not say
 	Started      time.Time // when this process created the deployment
+	Rule         string    // of who may deploy; the one that failed
 
 	Known again.Known // of messages that the status function has sent
 }
@@ -50,6 +52,11 @@ func (u Upload) LogValue() slog.Value {
 		{"key", u.Key},
 		{"versionId", u.VersionID},
 		{"deploymentId", u.DeploymentID},
+		{"rule", u.Rule},
+		{"project", u.By.Project},
+		{"ref", u.By.Ref},
+		{"user", u.By.User},
+		{"pipelineUrl", u.By.PipelineURL},
 	} {
 		if field.value != "" {
 			attrs = append(attrs, slog.String(field.name, clip.Text(field.value, maxKey)))
@@ -62,15 +69,16 @@ func (u Upload) LogValue() slog.Value {
 // of the group's uploads. Its way is straight: gather the facts, decide, act.
 //
 //	gather  1. HeadObject         what is it?
-//	        2. GetDeploymentGroup is the group blue/green? Asked now and then.
-//	        3. GetObject          the group's record: who was accepted, who deploys
-//	        4. ListDeployments    what was the group given that the record lacks?
+//	        2. GetObject          the group's record: who was accepted, who deploys
+//	        3. GetObject          the job's token: may this project and ref deploy it?
+//	        4. GetDeploymentGroup is the group blue/green? Asked now and then.
+//	        5. ListDeployments    what was the group given that the record lacks?
 //	decide                        see decide
-//	act     5. PutObject          the attempt, into the record that was seen in 3
-//	        6. PutObject          a status object "Waiting", if there is none
-//	        7. CreateDeployment
-//	        8. PutObject          the deployment, into the record
-//	        9. PutObject          "Created", with the deployment's id
+//	act     6. PutObject          the attempt, into the record that was seen in 2
+//	        7. PutObject          a status object "Waiting", if there is none
+//	        8. CreateDeployment
+//	        9. PutObject          the deployment, into the record
+//	        10. PutObject         "Created", with the deployment's id
 //
 // CreateDeployment has no idempotency token. The attempt in the record takes its
 // place: one process at a time may create a deployment of a group, and it gives
@@ -78,13 +86,19 @@ func (u Upload) LogValue() slog.Value {
 // may die at any point, or an answer be lost. Whoever comes next finds:
 //
 //	died after  what is there                 what is done
-//	1 to 4      nothing                       all of it
-//	5, 6, 7     an attempt                    nothing for as long as the Lease; then
+//	1 to 5      nothing                       all of it
+//	6, 7, 8     an attempt                    nothing for as long as the Lease; then
 //	                                          CodeDeploy's list tells what came of it
-//	8           a deployment in the record    9
-//	9           a status with an id           nothing
+//	9           a deployment in the record    10
+//	10          a status with an id           nothing
+//
+// A token is spent by the first thing that is written into the record, and
+// nothing is told before that: whoever reads an upload's id in its state finds
+// its token worth nothing.
 type Trigger struct {
 	Artifacts *Artifacts
+	Tokens    *Tokens
+	GitLab    *trust.Verifier // whose tokens they are
 	Groups    *BlueGreenGroups
 	Records   *group.Store
 	Statuses  *status.Store
@@ -115,6 +129,7 @@ type work struct {
 	bundle   types.BundleType
 	entry    *status.Entry
 	record   *group.Entry // nil while the upload's group is unknown
+	proof    *trust.Proof // what the job's token has proven, nil without one
 }
 
 // Deploy takes an upload with bucket, key and, if the event had it, version.
@@ -199,29 +214,87 @@ func (t *Trigger) gather(ctx context.Context, w *work, fault string) (f Facts, e
 	}
 	f.Told, f.Asked = w.entry.Status, w.Known.Application == ""
 	w.ID = w.entry.ID()
+	f.Now = t.Records.Time()
 	if f.Fault == "" && !f.Told.Settled() {
-		if f.Fault, err = t.check(ctx, w.Pair, w.Key); err != nil {
+		if err = t.check(ctx, w, &f); err != nil {
 			return f, err
 		}
 	}
-	f.Upload, f.Now = w.Upload.Upload, t.Records.Time()
+	f.Upload = w.Upload.Upload
 	if known {
 		f.Upload.Uploaded = f.Record.Place(f.Upload)
 	}
 	return f, nil
 }
 
-// check settles whether the group may be deployed to, with what lies at that key,
-// before anything is asked of CodeDeploy about a pair that comes from outside.
-func (t *Trigger) check(ctx context.Context, pair allowlist.Pair, key string) (fault string, err error) {
-	if !t.Allowed[pair] {
-		return fmt.Sprintf("application %q with deployment group %q is not on the list of what may be deployed: correct the job's variables, or have the pair added to deploymentGroups in the environment's configuration",
-			clip.Text(pair.Application, 100), clip.Text(pair.DeploymentGroup, 100)), nil
+// check settles whether the group may be deployed to, by whoever uploaded and with
+// what lies at that key, before anything is asked of CodeDeploy about a pair that
+// comes from outside.
+func (t *Trigger) check(ctx context.Context, w *work, f *Facts) (err error) {
+	if !t.Allowed.Has(w.Pair) {
+		f.Fault = fmt.Sprintf("application %q with deployment group %q is not on the list of what may be deployed: correct the job's variables, or have the pair added to deploymentGroups in the environment's configuration",
+			clip.Text(w.Application, 100), clip.Text(w.DeploymentGroup, 100))
+		return nil
 	}
-	if fault := misplaced(key, t.Prefix, pair.Application, alone(pair.Application, t.Allowed)); fault != "" {
-		return fault, nil
+	if f.Refusal, err = t.prove(ctx, w, f); err != nil || f.Refusal != nil {
+		return err
 	}
-	return t.Groups.Check(ctx, pair)
+	if f.Fault = misplaced(w.Key, t.Prefix, w.Application, alone(w.Application, t.Allowed)); f.Fault != "" {
+		return nil
+	}
+	f.Fault, err = t.Groups.Check(ctx, w.Pair)
+	return err
+}
+
+// prove finds out whether whoever uploaded may deploy, and who it is. What was
+// proven once stays so for as long as the upload waits: its token ends long
+// before.
+func (t *Trigger) prove(ctx context.Context, w *work, f *Facts) (*trust.Refusal, error) {
+	w.proof, w.By = nil, trust.Deployer{}
+	rule := t.Allowed[w.Pair]
+	if rule.AnyProject {
+		return nil, nil
+	}
+	by, accepted := f.Record.Accepted(w.Upload.Upload)
+	if !accepted && w.entry.Deployer != (trust.Deployer{}) {
+		by, accepted = w.entry.Deployer, true
+	}
+	if accepted {
+		w.By = by
+		return refusal(rule.Recheck(by)), nil
+	}
+	token, missing, err := t.Tokens.Of(ctx, w.request.UploadID, w.artifact.Modified, f.Now)
+	if err != nil {
+		return nil, err
+	}
+	if missing != nil {
+		// An upload that was given up, and is redriven by an operator, is no longer in
+		// the record. Its state still says whose it is.
+		if err := w.entry.Load(ctx); err != nil {
+			return nil, err
+		}
+		if w.entry.Deployer == (trust.Deployer{}) {
+			return missing, nil
+		}
+		f.Told, w.By = w.entry.Status, w.entry.Deployer
+		return refusal(rule.Recheck(w.By)), nil
+	}
+	proof, err := t.GitLab.Verify(token, rule, w.artifact.Modified)
+	if err != nil {
+		return refusal(err), nil
+	}
+	if !f.Record.Spend(proof, w.Upload.Upload, f.Now) {
+		return &trust.Refusal{Rule: RuleSpent, Reason: "the token was worth another upload to this deployment group already, want one token for each: run the job again"}, nil
+	}
+	w.proof, w.By = &proof, proof.Deployer
+	return nil, nil
+}
+
+// refusal is what package trust promises an error to be.
+func refusal(err error) *trust.Refusal {
+	var refusal *trust.Refusal
+	errors.As(err, &refusal)
+	return refusal
 }
 
 // act carries a decision out. It returns group.ErrChanged when somebody else has
@@ -240,7 +313,12 @@ func (t *Trigger) act(ctx context.Context, w *work, f *Facts, a Action) (Outcome
 	case Finish:
 		return t.finish(ctx, w, a.State, a.Reason)
 	case Reject:
+		if !t.counts(w, f) {
+			return t.finish(ctx, w, status.Rejected, a.Reason)
+		}
 		return t.end(ctx, w, f, status.Rejected, a.Reason)
+	case Refuse:
+		return t.refuse(ctx, w, f)
 	case Supersede:
 		return t.end(ctx, w, f, status.Superseded, a.Reason)
 	case Hold:
@@ -261,7 +339,7 @@ func (t *Trigger) act(ctx context.Context, w *work, f *Facts, a Action) (Outcome
 // event, perhaps before any look at the group. Only what the record knows is
 // followed to its end when further events are lost.
 func (t *Trigger) repeat(ctx context.Context, w *work, f *Facts, a Action) (Outcome, error) {
-	if w.record != nil && (w.record.Exists() || t.Allowed[w.Pair]) {
+	if w.record != nil && (w.record.Exists() || t.Allowed.Has(w.Pair)) {
 		err := w.record.Put(ctx, func(r *group.Record) {
 			waits := r.Waiting != nil && r.Waiting.Same(f.Upload)
 			attempted := r.Attempt != nil && r.Attempt.Same(f.Upload)
@@ -304,7 +382,7 @@ func (t *Trigger) save(ctx context.Context, w *work, known *group.Record, err er
 // end decides an upload's end, and tells it. It is decided in the group's record,
 // where nobody can create its deployment at the same time.
 func (t *Trigger) end(ctx context.Context, w *work, f *Facts, state status.State, reason string) (Outcome, error) {
-	if w.record != nil && (t.Allowed[w.Pair] || w.record.Exists()) {
+	if w.record != nil && (t.Allowed.Has(w.Pair) || w.record.Exists()) {
 		known := f.Record
 		known.Finish(group.End{Upload: f.Upload, State: state, Reason: clip.Line(reason, 500)})
 		if err := t.keep(ctx, w, &known); err != nil {
@@ -312,6 +390,27 @@ func (t *Trigger) end(ctx context.Context, w *work, f *Facts, state status.State
 		}
 	}
 	return t.finish(ctx, w, state, reason)
+}
+
+// counts says whether an upload that ends is worth a line in its group's record:
+// the group knows it, or whoever uploaded it may deploy, or nobody may any more. The record is left alone
+// by others, who must not get into the way of those who may.
+func (t *Trigger) counts(w *work, f *Facts) bool {
+	return f.Record.Knows(f.Upload) || w.By != (trust.Deployer{}) || t.Allowed[w.Pair].AnyProject || !t.Allowed.Has(w.Pair)
+}
+
+// refuse ends an upload of which nobody has proven that he may deploy it.
+func (t *Trigger) refuse(ctx context.Context, w *work, f *Facts) (end Outcome, err error) {
+	w.Rule = f.Refusal.Rule
+	if t.counts(w, f) {
+		end, err = t.end(ctx, w, f, status.Rejected, f.Refusal.Reason)
+	} else {
+		end, err = t.finish(ctx, w, status.Rejected, f.Refusal.Reason)
+	}
+	if end.End == Rejected {
+		end.End = Refused
+	}
+	return end, err
 }
 
 // finish tells the job that there will be no deployment, and lets S3 forget the
@@ -360,7 +459,7 @@ func (t *Trigger) tellDisplaced(ctx context.Context, w *work, r *group.Record, u
 	err := entry.Load(ctx)
 	if err == nil {
 		err = entry.Merge(ctx, status.Status{
-			State: end.State, Reason: end.Reason, Application: r.Application, DeploymentGroup: r.DeploymentGroup,
+			State: end.State, Reason: end.Reason, Application: r.Application, DeploymentGroup: r.DeploymentGroup, Deployer: u.By,
 		})
 	}
 	if err == nil && entry.DeploymentID == "" {
@@ -502,8 +601,15 @@ func (t *Trigger) note(ctx context.Context, w *work) error {
 	if w.record == nil {
 		return errors.New("the group's record is unknown")
 	}
-	u := w.Upload.Upload
-	return w.record.Change(ctx, func(r *group.Record) { r.Note(u) })
+	now := t.Records.Time()
+	return w.record.Change(ctx, func(r *group.Record) {
+		// Another upload may have been faster. Then this one proves nothing, and the
+		// next try says so.
+		if w.proof != nil && !r.Spend(*w.proof, w.Upload.Upload, now) {
+			w.proof, w.By = nil, trust.Deployer{}
+		}
+		r.Note(w.Upload.Upload)
+	})
 }
 
 // waitingFor is a reason in words that stay the same from try to try.
@@ -523,5 +629,6 @@ func (w *work) status(state status.State, reason string) status.Status {
 		Application:     clip.Line(w.Application, 100),
 		DeploymentGroup: clip.Line(w.DeploymentGroup, 100),
 		Reason:          reason,
+		Deployer:        w.By,
 	}
 }

@@ -62,9 +62,10 @@ func lambdaEnvironment(t *testing.T, server *awstest.Server) map[string]string {
 	t.Helper()
 	env := server.Environment(testBucket, testPrefix)
 	env["LAMBDA_TASK_ROOT"] = t.TempDir()
+	env["GITLAB_URL"] = "https://gitlab.example.com"
 	env["QUEUE_URL"] = env["AWS_ENDPOINT_URL"] + "/222222222222/queue"
 	require.NoError(t, os.WriteFile(filepath.Join(env["LAMBDA_TASK_ROOT"], allowlist.File),
-		[]byte(`[{"application":"web","deploymentGroup":"web-blue-green"}]`), 0o600))
+		[]byte(`[{"application":"web","deploymentGroup":"web-blue-green","anyProject":true}]`), 0o600))
 	return env
 }
 
@@ -275,6 +276,7 @@ func TestS14_OnTheWireABusyGroupsMessageIsHidden(t *testing.T) {
 	require.Len(t, server.Bodies("ChangeMessageVisibility"), 1)
 	assert.JSONEq(t, `{"QueueUrl":"`+env["QUEUE_URL"]+`","ReceiptHandle":"r1","VisibilityTimeout":42}`, server.Bodies("ChangeMessageVisibility")[0])
 
+	env["GITLAB_URL"] = "https://gitlab.example.com"
 	env["QUEUE_URL"] = ""
 	h = newWired(t, env)
 	assert.Nil(t, h.Patience, "the address of the queue may be left out")

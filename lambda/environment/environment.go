@@ -20,6 +20,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/lambda/internal/allowlist"
 )
 
@@ -76,6 +77,33 @@ func (r *Reader) AllowList() allowlist.List {
 		r.problem("%s", err)
 	}
 	return list
+}
+
+// KeysFile is where GitLab's public keys lie in a function's package. Up to twenty keys do not fit the 4 KB of its
+// environment, beside what else is there.
+const KeysFile = "gitlab-keys.json"
+
+// GitLab reads how the tokens of jobs are checked. Without a file of keys none is known, and every token is refused.
+func (r *Reader) GitLab() *trust.Verifier {
+	v := &trust.Verifier{URL: r.Getenv("GITLAB_URL")}
+	if u, err := url.Parse(v.URL); err != nil || u.Host == "" || u.Scheme != "https" || strings.HasSuffix(v.URL, "/") {
+		r.problem("GITLAB_URL is %q: want GitLab's https:// address, without a / at its end", v.URL)
+	}
+	root := r.Getenv("LAMBDA_TASK_ROOT")
+	if root == "" {
+		return v // The allow-list has said so.
+	}
+	text, err := os.ReadFile(filepath.Join(root, KeysFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return v
+	}
+	if err == nil {
+		v.Keys, err = trust.ParseKeys(text)
+	}
+	if err != nil {
+		r.problem("%s: %s", KeysFile, err)
+	}
+	return v
 }
 
 // AllowListIfAny reads the list if one lies in the function's package; nil

@@ -54,7 +54,7 @@ func TestS15_AnAllowListThatIsThereHasToBeReadable(t *testing.T) {
 
 	file := filepath.Join(root, allowlist.File)
 	require.NoError(t, os.WriteFile(file, []byte(`[{"application":"web","deploymentGroup":"g"}]`), 0o600))
-	assert.Equal(t, allowlist.List{{Application: "web", DeploymentGroup: "g"}: true}, r.AllowListIfAny())
+	assert.Equal(t, allowlist.List{{Application: "web", DeploymentGroup: "g"}: {}}, r.AllowListIfAny())
 	require.NoError(t, r.Err())
 
 	require.NoError(t, os.WriteFile(file, []byte(`[`), 0o600))

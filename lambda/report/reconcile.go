@@ -243,7 +243,7 @@ func calm(r *group.Record, now time.Time) bool {
 // whatever became of its message.
 func (r *Reporter) turn(record *group.Record, now time.Time) []group.Upload {
 	busy := slices.ContainsFunc(record.Deployments, func(d group.Deployment) bool { return !d.State.Final() })
-	listed := r.Allowed == nil || r.Allowed[allowlist.Pair{Application: record.Application, DeploymentGroup: record.DeploymentGroup}]
+	listed := r.Allowed == nil || r.Allowed.Has(allowlist.Pair{Application: record.Application, DeploymentGroup: record.DeploymentGroup})
 	switch {
 	case record.Attempt != nil && now.Sub(record.Attempt.At) < deploy.Lease:
 		return nil
@@ -304,6 +304,7 @@ func (r *Reporter) tellUpload(ctx context.Context, d group.Deployment, state sta
 		return false, err
 	}
 	before := entry.Status
+	state.Deployer = d.By
 	if err := entry.Merge(ctx, state); err != nil {
 		return false, err
 	}
@@ -321,7 +322,7 @@ func (r *Reporter) tellEnds(ctx context.Context, record *group.Entry) (told []gr
 			return told, err
 		}
 		if err := entry.Merge(ctx, status.Status{
-			State: e.State, Reason: e.Reason, Application: record.Application, DeploymentGroup: record.DeploymentGroup,
+			State: e.State, Reason: e.Reason, Application: record.Application, DeploymentGroup: record.DeploymentGroup, Deployer: e.By,
 		}); err != nil {
 			return told, err
 		}

@@ -65,7 +65,7 @@ func TestS15_AStateIsRepairedAfterALostEvent(t *testing.T) {
 //fault:end a pair leaves the list while an upload waits | its state becomes final
 func TestS15_AGroupThatLeftTheListIsLookedAfter(t *testing.T) {
 	f := newFixture(t, "")
-	f.reporter.Allowed = allowlist.List{{Application: "other", DeploymentGroup: "g"}: true}
+	f.reporter.Allowed = allowlist.List{{Application: "other", DeploymentGroup: "g"}: {}}
 	f.record(group1 + `,"waiting":{"uploadId":"job-10","key":"artifacts/web/b.zip","versionId":"v2","uploaded":"2026-11-23T02:02:03Z"}}`)
 	f.batch(`{"deploymentsInfo":[` + strings.TrimSuffix(strings.TrimPrefix(deployment("InProgress"), `{"deploymentInfo":`), "}") + `]}`)
 	require.NoError(t, f.handle(t, schedule))

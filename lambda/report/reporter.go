@@ -95,7 +95,7 @@ func (r *Reporter) Handle(ctx context.Context, raw json.RawMessage) (answer Answ
 // change works on one state change.
 func (r *Reporter) change(ctx context.Context, event change) error {
 	log := r.Log.With("deploymentId", event.DeploymentID)
-	if r.Allowed != nil && !r.Allowed[event.Pair] {
+	if r.Allowed != nil && !r.Allowed.Has(event.Pair) {
 		// The rule's pattern knows applications only. Deployments of a group that
 		// was on the list are looked after by the schedule.
 		log.InfoContext(ctx, "ignored", "reason", "no artifacts are deployed to the group",

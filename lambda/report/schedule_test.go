@@ -239,7 +239,7 @@ func TestS15_WhoseTurnItIs(t *testing.T) {
 		"nobody's":                         {group.Record{Deployments: free}, nil, nil},
 		"who waits for nothing":            {group.Record{Waiting: &job10, Deployments: free}, nil, []group.Upload{job10}},
 		"who waits for the group":          {group.Record{Waiting: &job10, Deployments: busy}, nil, nil},
-		"who waits, and is listed":         {group.Record{Waiting: &job10, Deployments: busy}, allowlist.List{ours: true}, nil},
+		"who waits, and is listed":         {group.Record{Waiting: &job10, Deployments: busy}, allowlist.List{ours: {}}, nil},
 		"who waits, and is listed no more": {group.Record{Waiting: &job10, Deployments: busy}, allowlist.List{}, []group.Upload{job10}},
 		"nobody's during an attempt":       {group.Record{Waiting: &job10, Attempt: attempt(2*time.Minute - 1)}, nil, nil},
 		"the attempt's after its lease":    {group.Record{Waiting: &job10, Attempt: attempt(2 * time.Minute)}, nil, []group.Upload{job9}},

@@ -56,11 +56,12 @@ func TestS14_TheBinarySaysWhatIsMissingAtStart(t *testing.T) {
 		want   []string
 	}{
 		"nothing set": {
-			change: map[string]string{"ARTIFACT_BUCKET": "", "ARTIFACT_PREFIX": "", "LAMBDA_TASK_ROOT": "", "AWS_REGION": "", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
-			want:   []string{"ARTIFACT_BUCKET is not set", "ARTIFACT_PREFIX is", "LAMBDA_TASK_ROOT is not set", "AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY not set"},
+			change: map[string]string{"ARTIFACT_BUCKET": "", "ARTIFACT_PREFIX": "", "LAMBDA_TASK_ROOT": "", "AWS_REGION": "", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "GITLAB_URL": ""},
+			want:   []string{"ARTIFACT_BUCKET is not set", "ARTIFACT_PREFIX is", "LAMBDA_TASK_ROOT is not set", "GITLAB_URL is", "AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY not set"},
 		},
 		"prefix without slash": {change: map[string]string{"ARTIFACT_PREFIX": "artifacts"}, want: []string{"artifacts", "ends with /"}},
 		"no list":              {change: map[string]string{"LAMBDA_TASK_ROOT": t.TempDir()}, want: []string{allowlist.File, "no such file"}},
+		"GitLab over http":     {change: map[string]string{"GITLAB_URL": "http://gitlab.example.com"}, want: []string{"GITLAB_URL", "http://gitlab.example.com"}},
 		"endpoint":             {change: map[string]string{"AWS_ENDPOINT_URL": "localhost:5000"}, want: []string{"AWS_ENDPOINT_URL", "localhost:5000"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -193,9 +194,10 @@ func lambdaEnvironment(t *testing.T, server *awstest.Server) map[string]string {
 	t.Helper()
 	env := server.Environment(testBucket, testPrefix)
 	env["LAMBDA_TASK_ROOT"] = t.TempDir()
+	env["GITLAB_URL"] = "https://gitlab.example.com"
 	env["QUEUE_URL"] = env["AWS_ENDPOINT_URL"] + "/222222222222/queue"
 	require.NoError(t, os.WriteFile(filepath.Join(env["LAMBDA_TASK_ROOT"], allowlist.File),
-		[]byte(`[{"application":"web","deploymentGroup":"web-blue-green"}]`), 0o600))
+		[]byte(`[{"application":"web","deploymentGroup":"web-blue-green","anyProject":true}]`), 0o600))
 	return env
 }
 

@@ -104,7 +104,8 @@ func programs(options Options) (ours, reference program, err error) {
 	}
 	reference.args = []string{python(options.Root), filepath.Join(reference.dir, "bootstrap.py")}
 
-	list := fmt.Sprintf(`[{"application":%q,"deploymentGroup":%q}]`, pair.Application, pair.Group)
+	// The reference knows no proof of who deploys, so neither asks for one.
+	list := fmt.Sprintf(`[{"application":%q,"deploymentGroup":%q,"anyProject":true}]`, pair.Application, pair.Group)
 	for _, p := range []program{ours, reference} {
 		if err := os.WriteFile(filepath.Join(p.dir, "deployment-groups.json"), []byte(list), 0o600); err != nil {
 			return ours, reference, err
@@ -163,6 +164,7 @@ func environment(endpoint, certificates string) []string {
 	return []string{
 		"ARTIFACT_BUCKET=" + bucket,
 		"ARTIFACT_PREFIX=artifacts/",
+		"GITLAB_URL=https://gitlab.example.com",
 		"QUEUE_URL=" + endpoint + "/222222222222/uploads",
 		"AWS_LAMBDA_FUNCTION_NAME=trigger",
 		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST",

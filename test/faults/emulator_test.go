@@ -60,7 +60,9 @@ func TestS15_LoadOnTheEmulator(t *testing.T) {
 		Name: "trigger", ARN: "arn:aws:lambda:ap-northeast-1:222222222222:function:trigger", Region: e.config.Region, Handler: "bootstrap",
 		MemoryMB: 128, Timeout: 30 * time.Second, LogFormat: "JSON",
 		TaskRoot: trigger.taskRoot, Log: filepath.Join(e.dir, "trigger.log"), Endpoint: e.endpoint, Credentials: e.config.Credentials,
-		Environment: map[string]string{"ARTIFACT_BUCKET": bucketName, "ARTIFACT_PREFIX": artifactPrefix, "QUEUE_URL": e.queue},
+		Environment: map[string]string{
+			"ARTIFACT_BUCKET": bucketName, "ARTIFACT_PREFIX": artifactPrefix, "QUEUE_URL": e.queue, "GITLAB_URL": "https://gitlab.example.com",
+		},
 	}}, []lambdahost.Mapping{{
 		Function: "trigger", QueueURL: e.queue, QueueARN: queueARN, Region: e.config.Region, BatchSize: 10, PartialFailures: true,
 	}}, e.sqs, slog.New(slog.DiscardHandler))

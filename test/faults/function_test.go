@@ -87,7 +87,7 @@ func newFunction(name string, arrived func(arrival)) (*function, error) {
 		"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token",
 		"LAMBDA_TASK_ROOT": root,
 		"ARTIFACT_BUCKET":  bucketName, "ARTIFACT_PREFIX": artifactPrefix, "QUEUE_URL": queueURL,
-		"DEAD_LETTER_QUEUE_URL": queueURL + "-dead",
+		"DEAD_LETTER_QUEUE_URL": queueURL + "-dead", "GITLAB_URL": "https://gitlab.example.com",
 	}
 	host := environment.Host{
 		Getenv: func(name string) string { return env[name] },

@@ -48,10 +48,12 @@ func allowList() []byte {
 	type entry struct {
 		Application     string `json:"application"`
 		DeploymentGroup string `json:"deploymentGroup"`
+		// Who may deploy is another matter, and tested in lambda/deploy.
+		AnyProject bool `json:"anyProject"`
 	}
 	var list []entry
 	for _, p := range slices.Concat(goodGroups, loadGroups, []cloud.Pair{inPlaceGroup, missingGroup, missingApp}) {
-		list = append(list, entry{p.Application, p.Group})
+		list = append(list, entry{p.Application, p.Group, true})
 	}
 	text, err := json.Marshal(list)
 	if err != nil {

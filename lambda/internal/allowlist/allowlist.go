@@ -1,4 +1,4 @@
-// Package allowlist knows which deployment groups artifacts may be deployed to.
+// Package allowlist knows which deployment groups artifacts may be deployed to, and by whom.
 package allowlist
 
 import (
@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"gitlab-codedeploy/internal/trust"
 )
 
 // File lies in a function's package rather than in its environment, which
@@ -19,10 +21,16 @@ type Pair struct {
 	DeploymentGroup string `json:"deploymentGroup"`
 }
 
-// List holds the pairs that an artifact may be deployed to.
-type List map[Pair]bool
+// List holds the pairs that an artifact may be deployed to, each with the rule that says by whom.
+type List map[Pair]trust.Rule
 
-// Load reads a JSON array of pairs. An empty list is an error: the
+// Has says whether a pair is on the list.
+func (l List) Has(pair Pair) bool {
+	_, has := l[pair]
+	return has
+}
+
+// Load reads a JSON array of pairs with their rules. An empty list is an error: the
 // function could only reject.
 func Load(path string) (List, error) {
 	content, err := os.ReadFile(path)
@@ -31,7 +39,10 @@ func Load(path string) (List, error) {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
-	var pairs []Pair
+	var pairs []struct {
+		Pair
+		trust.Rule
+	}
 	if err := decoder.Decode(&pairs); err != nil {
 		return nil, fmt.Errorf(`allow-list %s: %w; want [{"application":"…","deploymentGroup":"…"}]`, path, err)
 	}
@@ -46,7 +57,7 @@ func Load(path string) (List, error) {
 		if pair.Application == "" || pair.DeploymentGroup == "" {
 			return nil, fmt.Errorf("allow-list %s: entry %d has an empty application or deploymentGroup", path, i+1)
 		}
-		list[pair] = true
+		list[pair.Pair] = pair.Rule
 	}
 	return list, nil
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/internal/trust"
 )
 
 func writeAllowList(t *testing.T, content string) string {
@@ -22,9 +24,22 @@ func TestS14_AllowListNamesThePairsAndNoOthers(t *testing.T) {
 		{"application": "shop", "deploymentGroup": "shop-blue-green"}
 	]`))
 	require.NoError(t, err)
-	assert.True(t, list[Pair{"web", "web-blue-green"}])
-	assert.True(t, list[Pair{"shop", "shop-blue-green"}])
-	assert.False(t, list[Pair{"web", "shop-blue-green"}], "a pair is allowed as a pair")
+	assert.True(t, list.Has(Pair{"web", "web-blue-green"}))
+	assert.True(t, list.Has(Pair{"shop", "shop-blue-green"}))
+	assert.False(t, list.Has(Pair{"web", "shop-blue-green"}), "a pair is allowed as a pair")
+	assert.Zero(t, list[Pair{"web", "web-blue-green"}], "the rule that lets nobody deploy")
+}
+
+func TestS15_EachPairHasItsRule(t *testing.T) {
+	list, err := Load(writeAllowList(t, `[
+		{"application": "web", "deploymentGroup": "g", "projects": [{"id": 42, "path": "team/web"}], "refs": ["main"], "unprotectedRefs": true},
+		{"application": "shop", "deploymentGroup": "g", "anyProject": true}
+	]`))
+	require.NoError(t, err)
+	assert.Equal(t, List{
+		{"web", "g"}:  {Projects: []trust.Project{{ID: 42, Path: "team/web"}}, Refs: []string{"main"}, UnprotectedRefs: true},
+		{"shop", "g"}: {AnyProject: true},
+	}, list)
 }
 
 func TestS14_AMistakeInTheAllowListSaysWhatIsWrong(t *testing.T) {

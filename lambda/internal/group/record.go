@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/lambda/internal/status"
 )
 
@@ -26,6 +27,8 @@ type Upload struct {
 	Key       string    `json:"key"`
 	VersionID string    `json:"versionId"`
 	Uploaded  time.Time `json:"uploaded"`
+	// By is whose upload it is, once that is proven.
+	By trust.Deployer `json:"by,omitzero"`
 }
 
 // Same says whether u and other are one object version.
@@ -115,7 +118,9 @@ type Record struct {
 	Ended       []End        `json:"ended,omitempty"`       // the last ones
 	Searched    Search       `json:"searched,omitzero"`
 	// Expired versions are no longer wanted by the group, and not yet marked so.
-	Expired   []Upload  `json:"expired,omitempty"`
+	Expired []Upload `json:"expired,omitempty"`
+	// Spent are the tokens by which uploads were accepted.
+	Spent     []Spent   `json:"spent,omitempty"`
 	UpdatedAt time.Time `json:"updatedAt"`
 }
 

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"time"
 
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/lambda/internal/clip"
 )
 
@@ -23,6 +24,10 @@ type Status struct {
 	VersionID       string    `json:"versionId"`
 	Reason          string    `json:"reason"`    // one line
 	UpdatedAt       time.Time `json:"updatedAt"` // UTC, milliseconds
+
+	// Deployer is whose upload it is, as GitLab has signed it: project, ref, user and
+	// pipelineUrl. It is there as soon as it is proven, and stays.
+	trust.Deployer
 
 	// TrafficMoved is there while the deployment is InProgress and its new
 	// instances have the traffic: the old ones are waited for.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/lambda/internal/clip"
 	"gitlab-codedeploy/lambda/internal/object"
 )
@@ -77,6 +78,9 @@ func (e *Entry) Change(ctx context.Context, next func(Status) (Status, error)) e
 		}
 		// Here, as the id may have become another one since the last try.
 		changed.UploadID, changed.Key, changed.VersionID = e.ID(), e.key, e.ver
+		if changed.Deployer == (trust.Deployer{}) { // Only the trigger has seen the token.
+			changed.Deployer = e.Deployer
+		}
 		changed.Reason = clip.Line(changed.Reason, maxReason)
 		changed.UpdatedAt = e.store.Time()
 		etag, err := e.store.write(ctx, changed, e.etag)
