@@ -110,6 +110,13 @@ mutate: ## Flip SAMPLE=100 conditions (0: all) of ONLY=lambda/…: do tests noti
 bench: setup ## Measure the trigger and the upload against references; takes minutes.
 	@go run ./test/bench
 
+# For this machine, or for GOOS and GOARCH. The runner's host has its own copy.
+BIN ?= bin
+.PHONY: artifact
+artifact: ## Build the program of jobs, bin/artifact; GOOS=linux GOARCH=arm64 for another machine.
+	@version=$$(git describe --always --dirty --tags) && mkdir -p "$(BIN)" && \
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$$version" -o "$(BIN)/artifact" ./cmd/artifact
+
 .PHONY: gofmt
 gofmt:
 	@$(GO_FILES) && files=$$(gofmt -l $$files) && \

@@ -41,7 +41,9 @@ MIN_PYTHON_CHECKOV=3.11.5
 # Programs and their Debian packages.
 DEMO_PROGRAMS=(git=git rsync=rsync)
 TEST_PROGRAMS=(
-  pigz=pigz curl=curl
+  curl=curl
+  # The shells of jobs.
+  dash=dash busybox=busybox
   # A stand-in host that packages are really installed on.
   dnf=dnf rpm=rpm rpmsign=rpm createrepo_c=createrepo-c gpg=gnupg
   mkfs.xfs=xfsprogs losetup=mount unshare=util-linux ip=iproute2 pgrep=procps

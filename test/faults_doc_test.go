@@ -79,7 +79,7 @@ func faultsDocument(t *testing.T, tests string) string {
 	return out.String()
 }
 
-// promises are what the functions keep whatever goes wrong, by the word that a
+// promises are what the functions and the program of jobs keep whatever goes wrong, by the word that a
 // test names one by.
 var promises = []struct{ word, text string }{
 	{"order", "One order for a group: its accepted uploads, by the time of their upload"},
@@ -90,6 +90,7 @@ var promises = []struct{ word, text string }{
 	{"large", "A group with hundreds of deployments gets its upload"},
 	{"live", "What is live never expires"},
 	{"alarms", "Somebody is told in time"},
+	{"whole", "A job's artifact arrives whole or not at all, and the job tells how it ends"},
 	{"hard", "The simulation is as hard as reality"},
 	{"tests", "The tests can fail"},
 }
@@ -101,15 +102,15 @@ var faultDirective = regexp.MustCompile(`^//fault:([a-z]+) ([^|]+) \| ([^|]+)$`)
 const functionsHeader = `
 ## The functions
 
-Made from the lines ` + "`//fault:`" + ` in the comments of the tests, in the same way: each row names the test that lets the functions
-meet the fault and asserts what happened. ` + "`go test ./lambda/... ./test/... -run NAME`" + ` runs it. What each promise says to the
+Made from the lines ` + "`//fault:`" + ` in the comments of the tests, in the same way: each row names the test that lets the functions,
+or the program of jobs, meet the fault and asserts what happened. ` + "`go test ./lambda/... ./cmd/... ./internal/... ./test/... -run NAME`" + ` runs it. What each promise says to the
 word, and why no more can be known, is in [ADR 0036](adr/0036-what-cannot-be-known.md).
 `
 
 // functionsDocument returns the tables of the functions, one for each promise.
 func functionsDocument(t *testing.T) string {
 	rows := map[string][]string{}
-	for _, root := range []string{"../lambda", "."} {
+	for _, root := range []string{"../lambda", "../cmd", "../internal", "."} {
 		require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
 				return err

@@ -56,7 +56,7 @@ func TestEveryBenchmarkStillMeasures(t *testing.T) {
 		}
 	}
 	for _, part := range []string{"trigger: program", "status: program", "start to ready", "first invocation", "warm invocation", "peak memory", "calls per deployment",
-		"AWS's pace", "never waits", "without pigz", "12 against 1 MB", "synth: 20 deployment groups", "synth: without the CDK's validation"} {
+		"AWS's pace", "never waits", "12 against 1 MB", "synth: 20 deployment groups", "synth: without the CDK's validation"} {
 		assert.True(t, slices.ContainsFunc(names, func(name string) bool { return strings.Contains(name, part) }), "no row on %q in %q", part, names)
 	}
 	assert.NotEmpty(t, report.Calls)

@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -48,7 +47,7 @@ type Options struct {
 	TestRuns int // of go test ./test
 
 	GOARCH string // that binaries are measured for
-	Script string // the upload script, from Root
+	Script string // what starts the upload, from Root
 
 	// Keep holds what the uploads brought, by key, for whoever wants to look
 	// into it. Optional.
@@ -67,7 +66,7 @@ func main() {
 	flag.IntVar(&options.SynthPairs, "synth-pairs", 5, "pairs of synths; 0 synthesises nothing")
 	flag.IntVar(&options.DeploymentGroups, "groups", 1000, "deployment groups in the larger configuration")
 	flag.IntVar(&options.TestRuns, "test-runs", 1, "runs of go test ./test; 0 leaves it out")
-	flag.StringVar(&options.Script, "script", "scripts/ci/upload-artifact.sh", "the upload script, for trying a change out")
+	flag.StringVar(&options.Script, "script", "scripts/ci/upload-artifact.sh", "what starts the upload, for trying a change out")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -127,9 +126,6 @@ func checkMachine(root string) error {
 		if _, err := os.Stat(file); err != nil {
 			missing = append(missing, file)
 		}
-	}
-	if _, err := exec.LookPath("pigz"); err != nil {
-		missing = append(missing, "pigz")
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("not there: %s; `make bench` installs it, in the root of the repository", strings.Join(missing, ", "))

@@ -115,6 +115,8 @@ func synthProject(options Options, groups int) (command, error) {
 	if !found {
 		return command{}, fmt.Errorf("config/staging.yaml has no line %q", strings.TrimSpace(key))
 	}
+	// Each application has to be that of a group.
+	head = strings.Replace(head, "- name: sample-web\n", "- name: application-0\n", 1)
 	var list strings.Builder
 	for n := range groups {
 		fmt.Fprintf(&list, "    - {application: application-%d, deploymentGroup: application-%d-blue-green}\n", n, n)

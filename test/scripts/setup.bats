@@ -57,7 +57,7 @@ setup() {
   # Every program=package of the script.
   # shellcheck disable=SC2046 # a list of words
   programs $(sed -n '/_PROGRAMS=(/,/)$/p' "$REPO/scripts/setup.sh" | grep -oE '[a-z_.]+=[a-z0-9-]+' | sed 's/=.*//')
-  [[ -x $STUBS/pigz && -x $STUBS/rsync && -x $STUBS/mkfs.xfs ]]
+  [[ -x $STUBS/busybox && -x $STUBS/rsync && -x $STUBS/mkfs.xfs ]]
 }
 
 # programs NAME ... makes them exist.

@@ -12,7 +12,7 @@ import (
 	"gitlab-codedeploy/lambda/internal/clip"
 )
 
-// Metadata keys of an artifact, as the upload script writes them.
+// Metadata keys of an artifact, as the program artifact writes them.
 const (
 	keyApplication     = "application-name"
 	keyDeploymentGroup = "deploymentgroup-name"

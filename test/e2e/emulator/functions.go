@@ -35,15 +35,23 @@ func (e *Emulator) taskRoot(source string) string {
 // buildFunctions compiles the functions for this machine's system and processor.
 func buildFunctions(root string, taskRoot func(source string) string) error {
 	for _, f := range hosted {
-		output, err := filepath.Abs(filepath.Join(taskRoot(f.source), "bootstrap"))
-		if err != nil {
-			return err
-		}
-		if err := gobuild.Build(root, "./"+f.source, output, runtime.GOOS, runtime.GOARCH); err != nil {
+		if err := build(root, f.source, filepath.Join(taskRoot(f.source), "bootstrap")); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// program is where the jobs' program is built. A runner's host has it mounted
+// into each job.
+func (e *Emulator) program() string { return filepath.Join(e.Work, "bin", "artifact") }
+
+func build(root, source, output string) error {
+	output, err := filepath.Abs(output)
+	if err != nil {
+		return err
+	}
+	return gobuild.Build(root, "./"+source, output, runtime.GOOS, runtime.GOARCH)
 }
 
 // hosting is what the Lambda host needs to know; it can be handed to another process.

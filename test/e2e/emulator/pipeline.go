@@ -91,6 +91,7 @@ func (e *Emulator) runPipeline(ctx context.Context, a, b *Stack, name string, va
 		"AWS_ACCESS_KEY_ID="+runner.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+runner.SecretAccessKey, "AWS_SESSION_TOKEN="+runner.SessionToken,
 		"AWS_DEFAULT_REGION="+e.Config.Region, "AWS_ENDPOINT_URL="+e.Endpoint,
 		"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull,
+		"ARTIFACT_PROGRAM="+e.program(),
 	)
 	pipeline := []string{
 		filepath.Join(e.Root, "node_modules", ".bin", "gitlab-ci-local"), "--force-shell-executor", "--no-color",

@@ -1,0 +1,37 @@
+// Command artifact is the program of CI jobs: it packs a folder, puts it into the
+// artifact bucket, which starts a blue/green deployment, and tells how that ends.
+package main
+
+import (
+	"context"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"golang.org/x/term"
+)
+
+// version is set by the linker: see the Makefile.
+var version = "devel"
+
+func main() {
+	// Who reads the log may go before the upload is done or taken back.
+	signal.Ignore(syscall.SIGPIPE)
+	// The transfer manager logs by itself what its error says, too.
+	log.SetOutput(io.Discard)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		cancel(interruption{(<-signals).(syscall.Signal)})
+		signal.Stop(signals) // A second one ends the program at once.
+	}()
+	os.Exit(program{
+		getenv: os.Getenv, stdout: os.Stdout, stderr: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		aws: func(ctx context.Context) (aws.Config, error) { return config.LoadDefaultConfig(ctx) },
+	}.run(ctx, os.Args[1:]))
+}
