@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"gitlab-codedeploy/internal/upload/crc"
 )
 
 // upload is one, between the transfer manager and S3: what the manager does not
@@ -25,9 +27,15 @@ type upload struct {
 	failed          context.CancelCauseFunc
 	patience, grace time.Duration
 
-	mu        sync.Mutex
-	checksums map[int32]string // of parts
-	state     remains
+	mu    sync.Mutex
+	parts map[int32]told // what S3 has said that it has
+	state remains
+}
+
+// told is what S3 has said of a part.
+type told struct {
+	checksum uint64
+	size     int64
 }
 
 // remains is what is left of an upload that has failed.
@@ -104,10 +112,11 @@ func (u *upload) UploadPart(ctx context.Context, in *s3.UploadPartInput, options
 }
 
 func (u *upload) sendPart(ctx context.Context, in *s3.UploadPartInput, options []func(*s3.Options)) (*s3.UploadPartOutput, error) {
-	checksum, err := checksumOf(in.Body)
+	sum, size, err := checksumOf(in.Body)
 	if err != nil {
 		return nil, err
 	}
+	checksum := encode(sum)
 	in.ChecksumCRC64NVME = &checksum
 	out, err := u.client.UploadPart(ctx, in, u.options(options, new(attempts))...)
 	if err != nil {
@@ -119,8 +128,21 @@ func (u *upload) sendPart(ctx context.Context, in *s3.UploadPartInput, options [
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.checksums[aws.ToInt32(in.PartNumber)] = checksum
+	u.parts[aws.ToInt32(in.PartNumber)] = told{sum, size}
 	return out, nil
+}
+
+// ofParts is the checksum of the whole by what S3 has said of the parts. moto
+// says nothing of the whole.
+func (u *upload) ofParts() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var sum uint64
+	for number := range int32(len(u.parts)) {
+		part := u.parts[number+1]
+		sum = crc.Combine(sum, part.checksum, part.size)
+	}
+	return encode(sum)
 }
 
 // CompleteMultipartUpload makes the object. S3 compares the checksum and the size
@@ -133,7 +155,7 @@ func (u *upload) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMul
 	in.MpuObjectSize = aws.Int64(u.sums.bytes)
 	for i := range in.MultipartUpload.Parts {
 		part := &in.MultipartUpload.Parts[i]
-		part.ChecksumCRC64NVME = aws.String(u.checksums[aws.ToInt32(part.PartNumber)])
+		part.ChecksumCRC64NVME = aws.String(encode(u.parts[aws.ToInt32(part.PartNumber)].checksum))
 	}
 	out, err := u.client.CompleteMultipartUpload(ctx, in, u.options(options, &a)...)
 	u.update(func(r *remains) { r.finishing, r.lost, r.err = true, a.unanswered.Load() > 0, err })
@@ -142,6 +164,9 @@ func (u *upload) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMul
 		// the standard log as well, in words of its own.
 		_, _ = u.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: in.Bucket, Key: in.Key, UploadId: in.UploadId})
 		return &s3.CompleteMultipartUploadOutput{}, nil
+	}
+	if out.ChecksumCRC64NVME == nil {
+		out.ChecksumCRC64NVME = aws.String(u.ofParts())
 	}
 	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -101,7 +102,7 @@ func (s sender) send(ctx context.Context, o Object, expected int64, write func(i
 	}()
 
 	u := &upload{
-		client: s.client, object: o, sums: sums, failed: cancel, checksums: map[int32]string{},
+		client: s.client, object: o, sums: sums, failed: cancel, parts: map[int32]told{},
 		patience: orDefault(s.patience, 2*time.Minute), grace: orDefault(s.grace, 10*time.Second),
 	}
 	manager := transfermanager.New(u, func(o *transfermanager.Options) {
@@ -117,7 +118,9 @@ func (s sender) send(ctx context.Context, o Object, expected int64, write func(i
 		return Sent{}, u.why(ctx, err, writeErr)
 	}
 	sent := sums.sent(part)
-	sent.VersionID = aws.ToString(out.VersionID)
+	if version := aws.ToString(out.VersionID); version != "null" {
+		sent.VersionID = version
+	}
 	sent.ETag = strings.Trim(aws.ToString(out.ETag), `"`)
 	if got := aws.ToString(out.ChecksumCRC64NVME); got != sent.Checksum {
 		return Sent{}, u.lied(got, sent)
@@ -160,7 +163,7 @@ func (s *sums) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *sums) checksum() string { return encode(s.crc64) }
+func (s *sums) checksum() string { return encode(s.crc64.Sum64()) }
 
 func (s *sums) sent(part int64) Sent {
 	return Sent{
@@ -169,18 +172,21 @@ func (s *sums) sent(part int64) Sent {
 	}
 }
 
-func encode(sum hash.Hash64) string { return base64.StdEncoding.EncodeToString(sum.Sum(nil)) }
+// encode writes a checksum as S3 does.
+func encode(sum uint64) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, sum))
+}
 
 // checksumOf reads a part that is about to be sent, and leaves it at its beginning.
-func checksumOf(body io.Reader) (string, error) {
+func checksumOf(body io.Reader) (checksum uint64, size int64, err error) {
 	part, ok := body.(io.ReadSeeker)
 	if !ok {
-		return "", fmt.Errorf("a part is a %T, which cannot be read twice", body)
+		return 0, 0, fmt.Errorf("a part is a %T, which cannot be read twice", body)
 	}
 	sum := crc64nvme.New()
-	if _, err := io.Copy(sum, part); err != nil {
-		return "", err
+	if size, err = io.Copy(sum, part); err != nil {
+		return 0, 0, err
 	}
-	_, err := part.Seek(0, io.SeekStart)
-	return encode(sum), err
+	_, err = part.Seek(0, io.SeekStart)
+	return sum.Sum64(), size, err
 }

@@ -28,6 +28,8 @@ import (
 	"time"
 
 	"github.com/minio/crc64nvme"
+
+	"gitlab-codedeploy/internal/upload/crc"
 )
 
 // Store is an S3 that takes uploads, whole or in parts, as fast as it can: it
@@ -379,7 +381,7 @@ func (s *Store) complete(w http.ResponseWriter, r *http.Request, key string, fau
 			sha = fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(ofSHA256.Sum(nil)), i+1)
 		}
 		if p.crc64 != nil {
-			crc64 = combine(crc64, binary.BigEndian.Uint64(p.crc64), p.size)
+			crc64 = crc.Combine(crc64, binary.BigEndian.Uint64(p.crc64), p.size)
 		}
 	}
 	checksum, sum := "", binary.BigEndian.AppendUint64(nil, crc64)

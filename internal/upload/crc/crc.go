@@ -1,13 +1,14 @@
-package uploadtest
+// Package crc adds CRC64NVME checksums up, as S3 does for an object in parts.
+package crc
 
 // nvme is the polynomial of CRC64NVME, its lowest bit first.
 const nvme = 0x9a6c9329ac4bc9b5
 
-// combine returns the CRC of two texts one after the other, by those of each and
+// Combine returns the CRC of two texts one after the other, by those of each and
 // the length of the second. It is how S3 gets at the checksum of an object whose
 // parts it has: a CRC of a text with n zeros behind it is a linear function of
 // the text's own, which is a matrix of bits, squared for every bit of n.
-func combine(first, second uint64, length int64) uint64 {
+func Combine(first, second uint64, length int64) uint64 {
 	// shift moves a CRC on by one zero bit.
 	var shift [64]uint64
 	shift[0] = nvme
