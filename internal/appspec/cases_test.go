@@ -28,6 +28,8 @@ type agentCase struct {
 var onPurpose = map[string]string{}
 
 // TestS13_theAgentsOwnAnswers asks about each folder that the agent was given.
+//
+//fault:whole an AppSpec file or a folder that CodeDeploy's agent refuses | refused with line and column before anything is sent
 func TestS13_theAgentsOwnAnswers(t *testing.T) {
 	var cases []agentCase
 	raw, err := os.ReadFile("testdata/appspec-cases.json")

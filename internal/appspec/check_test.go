@@ -22,6 +22,18 @@ func sample(appSpec string) map[string]string {
 	}
 }
 
+// TestS13_aLargeFileThatIsNoYAMLIsRefusedAtOnce: where it stops to be YAML is looked for in small files only.
+func TestS13_aLargeFileThatIsNoYAMLIsRefusedAtOnce(t *testing.T) {
+	text := head + "hooks:\n" + strings.Repeat("  # a comment\n", 100_000) + "  - [\n"
+	assert.Regexp(t, `^appspec.yml:\d+:1: not valid YAML: `, said(t, write(t, sample(text)), nil))
+	assert.Equal(t, "appspec.yml: got 4194305 bytes, want at most 4194304", said(t, write(t, sample(strings.Repeat("#", 4<<20+1))), nil))
+}
+
+func TestS13_anAppSpecFileInJSONIsStrictJSON(t *testing.T) {
+	folder := write(t, map[string]string{"appspec.json": "{\n  \"version\": 0.0,\n  \"Resources\": [],\n}\n"})
+	assert.Equal(t, "appspec.json:4:1: not valid JSON: invalid character '}' looking for beginning of object key string", said(t, folder, nil))
+}
+
 // TestS13_whatIsSaid gives a file, with HEAD for its first two lines and ; for each end of a line, and all that must be
 // said of it.
 func TestS13_whatIsSaid(t *testing.T) {
@@ -85,6 +97,10 @@ func TestS13_whatIsSaid(t *testing.T) {
 		`HEADhooks:;  AfterInstall:;    - location: scripts/start.sh;      sudo: "no"`:                                                     `appspec.yml:6:13: warning: sudo: got 'no', want true or false: the agent takes it for true`,
 		`HEADhooks:;  AfterInstall:;    - location: scripts/start.sh;      runas: 1000`:                                                    `appspec.yml:6:14: runas: got '1000', a number, want the name of a user`,
 		`HEADhooks:;  AfterInstall:;    - location: scripts/start.sh;      runas: "a,b"`:                                                   `appspec.yml:6:14: runas: got 'a,b', want the name of a user`,
+		`HEADhooks:;  AfterInstall:;    - location: scripts/start.sh;      runas: nobody`:                                                  `appspec.yml:6:14: runas: got 'nobody', want a user with a shell: su runs nothing for this one`,
+		`HEADhooks:;  AfterInstall:;    - location: scripts/start.sh;      runas: nginx`:                                                   `appspec.yml:6:14: warning: runas: got 'nginx', which has no shell on most systems: su runs nothing then`,
+		`HEADhooks:;  AfterInstall: {}`:                                                                                                    `appspec.yml:4:17: warning: AfterInstall: got {}, which other agents refuse; want a list`,
+		`HEADfiles: {};permissions: {}`:                                                                                                    `appspec.yml:3:8: warning: files: got {}, which other agents refuse; want a list` + "\n" + `appspec.yml:4:14: warning: permissions: got {}, which other agents refuse; want a list`,
 		`HEADhooks:;  AfterInstall:;    - location: scripts/start.sh;      timeout: 10m`:                                                   `appspec.yml:6:16: warning: timeout of AfterInstall: got '10m', which is 10 seconds for the agent; want a plain number of seconds`,
 		`HEADhooks:;  AfterInstall:;    - location: scripts/start.sh;      timeout: 0.5`:                                                   `appspec.yml:6:16: timeout of AfterInstall: got '0.5', a number, want a number of seconds above 0`,
 		`HEADhooks:;  AfterInstall:;    - location: scripts/start.sh;      timeout: 1:30`:                                                  `appspec.yml:4:3: warning: AfterInstall: the timeouts of its scripts are 5400 seconds together, and CodeDeploy ends the event after 3600` + "\n" + `appspec.yml:6:16: warning: timeout of AfterInstall: got '1:30', which is 5400 seconds for the agent; want a plain number of seconds`,
@@ -123,13 +139,19 @@ func said(t *testing.T, folder string, excluded func(string) bool) string {
 	result, err := Check(folder, excluded)
 	require.NoError(t, err)
 	var lines []string
-	for _, p := range result.Problems {
+	for i, p := range result.Problems {
+		if i > 0 {
+			before := result.Problems[i-1]
+			assert.False(t, p.Line < before.Line || p.Line == before.Line && p.Column < before.Column, "not in order of place: %v", result.Problems)
+		}
 		lines = append(lines, p.String())
 	}
 	return strings.Join(lines, "\n")
 }
 
-// TestS13_whatTheFolderHas is about one script, and what is there in its place.
+// TestS13_whatTheFolderHas is about one script or source, and what is there in its place.
+//
+//fault:whole a script is missing, ends its lines with CR LF, is a link out of the folder, or has a name that a shell changes | refused with its place before anything is sent
 func TestS13_whatTheFolderHas(t *testing.T) {
 	const one = head + "files:\n  - source: %s\n    destination: /srv/app\n"
 	const hook = head + "hooks:\n  AfterInstall:\n    - location: %s\n"
@@ -157,14 +179,16 @@ func TestS13_whatTheFolderHas(t *testing.T) {
 			"appspec.yml:5:17: warning: location 'link' is a link that leaves the folder: it needs '/bin/true' on each instance"},
 		"a script of this host": {fmt.Sprintf(hook, "link"), map[string]string{"link": "-> /builds/start.sh"},
 			"appspec.yml:5:17: location 'link' is a link that leaves the folder, to '/builds/start.sh'"},
-		"a script outside":        {fmt.Sprintf(hook, "../start.sh"), nil, "appspec.yml:5:17: location '../start.sh' leaves the folder"},
-		"a name for the shell":    {fmt.Sprintf(hook, "a$b.sh"), map[string]string{"a$b.sh": "#!/bin/sh\n"}, "appspec.yml:5:17: location 'a$b.sh' has '$', and the agent hands it to a shell as it is"},
-		"a name the shell leaves": {fmt.Sprintf(hook, "a~b#c=d{e}[1]*.sh"), map[string]string{"a~b#c=d{e}[1]*.sh": "#!/bin/sh\n"}, ""},
-		"CR LF behind #!":         {fmt.Sprintf(hook, "crlf.sh"), map[string]string{"crlf.sh": "#!/bin/sh\r\necho\r\n"}, `appspec.yml:5:17: location 'crlf.sh' has lines that end with CR LF, want LF: Linux looks for the interpreter "/bin/sh\r"`},
-		"CR LF behind #!…env":     {fmt.Sprintf(hook, "crlf.sh"), map[string]string{"crlf.sh": "#!/usr/bin/env bash\r\n"}, `appspec.yml:5:17: location 'crlf.sh' has lines that end with CR LF, want LF: Linux looks for the interpreter "/usr/bin/env bash\r"`},
-		"CR LF behind #!…perl -w": {fmt.Sprintf(hook, "crlf.pl"), map[string]string{"crlf.pl": "#!/usr/bin/perl -w\r\n"}, "appspec.yml:5:17: warning: location 'crlf.pl' has lines that end with CR LF, want LF: a shell takes the CR for a part of each word"},
-		"CR LF without #!":        {fmt.Sprintf(hook, "crlf.sh"), map[string]string{"crlf.sh": "echo\r\n"}, "appspec.yml:5:17: warning: location 'crlf.sh' has lines that end with CR LF, want LF: a shell takes the CR for a part of each word"},
-		"an empty script":         {fmt.Sprintf(hook, "empty"), map[string]string{"empty": ""}, ""},
+		"a script outside":           {fmt.Sprintf(hook, "../start.sh"), nil, "appspec.yml:5:17: location '../start.sh' leaves the folder"},
+		"a name for the shell":       {fmt.Sprintf(hook, "a$b.sh"), map[string]string{"a$b.sh": "#!/bin/sh\n"}, "appspec.yml:5:17: location 'a$b.sh' has '$', and the agent hands it to a shell as it is"},
+		"a name the shell leaves":    {fmt.Sprintf(hook, "a~b#c=d{e,f}.sh"), map[string]string{"a~b#c=d{e,f}.sh": "#!/bin/sh\n"}, ""},
+		"a name that is a pattern":   {fmt.Sprintf(hook, "'a[1]*.sh'"), map[string]string{"a[1]*.sh": "#!/bin/sh\n"}, "appspec.yml:5:17: warning: location 'a[1]*.sh' has '[', for which a shell may find another file"},
+		"a name for the user's bash": {fmt.Sprintf(hook, "'{a,b}.sh'\n      runas: root"), map[string]string{"{a,b}.sh": "#!/bin/sh\n"}, "appspec.yml:5:17: location '{a,b}.sh' has '{', and the agent hands it to a shell as it is"},
+		"CR LF behind #!":            {fmt.Sprintf(hook, "crlf.sh"), map[string]string{"crlf.sh": "#!/bin/sh\r\necho\r\n"}, `appspec.yml:5:17: location 'crlf.sh' has lines that end with CR LF, want LF: Linux looks for the interpreter "/bin/sh\r"`},
+		"CR LF behind #!…env":        {fmt.Sprintf(hook, "crlf.sh"), map[string]string{"crlf.sh": "#!/usr/bin/env bash\r\n"}, `appspec.yml:5:17: location 'crlf.sh' has lines that end with CR LF, want LF: Linux looks for the interpreter "/usr/bin/env bash\r"`},
+		"CR LF behind #!…perl -w":    {fmt.Sprintf(hook, "crlf.pl"), map[string]string{"crlf.pl": "#!/usr/bin/perl -w\r\n"}, "appspec.yml:5:17: warning: location 'crlf.pl' has lines that end with CR LF, want LF: a shell takes the CR for a part of each word"},
+		"CR LF without #!":           {fmt.Sprintf(hook, "crlf.sh"), map[string]string{"crlf.sh": "echo\r\n"}, "appspec.yml:5:17: warning: location 'crlf.sh' has lines that end with CR LF, want LF: a shell takes the CR for a part of each word"},
+		"an empty script":            {fmt.Sprintf(hook, "empty"), map[string]string{"empty": ""}, ""},
 		"a folder of links in a ring": {fmt.Sprintf(one, "/"), map[string]string{"scripts/up": "-> ..", "scripts/self": "-> ."}, "appspec.yml:4:13: warning: 'scripts/self' is a link to a folder that it is in: the agent copies that 40 times into itself\n" +
 			"appspec.yml:4:13: warning: 'scripts/up' is a link to a folder that it is in: the agent copies that 40 times into itself"},
 		"a mode for a link to nothing": {fmt.Sprintf(one, "/") + "permissions:\n  - object: /srv/app\n    mode: 755\n", map[string]string{"link": "-> gone"},
@@ -182,6 +206,20 @@ func TestS13_whatTheFolderHas(t *testing.T) {
 	}
 }
 
+// TestS13_linksThatMakeVeryManyFoldersEnd: each of these folders has links to all others, which is millions of paths.
+func TestS13_linksThatMakeVeryManyFoldersEnd(t *testing.T) {
+	defer func(before int) { maxInstalled = before }(maxInstalled)
+	maxInstalled = 500
+	files := sample(head + "files:\n  - source: /\n    destination: /srv\n")
+	for from := range 10 {
+		for to := range 10 {
+			files[fmt.Sprintf("%d/to%d", from, to)] = fmt.Sprintf("-> ../%d", to)
+		}
+	}
+	assert.Contains(t, said(t, write(t, files), nil), "the agent makes more than 500 files and folders of it, perhaps through links to folders; what comes after them is not checked")
+}
+
+//fault:whole a file that is installed has a name that is not UTF-8 | refused by its name before anything is sent
 func TestS13_aNameThatIsNotUTF8IsRefusedWhereItIsInstalled(t *testing.T) {
 	folder := write(t, sample(head+"files:\n  - source: scripts\n    destination: /srv\n"))
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "caf\xe9"), nil, 0o644))
@@ -223,6 +261,7 @@ func TestS13_whichFileIsTheAppSpecFile(t *testing.T) {
 	assert.EqualError(t, err, file+" is a file, want a folder")
 }
 
+//fault:whole --exclude leaves out what the AppSpec file needs | refused by its name
 func TestS13_whatIsExcludedIsMissing(t *testing.T) {
 	folder := write(t, sample(head+"files:\n  - source: index.html\n    destination: /srv\nhooks:\n  AfterInstall:\n    - location: scripts/start.sh\n"))
 	for excluded, want := range map[string]string{
@@ -236,6 +275,8 @@ func TestS13_whatIsExcludedIsMissing(t *testing.T) {
 }
 
 // TestS13_aUserThatCannotReachTheScript: the folder's own mode travels as that of "./".
+//
+//fault:whole runas names a user who cannot reach or run the script | refused with the mode that is in the way
 func TestS13_aUserThatCannotReachTheScript(t *testing.T) {
 	for name, c := range map[string]struct {
 		runas, path string

@@ -14,6 +14,9 @@ type installed struct {
 	dirs  map[string]bool // folders that it makes
 }
 
+// maxInstalled bounds how much of an installation is followed: links to folders can make a few files into very many.
+var maxInstalled = 250_000 // a test has less
+
 // clash is a reason for the agent to stop installing.
 type clash string
 
@@ -22,7 +25,7 @@ func (s *server) checkFiles(files *value) (*installed, error) {
 	if files.falsy() || files.kind == refused {
 		return to, nil
 	}
-	entries, ok := files.elements()
+	entries, ok := s.elementsOf(files, "files")
 	if !ok {
 		s.refuse(files, "files: got %s, want a list: begin each entry with '- source:'", files)
 		return to, nil
@@ -150,9 +153,6 @@ func (s *server) copyFile(to *installed, source *value, found spot, target strin
 	if found.exists() && found.info.Mode()&fs.ModeNamedPipe != 0 && found.link == "" {
 		s.refuse(source, "%s is a FIFO, want a file: the agent waits for ever for what it says", quote(found.path))
 	}
-	if !utf8.ValidString(target) {
-		s.refuse(source, "%s is not UTF-8, want another name: the agent cannot write it down", quote(target))
-	}
 	return to.copy(found, target)
 }
 
@@ -178,11 +178,18 @@ func (w *walk) folder(from, target string) error {
 		return err
 	}
 	for _, name := range names {
+		if len(w.to.files)+len(w.to.dirs) >= maxInstalled {
+			w.warn(w.source, "the agent makes more than %d files and folders of it, perhaps through links to folders; what comes after them is not checked", maxInstalled)
+			return nil
+		}
 		found, err := w.bundle.find(path.Join(from, name))
 		if err != nil {
 			return err
 		}
 		at := target + "/" + name
+		if !utf8.ValidString(name) {
+			w.refuse(w.source, "%s is not UTF-8, want another name: the agent cannot write it down", quote(at))
+		}
 		switch {
 		case found.exists() && found.info.IsDir() && slices.Contains(w.open, found.path):
 			w.warn(w.source, "%s is a link to a folder that it is in: the agent copies that %d times into itself", quote(path.Join(from, name)), maxLinks)

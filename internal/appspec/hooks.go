@@ -27,6 +27,12 @@ var (
 	never = []string{"DownloadBundle", "Install"}
 )
 
+// Users whose shell is nologin on every system, and on most.
+var (
+	noShell          = []string{"nobody", "daemon", "bin"}
+	noShellOfService = []string{"www-data", "nginx", "apache", "tomcat"}
+)
+
 // eventTime is what CodeDeploy gives all scripts of one event together, in seconds.
 const eventTime = 3600
 
@@ -65,7 +71,7 @@ func (s *server) checkEvent(event string, key, scripts *value) error {
 	if scripts.kind == refused {
 		return nil
 	}
-	list, ok := scripts.elements()
+	list, ok := s.elementsOf(scripts, event)
 	if !ok {
 		s.refuse(scripts, "%s: got %s, want a list of scripts, each beginning with '- location:'", event, scripts)
 		return nil
@@ -151,6 +157,10 @@ func (s *server) checkScript(event string, script *value) error {
 		user = strip(runas.text)
 		if name, _, _ := strings.Cut(strings.TrimPrefix(user, "- "), " "); runas.kind != text && runas.kind != symbol || name != "" && !isName(name) {
 			fails(runas, "runas: got %s, want the name of a user", runas)
+		} else if slices.Contains(noShell, name) {
+			fails(runas, "runas: got %s, want a user with a shell: su runs nothing for this one", runas)
+		} else if slices.Contains(noShellOfService, name) {
+			s.warn(runas, "runas: got %s, which has no shell on most systems: su runs nothing then", runas)
 		}
 	}
 	if sudo := script.get("sudo"); sudo != nil && !sudo.falsy() && sudo.kind != boolean && sudo.kind != refused {
@@ -180,9 +190,12 @@ func (s *server) checkScript(event string, script *value) error {
 	case !found.info.Mode().IsRegular():
 		fails(location, "location %s is not a file", quote(name))
 	case s.windows:
-	case mangled(name) != "":
-		fails(location, "location %s has %s, and the agent hands it to a shell as it is", quote(name), mangled(name))
+	case mangled(name, user) != "":
+		fails(location, "location %s has %s, and the agent hands it to a shell as it is", quote(name), mangled(name, user))
 	default:
+		if found := strings.IndexAny(name, "*?["); found >= 0 {
+			s.warn(location, "location %s has %s, for which a shell may find another file", quote(name), quote(name[found:found+1]))
+		}
 		return s.checkExecutable(fails, location, found, user)
 	}
 	return nil
@@ -195,13 +208,18 @@ var (
 	// split is where Ruby or the shell ends the name of the command.
 	split = regexp.MustCompile("[ \t\n]")
 	// changed is what a shell takes out of a word or replaces in it.
-	changed = regexp.MustCompile("[<>()&|;\\\\'\"`]|\\$[A-Za-z0-9_@*#?$!({-]")
+	changed = regexp.MustCompile("[<>()&|;'\"`]|\\\\.|\\$[A-Za-z0-9_@*#?$!({-]")
+	// braces are for bash, which is what su starts for most users.
+	braces = regexp.MustCompile(`\{[^{}]*(,|\.\.)[^{}]*\}`)
 )
 
 // mangled says what in the path of a script a shell does not leave as it is; "" for nothing.
-func mangled(name string) string {
-	if split.MatchString(name) {
+func mangled(name, user string) string {
+	switch {
+	case split.MatchString(name):
 		return "a space"
+	case user != "" && braces.MatchString(name):
+		return "'{'"
 	}
 	if found := changed.FindString(name); found != "" {
 		return quote(found[:1])

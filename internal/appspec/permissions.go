@@ -24,7 +24,7 @@ func (s *server) checkPermissions(permissions *value, to *installed) {
 	if permissions.falsy() || permissions.kind == refused {
 		return
 	}
-	entries, ok := permissions.elements()
+	entries, ok := s.elementsOf(permissions, "permissions")
 	if !ok {
 		s.refuse(permissions, "permissions: got %s, want a list: begin each entry with '- object:'", permissions)
 		return
@@ -87,7 +87,7 @@ func (s *server) checkExcept(p *permission) bool {
 	if p.except.falsy() || p.except.kind == refused {
 		return true
 	}
-	_, ok := elementsOf(p.except)
+	_, ok := loopedOver(p.except)
 	if !ok {
 		s.refuse(p.except, "except: got %s, want a list of names or patterns", p.except)
 	}
@@ -146,7 +146,7 @@ func (s *server) apply(p *permission, to *installed, set map[string]bool) {
 			s.refuse(p.pattern, "pattern: got %s for the file %s, want none: a pattern is for what is in a folder", p.pattern, quote(object))
 			return
 		}
-		if items, _ := elementsOf(p.except); len(items) > 0 {
+		if items, _ := loopedOver(p.except); len(items) > 0 {
 			s.refuse(p.except, "except: got a list for the file %s, want none: it is for what is in a folder", quote(object))
 			return
 		}
@@ -188,7 +188,7 @@ func (s *server) matches(p *permission, to *installed, object string) (matches [
 	if p.folders {
 		targets = append(targets, slices.Sorted(maps.Keys(to.dirs))...)
 	}
-	except, _ := elementsOf(p.except)
+	except, _ := loopedOver(p.except)
 	for _, target := range targets {
 		name, below := strings.CutPrefix(target, base)
 		if !below {
@@ -220,8 +220,8 @@ func (s *server) matches(p *permission, to *installed, object string) (matches [
 	return matches, true
 }
 
-// elementsOf are the elements of a value that is only looped over. A mapping hands out pairs, which are no text.
-func elementsOf(v *value) ([]*value, bool) {
+// loopedOver are the elements of a value that is only looped over. A mapping hands out pairs, which are no text.
+func loopedOver(v *value) ([]*value, bool) {
 	switch {
 	case v.falsy():
 		return nil, true

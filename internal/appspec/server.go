@@ -92,3 +92,12 @@ func (r *report) known(v *value, what string, keys ...string) {
 		}
 	}
 }
+
+// elementsOf are the entries of a list. An empty mapping is one for the agent, and none for the agent that is written in Rust.
+func (r *report) elementsOf(v *value, what string) ([]*value, bool) {
+	list, ok := v.elements()
+	if ok && v.kind == mapping {
+		r.warn(v, "%s: got {}, which other agents refuse; want a list", what)
+	}
+	return list, ok
+}

@@ -2,9 +2,11 @@ package appspec
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -80,14 +82,19 @@ func ends(file []byte) (offsets []int) {
 	return offsets
 }
 
-// maxSearch bounds the texts in which stops looks for a place.
-const maxSearch = 64 << 10
+// maxSearch bounds the texts in which stops looks for a place; it reads such a text once for each line.
+const maxSearch = 16 << 10
+
+var libraryLine = regexp.MustCompile(`line (\d+)`)
 
 // stops finds where the text stops to be YAML: behind the longest beginning that still is. The library names the line where
 // the broken list or mapping begins, and no column.
 func stops(file []byte, err error) *value {
 	at := &value{line: 1, column: 1}
 	if len(file) > maxSearch {
+		if named := libraryLine.FindStringSubmatch(err.Error()); named != nil {
+			at.line, _ = strconv.Atoi(named[1])
+		}
 		return at
 	}
 	lines := line.FindAllIndex(file, -1)
@@ -140,4 +147,18 @@ func explain(file []byte, at *value, err error) string {
 	default:
 		return words
 	}
+}
+
+// checkJSON refuses what is YAML and no JSON: nobody knows what CodeDeploy makes of that.
+func checkJSON(r *report, file []byte) bool {
+	err := json.Unmarshal(file, new(any))
+	var syntax *json.SyntaxError
+	if !errors.As(err, &syntax) {
+		return true
+	}
+	before := file[:min(int(syntax.Offset), len(file))]
+	at := lineAt(file, len(before))
+	at.column = max(1, utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]))
+	r.refuse(at, "not valid JSON: %s", syntax)
+	return false
 }
