@@ -7,8 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/lambda/environment"
-	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/awstest"
 	"gitlab-codedeploy/lambda/internal/group"
 )
@@ -26,53 +23,15 @@ const recordPath = "/" + testBucket + "/groups/web/web-blue-green.json"
 
 const objectPath = "/" + testBucket + "/" + testKey
 
-// newAWS is a server with the artifact testKey, a blue/green group and no
-// deployment. Metadata comes on top of the artifact's own.
+// newAWS is a server with the artifact testKey.
 func newAWS(t *testing.T, metadata http.Header) *awstest.Server {
-	server := awstest.New(t)
-	for name, answer := range map[string]string{
-		"GetDeploymentGroup": `{"deploymentGroupInfo":{"applicationName":"web","deploymentGroupName":"web-blue-green",
-			"deploymentStyle":{"deploymentType":"BLUE_GREEN","deploymentOption":"WITH_TRAFFIC_CONTROL"}}}`,
-		"ListDeployments":         `{"deployments":[]}`,
-		"CreateDeployment":        `{"deploymentId":"d-WIRE00001"}`,
-		"ChangeMessageVisibility": `{}`,
-	} {
-		server.Operations[name] = func(w http.ResponseWriter, _ string, _ int) { io.WriteString(w, answer) }
-	}
-	putArtifact(server, objectPath, metadata)
-	return server
-}
-
-func putArtifact(server *awstest.Server, path string, metadata http.Header) {
-	header := http.Header{
-		"X-Amz-Meta-Application-Name":     {"web"},
-		"X-Amz-Meta-Deploymentgroup-Name": {"web-blue-green"},
-		"X-Amz-Meta-Upload-Id":            {"job-9"},
-		"ETag":                            {`"9a0364b9e99bb480dd25e1f0284c8555-3"`},
-		"X-Amz-Version-Id":                {"v1"},
-	}
-	for name, values := range metadata {
-		header[name] = values
-	}
-	server.Put(path, header, "")
-}
-
-// lambdaEnvironment is what Lambda gives a function that is pointed at server.
-func lambdaEnvironment(t *testing.T, server *awstest.Server) map[string]string {
-	t.Helper()
-	env := server.Environment(testBucket, testPrefix)
-	env["LAMBDA_TASK_ROOT"] = t.TempDir()
-	env["GITLAB_URL"] = "https://gitlab.example.com"
-	env["QUEUE_URL"] = env["AWS_ENDPOINT_URL"] + "/222222222222/queue"
-	require.NoError(t, os.WriteFile(filepath.Join(env["LAMBDA_TASK_ROOT"], allowlist.File),
-		[]byte(`[{"application":"web","deploymentGroup":"web-blue-green","anyProject":true}]`), 0o600))
-	return env
+	return awstest.NewWithArtifact(t, objectPath, metadata)
 }
 
 // upload runs one upload through the real clients.
 func upload(t *testing.T, server *awstest.Server, u Upload) (Upload, Outcome) {
 	t.Helper()
-	env := lambdaEnvironment(t, server)
+	env := server.TriggerEnvironment(t, testBucket, testPrefix)
 	h := newWired(t, env)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -91,7 +50,7 @@ func newWired(t *testing.T, env map[string]string) *Handler {
 func TestS14_OnTheWireVersionAndETagReachCodeDeploy(t *testing.T) {
 	server := newAWS(t, nil)
 	const key = "artifacts/web/my app/a+b.tar.gz"
-	putArtifact(server, "/"+testBucket+"/"+key, http.Header{
+	server.PutArtifact("/"+testBucket+"/"+key, http.Header{
 		"X-Amz-Version-Id":        {"v.1_x"},
 		"X-Amz-Meta-Commit-Sha":   {"0123456789abcdef"},
 		"X-Amz-Meta-Pipeline-Url": {"https://gitlab.example.com/p/7"},
@@ -269,7 +228,7 @@ func TestS14_OnTheWireABusyGroupsMessageIsHidden(t *testing.T) {
 	server.Operations["CreateDeployment"] = func(w http.ResponseWriter, _ string, _ int) {
 		awstest.Refuse(w, 400, "DeploymentLimitExceededException")
 	}
-	env := lambdaEnvironment(t, server)
+	env := server.TriggerEnvironment(t, testBucket, testPrefix)
 	h := newWired(t, env)
 	h.Patience.Random = func() float64 { return 0.5 }
 	assert.Equal(t, []string{"m1"}, handle(t, t.Context(), h, message("m1", 3)))

@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 func TestS14_TheBinarySaysWhatIsMissingAtStart(t *testing.T) {
 	binary, err := bootstrap()
 	require.NoError(t, err)
-	good := lambdaEnvironment(t, newAWS(t))
+	good := awstest.New(t).TriggerEnvironment(t, testBucket, testPrefix)
 	for name, tt := range map[string]struct {
 		change map[string]string
 		want   []string
@@ -67,19 +67,7 @@ func TestS14_TheBinarySaysWhatIsMissingAtStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			env := maps.Clone(good)
 			maps.Copy(env, tt.change)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, binary)
-			cmd.Env = environ(env)
-			out, err := cmd.CombinedOutput()
-			var exit *exec.ExitError
-			require.ErrorAs(t, err, &exit)
-			assert.Equal(t, 1, exit.ExitCode())
-			assert.Contains(t, string(out), "cannot start")
-			assert.Equal(t, 1, strings.Count(string(out), "\n"), "one line of log: %s", out)
-			for _, want := range tt.want {
-				assert.Contains(t, string(out), want)
-			}
+			awstest.CannotStart(t, binary, environ(env), tt.want...)
 		})
 	}
 }
@@ -89,7 +77,7 @@ func TestS14_TheBinarySaysWhatIsMissingAtStart(t *testing.T) {
 func TestS14_TheBinaryAnswersABatchOverTheRuntimeAPI(t *testing.T) {
 	binary, err := bootstrap()
 	require.NoError(t, err)
-	server := newAWS(t)
+	server := awstest.NewWithArtifact(t, "/"+testBucket+"/"+testKey, nil)
 
 	batch, err := json.Marshal(events.SQSEvent{Records: []events.SQSMessage{
 		message("m1", testKey, "v1"), {MessageId: "m2", Body: "no event"}, message("m3", "artifacts/web/a.txt", "v2"),
@@ -120,7 +108,7 @@ func TestS14_TheBinaryAnswersABatchOverTheRuntimeAPI(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary)
-	env := lambdaEnvironment(t, server)
+	env := server.TriggerEnvironment(t, testBucket, testPrefix)
 	env["AWS_LAMBDA_RUNTIME_API"] = strings.TrimPrefix(api.URL, "http://")
 	env["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
 	cmd.Env = environ(env)
@@ -169,37 +157,6 @@ const (
 	testKey    = "artifacts/web/artifact.gz"
 	statusPath = "/" + testBucket + "/deployments/job-9.json"
 )
-
-// newAWS is a server with the artifact testKey, a blue/green group and no
-// deployment.
-func newAWS(t *testing.T) *awstest.Server {
-	server := awstest.New(t)
-	for name, answer := range map[string]string{
-		"GetDeploymentGroup": `{"deploymentGroupInfo":{"applicationName":"web","deploymentGroupName":"web-blue-green",
-			"deploymentStyle":{"deploymentType":"BLUE_GREEN","deploymentOption":"WITH_TRAFFIC_CONTROL"}}}`,
-		"ListDeployments":  `{"deployments":[]}`,
-		"CreateDeployment": `{"deploymentId":"d-WIRE00001"}`,
-	} {
-		server.Operations[name] = func(w http.ResponseWriter, _ string, _ int) { io.WriteString(w, answer) }
-	}
-	server.Put("/"+testBucket+"/"+testKey, http.Header{
-		"X-Amz-Meta-Application-Name": {"web"}, "X-Amz-Meta-Deploymentgroup-Name": {"web-blue-green"}, "X-Amz-Meta-Upload-Id": {"job-9"},
-		"X-Amz-Version-Id": {"v1"},
-	}, "")
-	return server
-}
-
-// lambdaEnvironment is what Lambda gives a function that is pointed at server.
-func lambdaEnvironment(t *testing.T, server *awstest.Server) map[string]string {
-	t.Helper()
-	env := server.Environment(testBucket, testPrefix)
-	env["LAMBDA_TASK_ROOT"] = t.TempDir()
-	env["GITLAB_URL"] = "https://gitlab.example.com"
-	env["QUEUE_URL"] = env["AWS_ENDPOINT_URL"] + "/222222222222/queue"
-	require.NoError(t, os.WriteFile(filepath.Join(env["LAMBDA_TASK_ROOT"], allowlist.File),
-		[]byte(`[{"application":"web","deploymentGroup":"web-blue-green","anyProject":true}]`), 0o600))
-	return env
-}
 
 // message is one delivery of S3's event about a version.
 func message(id, key, version string) events.SQSMessage {
