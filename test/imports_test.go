@@ -32,6 +32,9 @@ func TestImportsPointOneWay(t *testing.T) {
 		deps := strings.Fields(string(out))
 		assert.NotEmpty(t, deps)
 		for _, dep := range deps {
+			if "../"+strings.TrimPrefix(dep, module+"/") == pkg {
+				continue // Each list ends with the package itself.
+			}
 			for _, prefix := range banned {
 				assert.False(t, strings.HasPrefix(dep, prefix), "%s imports %s", pkg, dep)
 			}
