@@ -74,7 +74,7 @@ func (s *server) checkPermission(e *value) *permission {
 	}
 	p.object = strip(object.text)
 	switch {
-	case strings.Contains(p.object, "\x00"), strings.HasPrefix(p.object, "~") && p.object != "~" && p.object[1] != '/':
+	case strings.Contains(p.object, "\x00"), isHomeOfAnother(p.object):
 		s.refuse(object, "object: got %s, want a path that begins with a slash, on the instance", quote(p.object))
 		return nil
 	case !strings.HasPrefix(p.object, "/"):
@@ -264,6 +264,12 @@ func globs(name, pattern string) bool {
 		name = name[at+len(part):]
 	}
 	return strings.HasSuffix(name, parts[len(parts)-1])
+}
+
+// isHomeOfAnother tells the home of a user that an instance may lack, on which the agent fails.
+func isHomeOfAnother(object string) bool {
+	user, _, _ := strings.Cut(object, "/")
+	return strings.HasPrefix(user, "~") && user != "~" && user != "~root"
 }
 
 // isName tells whether a text may be the name of a user or group. Linux makes none of digits alone.
