@@ -49,6 +49,8 @@ func run() (err error) {
 	if err != nil {
 		return err
 	}
+	// And so is the program of jobs, for the processor that the runner has.
+	defer gobuild.Ahead(".", "linux", constructs.GoArchitecture(cfg.GitLab.Runner.Architecture()), "./cmd/artifact")()
 	gitlab, deploy := stacks.NewGitLab(app, cfg, "."), stacks.NewDeploy(app, cfg, ".")
 	// "-c create=true" is for the first deploy: CloudFormation could not delete a
 	// stack that was not created if it were protected already. The templates are

@@ -31,6 +31,9 @@ type NetworkProps struct {
 	// BackupBucket is the bucket of GitLab's backups. Required.
 	BackupBucket awss3.IBucket
 
+	// Programs are what hosts fetch from the CDK's bucket of assets. Optional.
+	Programs []*Program
+
 	// ReadableBuckets are the names of other buckets that may be read through
 	// the S3 endpoint. Optional.
 	ReadableBuckets []string

@@ -73,6 +73,17 @@ func s3EndpointStatements(scope constructs.Construct, props NetworkProps) []awsi
 		// https://jfrog.com/help/r/what-should-we-whitelist-for-artifactory-when-our-docker-registry-is-behind-firewalls-and-proxy-servers
 		through("DockerHubLayers", nil, objectsOf("docker-images-prod*"), "s3:GetObject"),
 	}
+	if len(props.Programs) > 0 {
+		var objects []string
+		for _, program := range props.Programs {
+			objects = append(objects, program.objectARN())
+		}
+		// The owner too, as above.
+		own := map[string]any{"StringEquals": map[string]any{
+			"aws:PrincipalAccount": awscdk.Stack_Of(scope).Account(), "aws:ResourceAccount": awscdk.Stack_Of(scope).Account(),
+		}}
+		statements = append(statements, through("Programs", own, objects, "s3:GetObject"))
+	}
 	if len(props.ReadableBuckets) > 0 {
 		statements = append(statements, through("ReadableBuckets", nil, objectsOf(props.ReadableBuckets...), "s3:GetObject"))
 	}

@@ -35,6 +35,10 @@ type ScriptDocumentProps struct {
 	// Parameters become the script's arguments, in this order. Optional.
 	Parameters []ScriptParameter
 
+	// Arguments are further arguments of the script, the same in every run: what
+	// the sender has no say in. They stand before the Parameters. Optional.
+	Arguments []ScriptArgument
+
 	// TimeoutSeconds ends a run that takes longer. Required.
 	TimeoutSeconds int
 
@@ -66,6 +70,16 @@ type ScriptParameter struct {
 	Optional bool
 	Default  string
 }
+
+// ScriptArgument is an argument of the script that is made at synthesis.
+type ScriptArgument struct {
+	// Flag is the script's argument, such as "--bucket", and Value what follows it:
+	// letters, digits and . _ / : - only. Required.
+	Flag, Value string
+}
+
+// fixedValue is what needs no thought between single quotes.
+var fixedValue = regexp.MustCompile(`^[A-Za-z0-9._/:-]+$`)
 
 // runIDPattern is the form of a run's id: see scripts/lib/operation.sh.
 const runIDPattern = `[0-9]{8}T[0-9]{6}-[0-9a-f]{8}`
@@ -132,6 +146,12 @@ func scriptDocumentContent(props ScriptDocumentProps) (map[string]any, error) {
 		lines = append(lines, "export RUN_ID='{{ RunId }}'")
 	}
 	arguments := []string{"set --"}
+	for _, a := range props.Arguments {
+		if !fixedValue.MatchString(a.Value) {
+			return nil, fmt.Errorf("argument %s: got %q, want letters, digits and . _ / : - only", a.Flag, a.Value)
+		}
+		arguments = append(arguments, fmt.Sprintf("%s '%s'", a.Flag, a.Value))
+	}
 	for _, p := range props.Parameters {
 		if parameters[p.Name], err = p.definition(); err != nil {
 			return nil, err

@@ -45,6 +45,26 @@ func TestS5_aDocumentHoldsTheScriptAndWhatItSources(t *testing.T) {
 	assert.Equal(t, "60", inputs["timeoutSeconds"])
 }
 
+func TestS13_whatASenderHasNoSayInStandsInTheDocument(t *testing.T) {
+	root := project(t, map[string]string{"a.sh": "#!/usr/bin/env bash\nmain \"$@\"\n"})
+	props := ScriptDocumentProps{
+		Root: root, Script: "a.sh", TimeoutSeconds: 60,
+		Arguments:  []ScriptArgument{{Flag: "--bucket", Value: "assets"}, {Flag: "--key", Value: "folder/a.bin"}},
+		Parameters: []ScriptParameter{{Name: "Word", Flag: "--word", Pattern: "^[a-z]*$"}},
+	}
+	content, err := scriptDocumentContent(props)
+	require.NoError(t, err)
+	inputs := content["mainSteps"].([]any)[0].(map[string]any)["inputs"].(map[string]any)
+	assert.Equal(t, []string{"#!/usr/bin/env bash", "set -- --bucket 'assets' --key 'folder/a.bin' --word '{{ Word }}'", `main "$@"`}, inputs["runCommand"])
+	assert.NotContains(t, content["parameters"], "Bucket")
+
+	for _, value := range []string{"", "a'b", "{{ Word }}", "$(id)", "a b", "${Token[TOKEN.1]}"} {
+		props.Arguments = []ScriptArgument{{Flag: "--key", Value: value}}
+		_, err := scriptDocumentContent(props)
+		assert.ErrorContains(t, err, "argument --key: got ", value)
+	}
+}
+
 func TestS8_aDetachedDocumentTellsItsRunBeforeTheScript(t *testing.T) {
 	root := project(t, map[string]string{"a.sh": "#!/usr/bin/env bash\noperate test main \"$@\"\n"})
 	content, err := scriptDocumentContent(ScriptDocumentProps{

@@ -29,6 +29,11 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		BreakGlassRoleARNs: breakGlass,
 		AccessLogs:         logs.Bucket,
 	})
+	program := constructs.NewProgram(stack, "ArtifactProgram", constructs.ProgramProps{
+		Root:         root,
+		Package:      "cmd/artifact",
+		Architecture: gitlab.Runner.Architecture(),
+	})
 	network := constructs.NewNetwork(stack, "Network", constructs.NetworkProps{
 		CIDR:              gitlab.Network.VPCCIDR,
 		Zones:             gitlab.Network.Zones,
@@ -38,6 +43,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 			Name: cfg.Deploy.Artifacts.BucketName, Account: cfg.Deploy.Account, Prefix: cfg.Deploy.Artifacts.Prefix,
 		},
 		BackupBucket:     backups.Bucket,
+		Programs:         []*constructs.Program{program},
 		ReadableBuckets:  gitlab.Network.ReadableBuckets,
 		LogRetentionDays: gitlab.LogRetentionDays,
 	})
@@ -73,6 +79,13 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		ArtifactBucketName: cfg.Deploy.Artifacts.BucketName,
 		ArtifactPrefix:     cfg.Deploy.Artifacts.Prefix,
 		Generation:         gitlab.Runner.Generation,
+	})
+	constructs.NewJobProgram(stack, "JobProgram", constructs.JobProgramProps{
+		Root:    root,
+		Region:  cfg.Region,
+		Program: program,
+		Runner:  runner,
+		Network: network,
 	})
 	installed := []cdkconstructs.IDependable{server.Installed, runner.Installed}
 	snapshots := constructs.NewSnapshots(stack, "Snapshots", constructs.SnapshotsProps{

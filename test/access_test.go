@@ -371,6 +371,28 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 			bySid("Artifacts", unconditional), nothing,
 			"another role of A that may write to S3, s3:PutObject on a stranger's bucket of the same name/artifacts/loot from the endpoint: is allowed, want refused",
 		},
+		"the runner may not fetch its program": {
+			bySid("FetchProgram", never), nothing,
+			"runner, s3:GetObject on programs/the job's program from the endpoint: is refused, want allowed",
+		},
+		"the runner may fetch every asset": {
+			func(resources map[string]any) {
+				eachStatement(resources, func(_ string, s map[string]any) {
+					if s["Sid"] == "FetchProgram" || s["Sid"] == "Programs" {
+						s["Resource"] = "*"
+					}
+				})
+			}, nothing,
+			"runner, s3:GetObject on programs/another.zip from the endpoint: is allowed, want refused",
+		},
+		"the endpoint forgets programs": {
+			bySid("Programs", never), nothing,
+			"runner, s3:GetObject on programs/the job's program from the endpoint: is refused, want allowed",
+		},
+		"the endpoint does not ask for the owner of programs": {
+			bySid("Programs", unconditional), nothing,
+			"another role of A that may write to S3, s3:GetObject on programs of the same name, a stranger's/the job's program from the endpoint: is allowed, want refused",
+		},
 		"the endpoint forgets Amazon Linux": {
 			bySid("AmazonLinux", never), nothing,
 			"anonymous, s3:GetObject on Amazon Linux 2/2/core/latest/x86_64/mirror.list from the endpoint: is refused, want allowed",
@@ -654,7 +676,7 @@ func TestS9_theEndpointsPolicyFitsAndNamesEveryBucket(t *testing.T) {
 			if resource == "arn:aws:s3:::docker-images-prod*/*" {
 				continue // see s3EndpointStatements
 			}
-			assert.Regexp(t, `^arn:aws:s3:::[a-z0-9.-]+(-\*/\*|/([a-z]+/)?\*)?$`, resource)
+			assert.Regexp(t, `^arn:aws:s3:::[a-z0-9.-]+(-\*/\*|/([a-z]+/)?\*|/[0-9a-f]{64}\.bin)?$`, resource)
 		}
 		for _, action := range list(s["Action"]) {
 			assert.NotContains(t, action, "*")

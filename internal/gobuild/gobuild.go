@@ -1,8 +1,9 @@
-// Package gobuild compiles a Go program the way every function of this
-// repository is compiled: small, static and the same bytes each time.
+// Package gobuild compiles a Go program the way every function and every
+// hosts' program of this repository is compiled: small, static and the same
+// bytes each time.
 //
-// The CDK app builds what Lambda runs with it; the emulator builds the same
-// sources for the machine it runs on.
+// The CDK app builds what Lambda and the hosts run with it; the emulator builds
+// the same sources for the machine it runs on.
 package gobuild
 
 import (
@@ -72,7 +73,9 @@ func compile(moduleDir, output, goos, goarch string, pkgs ...string) error {
 		// https://docs.aws.amazon.com/lambda/latest/dg/golang-package.html
 		"-tags", "lambda.norpc", "-ldflags", "-s -w -buildid=",
 		"-o", output}, pkgs...)...)
-	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0", "GOFLAGS=",
+		// Whatever this machine sets for its own processor: the default runs everywhere.
+		"GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s for %s/%s: %w\n%s", strings.Join(pkgs, ", "), goos, goarch, err, strings.TrimSpace(string(out)))
 	}

@@ -16,9 +16,9 @@ if [ ! -f "$program" ] || [ ! -x "$program" ]; then
   cat >&2 <<END
 error: there is no program ${program:-artifact} here; nothing was uploaded.
 It was looked for in ARTIFACT_PROGRAM, /opt/gitlab-codedeploy/bin and PATH.
-  On the GitLab runner's host each job has it, once the runner is installed anew.
-  On other runners: take it from your GitLab's package registry, or build it by
-  "make artifact" in a checkout of gitlab-codedeploy, and set ARTIFACT_PROGRAM.
+  On the GitLab runner's host a deploy of gitlab-codedeploy brings it into each job.
+  On other runners: build it by "make artifact" in a checkout of gitlab-codedeploy,
+  and copy it into the job's image (docs/operations.md, The program of jobs).
 END
   exit 2
 fi

@@ -51,3 +51,49 @@ forget_removed() {
   logged timeout 60 gitlab-runner verify --delete --name "$1" || true
   ! is_registered "$1" || die "$RUNNER_CONFIG still has the runner '$1': $(last_logged)"
 }
+
+# The folder of the project's programs (scripts/lib/program.sh) in each job.
+JOB_PROGRAMS=/opt/gitlab-codedeploy/bin
+JOB_PROGRAMS_VOLUME=$JOB_PROGRAMS:$JOB_PROGRAMS:ro
+
+# with_job_programs prints the configuration in which the jobs of each runner have
+# that folder. It fails for volumes that are not written as gitlab-runner does, in
+# one line, and for another mount at that place.
+with_job_programs() {
+  awk -v volume="\"$JOB_PROGRAMS_VOLUME\"" -v place=":$JOB_PROGRAMS" '
+    function end_of_table() { if (docker && !volumes) print "    volumes = [" volume "]"; docker = 0 }
+    /^[ \t]*\[/ {
+      end_of_table()
+      docker = /^[ \t]*\[runners\.docker\][ \t]*(#.*)?$/
+      volumes = 0
+    }
+    docker && /^[ \t]*volumes[ \t]*=/ {
+      volumes = 1
+      if (!index($0, volume)) {
+        if (index($0, place) || !/\][ \t]*$/) { strange = 1; exit 1 }
+        if (/\[[ \t]*\][ \t]*$/) sub(/\[[ \t]*\][ \t]*$/, "[" volume "]")
+        else sub(/[ \t]*,?[ \t]*\][ \t]*$/, ", " volume "]")
+      }
+    }
+    { print }
+    END { if (!strange) end_of_table() }' "$RUNNER_CONFIG"
+}
+
+# jobs_have_programs is true as well while no runner is registered:
+# register-runner.sh gives the volume to one that will be.
+jobs_have_programs() {
+  local config
+  [[ -e $RUNNER_CONFIG ]] || return 0
+  config=$(with_job_programs) && [[ $config == "$(cat "$RUNNER_CONFIG")" ]]
+}
+
+# give_jobs_programs changes the configuration of runners that were registered
+# before. The service reads it by itself.
+give_jobs_programs() {
+  local config
+  ! jobs_have_programs || return 0
+  config=$(with_job_programs) ||
+    die "$RUNNER_CONFIG: 'volumes' is not one line, or mounts something else at $JOB_PROGRAMS: write \"$JOB_PROGRAMS_VOLUME\" into it by hand"
+  printf '%s\n' "$config" | write_file "$RUNNER_CONFIG" 600
+  log "jobs have $JOB_PROGRAMS from now on"
+}

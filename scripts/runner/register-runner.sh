@@ -3,7 +3,8 @@
 #/            [--parameter <name> --region <region>] [--image <image>] [--tags <a,b>] [--concurrency <n>]
 #/
 #/ Registers this host's GitLab Runner with the token that issue-runner-token.sh
-#/ has put into an SSM parameter, and removes the parameter, whatever happens.
+#/ has put into an SSM parameter, and removes the parameter, whatever happens. Its
+#/ jobs have /opt/gitlab-codedeploy/bin, read-only.
 #/ A runner that is registered and alive is left as it is; one that GitLab does
 #/ not know any more is registered anew. check only says which. Run it as root
 #/ on the runner's host.
@@ -57,6 +58,7 @@ main() {
     unknown) die_unknown ;;
     alive)
       log "the runner '$NAME' is registered and alive: it stays as it is"
+      give_jobs_programs
       verify
       result kept
       return
@@ -147,7 +149,8 @@ register() {
 # lock were set when it was made, and both flags are refused with it.
 # https://docs.gitlab.com/ci/runners/new_creation_workflow/
 register_once() {
-  local options=(register --non-interactive --url "$URL" --name "$NAME" --executor docker --docker-image "$IMAGE")
+  local options=(register --non-interactive --url "$URL" --name "$NAME" --executor docker --docker-image "$IMAGE"
+    --docker-volumes "$JOB_PROGRAMS_VOLUME")
   if [[ $TOKEN == glrt-* ]]; then
     CI_SERVER_TOKEN=$TOKEN REDACT=$TOKEN logged gitlab_runner ${options[@]+"${options[@]}"}
     return

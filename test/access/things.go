@@ -1,6 +1,7 @@
 package access
 
 import (
+	"regexp"
 	"strings"
 
 	"gitlab-codedeploy/test/cfn"
@@ -22,6 +23,9 @@ func (w *World) thing(name string) thing {
 		return w.resource(name)
 	}
 	if isObject {
+		if key == "the job's program" {
+			key = w.programArgument("key")
+		}
 		t.arn += "/" + key
 	}
 	return t
@@ -45,6 +49,13 @@ func (w *World) bucket(name string) (thing, bool) {
 	switch name {
 	case "artifacts":
 		return w.ownBucket(w.B, w.artifacts()), true
+	case "programs":
+		// The CDK's bucket of assets, as its bootstrap makes it: no policy lets
+		// anybody in.
+		return thing{arn: "arn:aws:s3:::" + w.programArgument("bucket"), account: w.A.Account(), blocked: true}, true
+	case "programs of the same name, a stranger's":
+		arn := "arn:aws:s3:::" + w.programArgument("bucket")
+		return thing{arn: arn, account: accountC, policy: document(statement("Allow", "*", "s3:*", []any{arn, arn + "/*"}))}, true
 	case "backups":
 		return w.ownBucket(w.A, w.A.Output("BackupBucketName")), true
 	case "access logs of B":
@@ -92,6 +103,24 @@ func (w *World) bucket(name string) (thing, bool) {
 		return strange(w.B.Ref(w.artifacts()), map[string]any{"AWS": "arn:aws:iam::" + w.A.Account() + ":root"})
 	}
 	return thing{}, false
+}
+
+// programArgument is what the document that brings the job's program to the
+// runner's host fetches it by: "bucket" or "key".
+func (w *World) programArgument(name string) string {
+	for _, id := range w.A.OfType("AWS::SSM::Document") {
+		content, _ := w.A.Properties(id)["Content"].(map[string]any)
+		for _, step := range list(content["mainSteps"]) {
+			inputs, _ := step.(map[string]any)["inputs"].(map[string]any)
+			for _, line := range list(inputs["runCommand"]) {
+				if match := regexp.MustCompile(`^set -- .*--sha256 .*--` + name + ` '([^']+)'`).FindStringSubmatch(line.(string)); match != nil {
+					return match[1]
+				}
+			}
+		}
+	}
+	cfnRefuse("no document fetches the job's program by its %s", name)
+	return ""
 }
 
 // artifacts is the logical id of the artifact bucket.

@@ -122,6 +122,7 @@ nowhere() {
   grep -q -- '--run-untagged=false' "$STATE/registered-with"
   on_host grep -qx 'concurrent = 3' $CONFIG
   on_host grep -qx '    image = "alpine:3.20"' $CONFIG
+  on_host grep -qxF '    volumes = ["/opt/gitlab-codedeploy/bin:/opt/gitlab-codedeploy/bin:ro", "/cache"]' $CONFIG
   on_host grep -qx '  executor = "docker"' $CONFIG
   [ "$(on_host stat -c %a $CONFIG)" = 600 ]
 }
