@@ -8,6 +8,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -23,6 +24,9 @@ func main() {
 	signal.Ignore(syscall.SIGPIPE)
 	// The transfer manager logs by itself what its error says, too.
 	log.SetOutput(io.Discard)
+	// What lives is the buffers of the upload. As much garbage again, which is Go's
+	// default, would be half of the program's memory.
+	debug.SetGCPercent(25)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -101,6 +102,7 @@ func (p program) upload(ctx context.Context, o options) (err error) {
 			return err
 		}
 	}
+	debug.FreeOSMemory() // of the check
 	p.log("packing and uploading %s to s3://%s/%s", c.what, o.Bucket, o.Key)
 	sent, err := upload.Send(ctx, client, object, c.size, p.writer(ctx, c))
 	if err != nil {

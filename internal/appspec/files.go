@@ -12,6 +12,9 @@ import (
 type installed struct {
 	files map[string]spot // destination → what is copied there
 	dirs  map[string]bool // folders that it makes
+	// alone: nobody asks for the files, as one entry alone writes none of them twice. There may be a million.
+	alone bool
+	made  int // files and folders
 }
 
 // maxInstalled bounds how much of an installation is followed: links to folders can make a few files into very many.
@@ -20,7 +23,8 @@ var maxInstalled = 250_000 // a test has less
 // clash is a reason for the agent to stop installing.
 type clash string
 
-func (s *server) checkFiles(files *value) (*installed, error) {
+// checkFiles notes what is installed, each file of it only where it is asked for later.
+func (s *server) checkFiles(files *value, asked bool) (*installed, error) {
 	to := &installed{files: map[string]spot{}, dirs: map[string]bool{}}
 	if files.falsy() || files.kind == refused {
 		return to, nil
@@ -30,6 +34,7 @@ func (s *server) checkFiles(files *value) (*installed, error) {
 		s.refuse(files, "files: got %s, want a list: begin each entry with '- source:'", files)
 		return to, nil
 	}
+	to.alone = len(entries) == 1 && !asked
 	for _, e := range entries {
 		if e.kind == refused {
 			continue
@@ -173,16 +178,17 @@ func (w *walk) folder(from, target string) error {
 	}
 	w.open = append(w.open, from)
 	defer func() { w.open = w.open[:len(w.open)-1] }()
-	names, err := w.bundle.list(from)
+	entries, err := w.bundle.entries(from)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if len(w.to.files)+len(w.to.dirs) >= maxInstalled {
+	for _, entry := range entries {
+		if w.to.made >= maxInstalled {
 			w.warn(w.source, "the agent makes more than %d files and folders of it, perhaps through links to folders; what comes after them is not checked", maxInstalled)
 			return nil
 		}
-		found, err := w.bundle.find(path.Join(from, name))
+		name := entry.Name()
+		found, err := w.bundle.at(from, entry)
 		if err != nil {
 			return err
 		}
@@ -208,6 +214,10 @@ func (w *walk) folder(from, target string) error {
 }
 
 func (i *installed) copy(found spot, target string) clash {
+	if i.alone {
+		i.made++
+		return ""
+	}
 	target = absolute(target)
 	if earlier, twice := i.files[target]; twice {
 		return clash("destination " + quote(target) + " is written twice, by " + quote(earlier.path) + " and by " + quote(found.path) + "; want one source for a file")
@@ -216,6 +226,7 @@ func (i *installed) copy(found spot, target string) clash {
 		return clash("destination " + quote(target) + " is a folder of another entry, and the file " + quote(found.path) + " too; want one of them")
 	}
 	i.files[target] = found
+	i.made++
 	return ""
 }
 
@@ -232,6 +243,7 @@ func (i *installed) mkdir(target string) clash {
 		return clash("destination: got " + quote(target) + ", want the path without '..': the agent tries to make the folder " + quote(made))
 	}
 	i.dirs[made] = true
+	i.made++
 	return ""
 }
 

@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -126,17 +127,34 @@ func (b *bundle) nearMiss() string {
 
 // list returns the names in a folder of the bundle, in order.
 func (b *bundle) list(folder string) ([]string, error) {
-	entries, err := os.ReadDir(b.real(folder))
-	if err != nil {
-		return nil, err
-	}
+	entries, err := b.entries(folder)
 	var names []string
 	for _, e := range entries {
-		if !b.excluded(path.Join(folder, e.Name())) {
-			names = append(names, e.Name())
-		}
+		names = append(names, e.Name())
 	}
-	return names, nil
+	return names, err
+}
+
+// entries returns what travels of a folder of the bundle, in the order of its names.
+func (b *bundle) entries(folder string) ([]fs.DirEntry, error) {
+	entries, err := os.ReadDir(b.real(folder))
+	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return b.excluded(path.Join(folder, e.Name())) }), err
+}
+
+// at is find for what a folder has, whose own path has no link in it: only a link has to be followed.
+func (b *bundle) at(folder string, entry fs.DirEntry) (spot, error) {
+	name := path.Join(folder, entry.Name())
+	if entry.Type()&fs.ModeSymlink != 0 {
+		return b.find(name)
+	}
+	info, err := entry.Info()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return spot{}, nil
+	case err != nil:
+		return spot{}, err
+	}
+	return spot{path: name, info: info}, nil
 }
 
 func (b *bundle) real(name string) string { return filepath.Join(b.root, filepath.FromSlash(name)) }

@@ -32,7 +32,7 @@ func checkServer(r *report, b *bundle, root *value) error {
 	if err := s.checkHooks(root.get("hooks")); err != nil {
 		return err
 	}
-	installed, err := s.checkFiles(root.get("files"))
+	installed, err := s.checkFiles(root.get("files"), !root.get("permissions").falsy())
 	if err != nil {
 		return err
 	}

@@ -10,44 +10,69 @@ import (
 // patterns are what GNU tar takes as --exclude, in the locale C, where each byte
 // is a character.
 // https://www.gnu.org/software/tar/manual/html_node/exclude.html
-type patterns struct{ expression *regexp.Regexp }
-
-// compile makes one regular expression of them. It takes linear time, where a
-// matcher that goes back may take for ever on "*a*a*a*a*".
-func compile(globs []string) (*patterns, error) {
-	var each []string
-	for _, glob := range globs {
-		if expression, ok := translate(glob); ok {
-			each = append(each, expression)
-		}
-	}
-	// Unanchored: from the beginning of any step on, and to the end of any.
-	expression, err := regexp.Compile(`(?s)(?:^|/)(?:` + strings.Join(each, "|") + `)(?:/|$)`)
-	if err != nil {
-		return nil, fmt.Errorf("exclude: got %q, which is too much: %w", globs, err)
-	}
-	return &patterns{expression}, nil
+type patterns struct {
+	plain []string // without wildcards: most of them, and found the fastest
+	wild  *regexp.Regexp
 }
 
-// match tells whether a name in the archive, such as "./a/b", is excluded by itself.
-func (p *patterns) match(name string) bool { return p.expression.MatchString(characters(name)) }
-
-// exclude tells whether a path, or something that it is in, is excluded.
-func (p *patterns) exclude(name string) bool {
-	member := "."
-	if p.match(member) {
-		return true
-	}
-	for step := range strings.SplitSeq(strings.TrimPrefix(path.Clean("/"+name), "/"), "/") {
-		if step == "" {
-			break
+// compile makes one regular expression of all wildcards. It takes linear time,
+// where a matcher that goes back may take for ever on "*a*a*a*a*".
+func compile(globs []string) (*patterns, error) {
+	p := &patterns{}
+	var wild []string
+	for _, glob := range globs {
+		if !strings.ContainsAny(glob, `*?[\`) {
+			p.plain = append(p.plain, glob)
+		} else if expression, ok := translate(glob); ok {
+			wild = append(wild, expression)
 		}
-		member += "/" + step
-		if p.match(member) {
+	}
+	if len(wild) == 0 {
+		return p, nil
+	}
+	// Unanchored: from the beginning of any step on, and to the end of any.
+	var err error
+	if p.wild, err = regexp.Compile(`(?s)(?:^|/)(?:` + strings.Join(wild, "|") + `)(?:/|$)`); err != nil {
+		return nil, fmt.Errorf("exclude: got %q, which is too much: %w", globs, err)
+	}
+	return p, nil
+}
+
+// match tells whether a name in the archive, such as "./a/b", is excluded, by
+// itself or by something that it is in.
+func (p *patterns) match(name string) bool {
+	for _, text := range p.plain {
+		if hasSteps(name, text) {
 			return true
 		}
 	}
-	return false
+	return p.wild != nil && p.wild.MatchString(characters(name))
+}
+
+// hasSteps tells whether some steps of a path, one behind the other, are those.
+func hasSteps(name, steps string) bool {
+	if steps == "" {
+		return false
+	}
+	for at := 0; ; at++ {
+		found := strings.Index(name[at:], steps)
+		if found < 0 {
+			return false
+		}
+		at += found
+		end := at + len(steps)
+		if (at == 0 || name[at-1] == '/') && (end == len(name) || name[end] == '/') {
+			return true
+		}
+	}
+}
+
+// exclude tells the same of a path from the folder.
+func (p *patterns) exclude(name string) bool {
+	if name = path.Clean("/" + name); name == "/" {
+		return p.match(".")
+	}
+	return p.match("." + name)
 }
 
 // characters makes one of each byte, so that names of any encoding match as bytes.
