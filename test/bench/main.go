@@ -3,7 +3,7 @@
 //
 //	trigger   the function, against the same job in Python 3 with boto3
 //	calls     what it asks of AWS for one deployment
-//	upload    scripts/ci/upload-artifact.sh, against `aws deploy push`
+//	upload    the job's program, against `aws deploy push`
 //	synth     a thousand deployment groups, against one; without the CDK's
 //	          validation of the templates, against with it
 //	tests     go test ./test
@@ -32,14 +32,15 @@ import (
 // Options says how much is measured. The zero value measures nothing.
 type Options struct {
 	Root string // of the repository
-	Work string // an empty folder; holds up to three times FolderMB
+	Work string // an empty folder; holds all folders at a time
 
 	Pairs int // of processes of the trigger
 	Warm  int // invocations of each process after its first
 
 	UploadPairs   int // of uploads
 	FolderMB      int // size of the folder that is uploaded, in 10⁶ bytes
-	SmallFolderMB int // of a smaller one, to see whether memory grows
+	SmallFolderMB int // of a smaller one, and of a huge one, to see whether memory grows
+	HugeFolderMB  int
 
 	SynthPairs       int // of synths
 	DeploymentGroups int // in the larger of their configurations
@@ -63,6 +64,7 @@ func main() {
 	flag.IntVar(&options.UploadPairs, "upload-pairs", 3, "pairs of uploads; 0 uploads nothing")
 	flag.IntVar(&options.FolderMB, "mb", 500, "size of the folder that is uploaded, in 10⁶ bytes")
 	flag.IntVar(&options.SmallFolderMB, "small-mb", 100, "size of the folder that shows whether memory grows")
+	flag.IntVar(&options.HugeFolderMB, "huge-mb", 5000, "size of the folder that is compared with it")
 	flag.IntVar(&options.SynthPairs, "synth-pairs", 5, "pairs of synths; 0 synthesises nothing")
 	flag.IntVar(&options.DeploymentGroups, "groups", 1000, "deployment groups in the larger configuration")
 	flag.IntVar(&options.TestRuns, "test-runs", 1, "runs of go test ./test; 0 leaves it out")
@@ -100,7 +102,7 @@ func Measure(ctx context.Context, options Options) (Report, error) {
 		return report, err
 	}
 	for _, benchmark := range []func(context.Context, Options, *Report) error{
-		benchSizes, benchTrigger, benchUpload, benchSynth, benchTests,
+		benchSizes, benchTrigger, benchProgram, benchUpload, benchSynth, benchTests,
 	} {
 		if err := benchmark(ctx, options, &report); err != nil {
 			return report, err

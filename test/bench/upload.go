@@ -105,20 +105,68 @@ func benchUpload(ctx context.Context, options Options, report *Report) error {
 		report.Rows = append(report.Rows,
 			Row{Name: what + "CPU time", Unit: Seconds, Series: cpu},
 			Row{Name: what + "size of the artifact", Unit: Megabytes, Series: size},
-			Row{Name: what + "peak memory", Unit: Megabytes, Series: memory})
-
-		report.Rows = append(report.Rows, Row{
-			Name: fmt.Sprintf("upload: peak memory, %d against %d MB", options.FolderMB, options.SmallFolderMB), Unit: Megabytes,
-			Series: Series{Ours: []float64{median(memory.Ours)}, Reference: []float64{little.ours.peak}}, Target: &Target{Times: 0.8},
-		})
+			Row{Name: what + "peak memory", Unit: Megabytes, Series: memory, Target: &Target{Most: mostMemory}})
+	}
+	if err := benchMemory(ctx, options, ours, little.ours.peak, report); err != nil {
+		return err
 	}
 	report.Notes = append(report.Notes, fmt.Sprintf(`upload: reference is "aws deploy push" of the same AWS CLI. Both send over TLS on loopback to a small S3 of our own, which
 compares checksums and drops the content. At AWS's pace: %d ms a request, %.0f MB/s a connection, as AWS documents S3.
-Memory is the highest sum over all processes, looked at 20 times a second; a page that they share counts once. The last row
-has ours twice, the larger folder against the smaller one.`,
+Memory is the highest sum over all processes, looked at 20 times a second; a page that they share counts once. The row of two
+sizes has ours twice, the huge folder against the small one.`,
 		uploadtest.AWSPace.Latency.Milliseconds(), uploadtest.AWSPace.Rate/1e6))
 	return nil
 }
+
+// mostMemory is what a job's container has left beside a build.
+const mostMemory = 128e6
+
+// benchMemory compares the memory for a huge folder with that for a small one.
+func benchMemory(ctx context.Context, options Options, ours uploader, small float64, report *Report) error {
+	huge := filepath.Join(options.Work, "huge")
+	options.logf("upload: making a folder of %d MB", options.HugeFolderMB)
+	if err := makeFolder(huge, int64(options.HugeFolderMB)*1e6); err != nil {
+		return err
+	}
+	defer os.RemoveAll(huge)
+	store := uploadtest.New(uploadtest.Options{})
+	defer store.Server.Close()
+	used, err := ours.upload(ctx, store, huge)
+	if err != nil {
+		return err
+	}
+	report.Rows = append(report.Rows,
+		Row{Name: fmt.Sprintf("upload of %d MB: peak memory", options.HugeFolderMB), Unit: Megabytes, Series: Series{Ours: []float64{used.peak}}, Target: &Target{Most: mostMemory}},
+		Row{
+			Name: fmt.Sprintf("upload: peak memory, %d against %d MB", options.HugeFolderMB, options.SmallFolderMB), Unit: Megabytes,
+			Series: Series{Ours: []float64{used.peak}, Reference: []float64{small}}, Target: &Target{Times: 0.8},
+		})
+	return nil
+}
+
+// benchProgram builds what jobs run, for each kind of runner.
+func benchProgram(ctx context.Context, options Options, report *Report) error {
+	for _, arch := range []string{"amd64", "arm64"} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		options.logf("building %s for %s", jobProgram, arch)
+		binary := filepath.Join(options.Work, "artifact-"+arch)
+		if err := gobuild.Build(options.Root, jobProgram, binary, "linux", arch); err != nil {
+			return err
+		}
+		info, err := os.Stat(binary)
+		if err != nil {
+			return err
+		}
+		report.Rows = append(report.Rows, Row{
+			Name: "artifact: program for " + arch, Unit: Megabytes, Series: Series{Ours: []float64{float64(info.Size())}}, Target: &Target{Most: 15e6},
+		})
+	}
+	return nil
+}
+
+const jobProgram = "./cmd/artifact"
 
 // uploaders are ours and the reference.
 func uploaders(options Options) (ours, push uploader, err error) {
@@ -127,7 +175,7 @@ func uploaders(options Options) (ours, push uploader, err error) {
 		script = filepath.Join(options.Root, script)
 	}
 	program := filepath.Join(options.Work, "artifact")
-	if err := gobuild.Build(options.Root, "./cmd/artifact", program, runtime.GOOS, runtime.GOARCH); err != nil {
+	if err := gobuild.Build(options.Root, jobProgram, program, runtime.GOOS, runtime.GOARCH); err != nil {
 		return ours, push, err
 	}
 	ours = uploader{
