@@ -26,7 +26,7 @@ func main() {
 	log.SetOutput(io.Discard)
 	// What lives is the buffers of the upload. As much garbage again, which is Go's
 	// default, would be half of the program's memory.
-	debug.SetGCPercent(25)
+	debug.SetGCPercent(10)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
