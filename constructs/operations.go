@@ -93,6 +93,13 @@ var operations = []operation{
 		does: "show versions, services, disk, migrations, runners and operations",
 	},
 	{
+		name: "keys", id: "Keys", script: "scripts/server/print-keys.sh", host: onServer, attached: true,
+		does: "show the public keys that GitLab signs with",
+		parameters: []ScriptParameter{
+			{Name: "ExternalUrl", Flag: "--external-url", Description: "The address that users see", Pattern: `^https://[a-z0-9.-]+$`},
+		},
+	},
+	{
 		name: "backup", id: "Backup", script: "scripts/server/backup-gitlab.sh", host: onServer,
 		does: "make a complete backup of GitLab and store it in the bucket",
 		parameters: []ScriptParameter{

@@ -35,6 +35,10 @@ const states = {
   Succeeded: 'Succeeded', Failed: 'Failed', Stopped: 'Stopped',
 };
 
+// Who deploys, as GitLab has signed it: only the states have it, and not those of
+// groups that ask for no proof.
+const by = ['project', 'ref', 'user', 'pipelineUrl'];
+
 const [step, folder, ...rest] = process.argv.slice(2);
 const file = name => path.join(folder, name);
 const read = name => JSON.parse(fs.readFileSync(file(name)));
@@ -71,7 +75,7 @@ const state = ({ name, at, size }) => {
   }
   if (content === null || typeof content !== 'object' || Array.isArray(content)) return unreadable('not a JSON object');
   if (!Object.hasOwn(ranks, content.state)) return unreadable(`state ${JSON.stringify(content.state ?? null).slice(0, 100)}`);
-  for (const field of ['application', 'deploymentGroup', 'deploymentId', 'key', 'versionId', 'reason', 'updatedAt']) {
+  for (const field of ['application', 'deploymentGroup', 'deploymentId', 'key', 'versionId', 'reason', 'updatedAt', ...by]) {
     const value = content[field] ?? '';
     if (typeof value !== 'string') return unreadable(`${field} is no text`);
   }
@@ -85,6 +89,7 @@ const state = ({ name, at, size }) => {
     key: text(content.key),
     versionId: text(content.versionId),
     reason: text(content.reason),
+    ...Object.fromEntries(by.map(field => [field, text(content[field])])),
     at: time(content.updatedAt ?? '') || at,
   };
 };
@@ -155,11 +160,14 @@ const age = seconds =>
   `${Math.floor(seconds / 86400)} d`;
 
 const table = (rows, now) => {
-  const head = ['APPLICATION', 'GROUP', 'STATE', 'AGE', 'UPLOAD', 'DEPLOYMENT', 'VERSION'];
+  const proven = rows.some(row => row.project);
+  const from = row => proven ? [row.project ? `${row.project}@${row.ref} by ${row.user ?? '-'}` : '-'] : [];
+  const head = ['APPLICATION', 'GROUP', 'STATE', 'AGE', 'UPLOAD', 'DEPLOYMENT', 'VERSION', ...(proven ? ['FROM'] : [])];
   const cells = rows.map(row => [
     ...[row.application, row.deploymentGroup, row.state].map(name => word(name ?? '-')),
     row.at ? age(Math.max(0, Math.floor((now - row.at) / 1000))) : '-',
     ...[row.uploadId, row.deploymentId, row.versionId].map(name => word(name ?? '-')),
+    ...from(row).map(line),
   ]);
   const widths = head.map((name, i) => Math.max(name.length, ...cells.map(row => row[i].length)));
   const join = (row, reason) => [...row.map((cell, i) => cell.padEnd(widths[i])), reason].join('  ').trimEnd();
@@ -192,6 +200,7 @@ const print = (bucket, last, format, application, group) => {
     console.log(json(rows.map(row => ({
       application: row.application, deploymentGroup: row.deploymentGroup, state: row.state,
       uploadId: row.uploadId, deploymentId: row.deploymentId, key: row.key, versionId: row.versionId, reason: row.reason,
+      ...Object.fromEntries(by.map(field => [field, row[field] ?? null])),
       since: row.at ? new Date(row.at).toISOString() : null,
       ageSeconds: row.at ? Math.max(0, Math.floor((now - row.at) / 1000)) : null,
     }))));

@@ -26,7 +26,9 @@
 #/ upload's state. An upload state that makes no sense is "unreadable".
 #/
 #/ JSON: [{"application", "deploymentGroup", "state", "uploadId", "deploymentId",
-#/ "key", "versionId", "reason", "since", "ageSeconds"}, …]; unknown is null.
+#/ "key", "versionId", "reason", "project", "ref", "user", "pipelineUrl", "since",
+#/ "ageSeconds"}, …]; unknown is null. The four before "since" are whose upload it
+#/ is, as GitLab has signed it; the table has them as FROM, where any is known.
 #/ Exit status: 0 done, also when there are none; 1 AWS refused something;
 #/ 2 wrong use, configuration or credentials.
 

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/config"
 	"gitlab-codedeploy/test/inputs"
 )
 
@@ -49,6 +50,11 @@ func newCheckout(t *testing.T, endpoint string) *checkout {
 		require.NoError(t, err)
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(c.dir, name)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(c.dir, name), content, info.Mode().Perm()))
+	}
+	// The key of the emulator's GitLab, which an operator would have committed.
+	keys := config.KeysFile("config", "local")
+	if content, err := os.ReadFile(filepath.Join(root, keys)); err == nil {
+		c.write(t, keys, string(content))
 	}
 	// What it would install is here already.
 	c.write(t, "scripts/setup.sh", "#!/bin/sh\n")

@@ -81,7 +81,7 @@ widest() {
   [[ $(fields 'r.state' | sort | uniq -c | xargs) == '2 Created 1 Rejected 1 Succeeded 1 Waiting 5 unreadable' ]]
   [[ $(fields 'r.application === "\x1b[31mred\nline"' | grep -c true) == 1 ]]
   [[ $(fields 'r.reason?.length' | sort -n | tail -n 1) -gt 3000 ]]
-  [[ $(fields 'Object.keys(r)' | sort -u) == application,deploymentGroup,state,uploadId,deploymentId,key,versionId,reason,since,ageSeconds ]]
+  [[ $(fields 'Object.keys(r)' | sort -u) == application,deploymentGroup,state,uploadId,deploymentId,key,versionId,reason,project,ref,user,pipelineUrl,since,ageSeconds ]]
 }
 
 @test "S15: --application asks for its groups, and leaves other applications and unreadable states out" {

@@ -24,7 +24,7 @@ var background = []string{"host", "moto"}
 // stand beside them.
 var belongings = []string{
 	"aws", "cdk-home", "deploy", "functions", "logs", "emulator",
-	"state.json", "host.json", "host.ready", "outputs.json", "gaps.json",
+	"state.json", "host.json", "host.ready", "outputs.json", "gaps.json", "job-token", signingKeyCopy,
 }
 
 func pidFile(dir, name string) string { return filepath.Join(dir, name+".pid") }
@@ -60,7 +60,8 @@ func Up(ctx context.Context, o Options) (export string, err error) {
 		return "", err
 	}
 	up = true
-	_, _ = fmt.Fprintf(o.Progress, "up at %s: every upload to the artifact bucket is deployed, and every deployment succeeds; make down stops it\n", e.Endpoint)
+	_, _ = fmt.Fprintf(o.Progress, "up at %s: every upload to the artifact bucket that has a job's token is deployed, and every deployment succeeds; make down stops it\n", e.Endpoint)
+	_, _ = fmt.Fprintf(o.Progress, "%s --project team/sample-web --ref main prints a token, for s3://…/tokens/<upload-id>\n", filepath.Join(o.Dir, "job-token"))
 	_, _ = fmt.Fprintf(o.Progress, "AWS CLI 1 finds SQS only with --endpoint-url %s\n", e.Endpoint)
 	return e.export(), nil
 }
@@ -115,6 +116,9 @@ func (e *Emulator) startHost(ctx context.Context, b *Stack) error {
 	// A copy, because "go run" removes the program it built when it ends.
 	program := filepath.Join(e.Work, "emulator")
 	if err := copySelf(program); err != nil {
+		return err
+	}
+	if err := e.shareGitLab(); err != nil {
 		return err
 	}
 	host, err := childprocess.Start(childprocess.Command{

@@ -52,7 +52,7 @@ func Demo(ctx context.Context, o Options) (d Deployment, err error) {
 }
 
 func demo(ctx context.Context, o Options, work string) (d Deployment, err error) {
-	p := &progress{out: o.Progress, total: 8}
+	p := &progress{out: o.Progress, total: 9}
 	began := time.Now()
 
 	var e *Emulator
@@ -107,6 +107,14 @@ func demo(ctx context.Context, o Options, work string) (d Deployment, err error)
 	var rejected upload
 	if err := p.run("run the pipeline again, for a deployment group that is not listed", func() (err error) {
 		rejected, err = e.pushUnlisted(ctx, a, b)
+		return err
+	}); err != nil {
+		return d, err
+	}
+	_, _ = fmt.Fprintf(o.Progress, "      the job is red, %s: %s\n", rejected.State, rejected.Reason)
+
+	if err := p.run("run the pipeline in another project, which may not deploy this", func() (err error) {
+		rejected, err = e.pushFromAnother(ctx, a, b)
 		return err
 	}); err != nil {
 		return d, err

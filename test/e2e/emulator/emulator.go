@@ -32,6 +32,9 @@ type Emulator struct {
 // start starts the emulated AWS on a port (0: any) and prepares both accounts:
 // profiles, account A's certificate, account B's CodeDeploy.
 func start(ctx context.Context, root, work string, port int, detached bool) (*Emulator, error) {
+	if err := prepareGitLab(root); err != nil {
+		return nil, fmt.Errorf("prepare the emulator's GitLab: %w", err)
+	}
 	cfg, err := config.Load(filepath.Join(root, "config"), environment)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/test/e2e/childprocess"
 )
 
@@ -28,7 +29,11 @@ type upload struct {
 // push makes a repository of the sample application, commits it, and runs its
 // pipeline, which has to succeed.
 func (e *Emulator) push(ctx context.Context, a, b *Stack) (upload, error) {
-	u, err := e.runPipeline(ctx, a, b, "pipeline")
+	token, err := JobToken(e.Root, TokenRequest{Project: sampleProject, Ref: "main", Audience: trust.Audience, TTL: pipelineLimit})
+	if err != nil {
+		return upload{}, err
+	}
+	u, err := e.runPipeline(ctx, a, b, "pipeline", tokenVariable(token))
 	switch {
 	case err != nil:
 		return u, err
@@ -43,11 +48,30 @@ func (e *Emulator) push(ctx context.Context, a, b *Stack) (upload, error) {
 	return u, nil
 }
 
+// sampleProject is the one that config/local.yaml lets deploy.
+const sampleProject = "team/sample-web"
+
+// tokenVariable gives a job its token, as GitLab does by id_tokens.
+func tokenVariable(token string) string { return trust.Variables[0] + "=" + token }
+
+// pushFromAnother does the same in another project. The job has to fail.
+func (e *Emulator) pushFromAnother(ctx context.Context, a, b *Stack) (upload, error) {
+	token, err := JobToken(e.Root, TokenRequest{Project: "team/another", Ref: "main", Audience: trust.Audience, TTL: pipelineLimit})
+	if err != nil {
+		return upload{}, err
+	}
+	return e.pushRejected(ctx, a, b, "pipeline-another-project", tokenVariable(token))
+}
+
 // pushUnlisted does the same for a deployment group that is not on the list. The
 // job has to fail.
 func (e *Emulator) pushUnlisted(ctx context.Context, a, b *Stack) (upload, error) {
-	const name = "pipeline-unlisted"
-	u, err := e.runPipeline(ctx, a, b, name, "DEPLOYMENT_GROUP_NAME=not-listed")
+	return e.pushRejected(ctx, a, b, "pipeline-unlisted", "DEPLOYMENT_GROUP_NAME=not-listed")
+}
+
+// pushRejected runs a pipeline whose artifact may not be deployed.
+func (e *Emulator) pushRejected(ctx context.Context, a, b *Stack, name string, variables ...string) (upload, error) {
+	u, err := e.runPipeline(ctx, a, b, name, variables...)
 	var failed *childprocess.Error
 	switch {
 	case err == nil:
@@ -138,7 +162,7 @@ func (e *Emulator) writeSample(repository string) error {
 	if err := os.MkdirAll(deploy, 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{"upload-artifact.sh", "deploy.gitlab-ci.yml"} {
+	for _, name := range []string{"upload-artifact.sh", "deploy.gitlab-ci.yml", "id-token.gitlab-ci.yml"} {
 		content, err := os.ReadFile(filepath.Join(e.Root, "scripts", "ci", name))
 		if err != nil {
 			return err

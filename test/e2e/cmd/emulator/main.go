@@ -3,6 +3,8 @@
 //	emulator demo    one push to its blue/green deployment; prints one JSON line
 //	emulator up      the same without the push, left running; prints an export line
 //	emulator down    stops what up started
+//	emulator job-token --project P --ref R [--unprotected] [--aud A] [--ttl SECONDS]
+//	                 prints a token that the emulator's GitLab has signed for a job
 //
 // EMULATOR_PORT sets the emulated AWS's port; without it, any free one is taken.
 package main
@@ -19,16 +21,21 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"time"
 
 	"gitlab-codedeploy/test/e2e/childprocess"
 	"gitlab-codedeploy/test/e2e/emulator"
 )
 
-const usage = `Usage: emulator [--dir DIR] demo | up | down
+const usage = `Usage: emulator [--dir DIR] demo | up | down | job-token OPTIONS
 
   demo    Run one push to its blue/green deployment and stop everything.
   up      Start the emulator, deploy both stacks, leave it running.
   down    Stop what up started.
+  job-token --project P --ref R [--unprotected] [--aud A] [--ttl SECONDS]
+          Print the token that GitLab would sign for a job: of project P (PATH, ID
+          or ID:PATH) and branch R (refs/tags/NAME for a tag). With --aud it is one
+          of id_tokens, else CI_JOB_JWT. It is valid for an hour, or --ttl.
 
   --dir DIR    Folder for all files. Default: .emulator in the module.
 
@@ -52,7 +59,7 @@ func run(args []string) int {
 		}
 		return 2
 	}
-	if flags.NArg() != 1 {
+	if flags.NArg() != 1 && flags.Arg(0) != "job-token" {
 		flags.Usage()
 		return 2
 	}
@@ -75,6 +82,8 @@ func run(args []string) int {
 		err = up(ctx, options)
 	case "down":
 		err = emulator.Down(options)
+	case "job-token":
+		return jobToken(options.Root, flags.Args()[1:])
 	case "host": // internal: what up leaves running
 		err = emulator.RunHost(ctx, options)
 	default:
@@ -126,6 +135,35 @@ func moduleRoot() (string, error) {
 		}
 	}
 	return "", err
+}
+
+// jobToken prints a token on stdout, and nothing else.
+func jobToken(root string, args []string) int {
+	flags := flag.NewFlagSet("job-token", flag.ContinueOnError)
+	var r emulator.TokenRequest
+	flags.StringVar(&r.Project, "project", "", "`PATH`, ID or ID:PATH of the project")
+	flags.StringVar(&r.Ref, "ref", "", "`BRANCH`, or refs/tags/NAME")
+	flags.BoolVar(&r.Unprotected, "unprotected", false, "the ref is not protected")
+	flags.StringVar(&r.Audience, "aud", "", "`AUDIENCE` of a token of id_tokens; without it, a CI_JOB_JWT")
+	seconds := flags.Int("ttl", 3600, "valid for `SECONDS`")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return 2
+	}
+	r.TTL = time.Duration(*seconds) * time.Second
+	if flags.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "error: got %q, want options only\n", flags.Arg(0))
+		return 2
+	}
+	token, err := emulator.JobToken(root, r)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		return 2
+	}
+	fmt.Println(token)
+	return 0
 }
 
 func demo(ctx context.Context, o emulator.Options) error {

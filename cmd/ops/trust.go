@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"gitlab-codedeploy/internal/config"
+	"gitlab-codedeploy/internal/keyring"
+	"gitlab-codedeploy/internal/remote"
+)
+
+func (p *program) trust() *cobra.Command {
+	var o accountOptions
+	var keep bool
+	command := &cobra.Command{
+		Use:   "trust --env NAME",
+		Short: "Read the keys that GitLab signs with, and write config/NAME.jwks.json",
+		Long: `Reads the public keys that GitLab signs the tokens of its jobs with, through Systems
+Manager, shows what changed, asks, and writes config/NAME.jwks.json. The next deploy of
+account B brings them to the trigger, which believes no other key.
+
+Run it once GitLab runs, after a restore, and when uploads are refused by the rule "key".
+A key is worth every deployment: what this command shows came from the server itself, by a
+way that only operators have. Compare a changed key with whoever changed it.`,
+		Example: "  scripts/ops trust --env staging --profile gitlab",
+		Args: func(c *cobra.Command, args []string) error {
+			if err := cobra.NoArgs(c, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx := c.Context()
+			a, opened, err := p.openGitLab(ctx, o)
+			if err != nil {
+				return err
+			}
+			server, err := a.Server()
+			if err != nil {
+				return err
+			}
+			_, _ = fmt.Fprintf(p.stderr, "asking GitLab on %s for its keys\n", server)
+			answer, err := remote.Host{Commands: opened.commands, Instance: server}.Ask(ctx,
+				"gitlab-codedeploy-"+a.Config.Environment+"-keys", map[string][]string{"ExternalUrl": {a.Config.GitLab.URL()}})
+			if err != nil {
+				return err
+			}
+			shown, err := keyring.Read(answer)
+			if err != nil {
+				return err
+			}
+			file := config.KeysFile(p.configs, a.Config.Environment)
+			change := keyring.Compare(a.Config.Keys, shown, keep)
+			_, _ = fmt.Fprint(p.stdout, change)
+			switch {
+			case change.Nothing():
+				_, _ = fmt.Fprintf(p.stderr, "%s has what GitLab shows\n", file)
+				return nil
+			case o.dryRun:
+				_, _ = fmt.Fprintln(p.stderr, "dry run: nothing was written")
+				return nil
+			}
+			if err := p.confirm(o, "Write "+file+"?"); err != nil {
+				return err
+			}
+			if err := keyring.Write(file, change.Next); err != nil {
+				return err
+			}
+			_, _ = fmt.Fprintf(p.stderr, "wrote %s; commit it, and scripts/ops deploy --env %s brings it to the trigger\n", file, a.Config.Environment)
+			return nil
+		},
+	}
+	o.add(command)
+	command.Flags().BoolVar(&keep, "keep", false, "keep keys that GitLab does not show any more, while tokens signed with them are valid")
+	return command
+}

@@ -1,0 +1,226 @@
+package e2e
+
+import (
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/internal/trust"
+	"gitlab-codedeploy/internal/trust/signer"
+)
+
+// jobToken prints a token as a user of "up" does.
+func jobToken(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(dir, "job-token"), args...).Output()
+	require.NoError(t, err)
+	return strings.TrimSuffix(string(out), "\n")
+}
+
+var uploads atomic.Int64
+
+func newUploadID() string {
+	return fmt.Sprintf("attack-%d-%d", time.Now().UnixNano(), uploads.Add(1))
+}
+
+// putToken puts a token for a new upload, and returns the upload's id.
+func putToken(t *testing.T, bucket, token string) string {
+	t.Helper()
+	id := newUploadID()
+	putTokenOf(t, bucket, id, token)
+	return id
+}
+
+func putTokenOf(t *testing.T, bucket, id, token string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
+	aws(t, "account-b", nil, "s3api", "put-object", "--bucket", bucket, "--key", trust.TokenKey(id), "--body", file)
+}
+
+// putArtifact uploads to the key that the victim uses, too, and returns the version.
+func putArtifact(t *testing.T, bucket, id string) (version string) {
+	t.Helper()
+	bundle := filepath.Join(t.TempDir(), "artifact.gz")
+	require.NoError(t, os.WriteFile(bundle, []byte(id), 0o600))
+	var put struct{ VersionId string }
+	aws(t, "account-b", &put, "s3api", "put-object", "--bucket", bucket, "--key", "artifacts/sample-web/artifact.gz", "--body", bundle,
+		"--metadata", "application-name=sample-web,deploymentgroup-name=sample-web-blue-green,upload-id="+id)
+	return put.VersionId
+}
+
+type told struct{ State, DeploymentID, VersionID, Reason, Project, Ref, User, PipelineURL string }
+
+// ended waits for the end of an upload's state, by the id that it is told under.
+func ended(t *testing.T, bucket, id string) (s told) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		file := filepath.Join(t.TempDir(), "state.json")
+		cmd := exec.Command("bash", "-c", both().up.stdout+`exec "$@"`, "bash", filepath.Join(root, ".venv", "bin", "aws"),
+			"--profile", "account-b", "s3api", "get-object", "--bucket", bucket, "--key", "deployments/"+id+".json", file)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+		if cmd.Run() != nil {
+			return false
+		}
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		s = told{}
+		require.NoError(t, json.Unmarshal(text, &s))
+		return s.State == "Succeeded" || s.State == "Rejected" || s.State == "Superseded" || s.State == "Failed"
+	}, time.Minute, 200*time.Millisecond, "no end of %s: %+v", id, &s)
+	return s
+}
+
+// emulatorsGitLab is the one that signs for the emulator that is up, from the key
+// that lies beside it.
+func emulatorsGitLab(t *testing.T) *signer.Signer {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "gitlab-signing-key.pem"))
+	require.NoError(t, err)
+	s, err := signer.Parse("https://gitlab.example.com", text)
+	require.NoError(t, err)
+	return s
+}
+
+//fault:words each black-box attack on `make up` with a token that does not let its job deploy | `Rejected`, with the rule that failed, and no deployment
+func TestS15_NobodyDeploysWithoutATokenOfTheRightJob(t *testing.T) {
+	outputs := up(t)
+	bucket := outputs["Deploy-local"]["ArtifactBucketName"]
+	gitlab := emulatorsGitLab(t)
+	another, err := signer.New("https://gitlab.example.com")
+	require.NoError(t, err)
+	claims := func(changes jwt.MapClaims) jwt.MapClaims {
+		c := gitlab.Claims(signer.Job{Project: trust.Project{ID: 1, Path: "team/sample-web"}, Ref: "main", Issued: time.Now(), TTL: time.Hour})
+		for name, value := range changes {
+			if c[name] = value; value == nil {
+				delete(c, name)
+			}
+		}
+		return c
+	}
+	signedBy := func(method jwt.SigningMethod, key any) string {
+		token := jwt.NewWithClaims(method, claims(nil))
+		token.Header["kid"] = gitlab.KeyID
+		text, err := token.SignedString(key)
+		require.NoError(t, err)
+		return text
+	}
+	forged := &signer.Signer{URL: gitlab.URL, KeyID: gitlab.KeyID, Key: another.Key}
+	for name, attack := range map[string]struct{ token, reason string }{
+		"no token":                      {"", "there is no token of the job"},
+		"another project":               {jobToken(t, "--project", "team/another", "--ref", "main"), `("team/another"), want 1 (team/sample-web)`},
+		"another branch":                {jobToken(t, "--project", "team/sample-web", "--ref", "feature"), `branch "feature", want "main"`},
+		"an unprotected branch":         {jobToken(t, "--project", "team/sample-web", "--ref", "main", "--unprotected"), "is not protected"},
+		"a merge request":               {gitlab.Sign(claims(jwt.MapClaims{"pipeline_source": "merge_request_event"})), "merge request's"},
+		"a fork, before 18.4":           {gitlab.Sign(claims(jwt.MapClaims{"pipeline_source": "merge_request_event", "ref_protected": "false"})), "merge request's"},
+		"a fork, by its ref":            {gitlab.Sign(claims(jwt.MapClaims{"ref_path": "refs/merge-requests/7/head"})), "refs/merge-requests/7/head"},
+		"a fork, from 18.4":             {gitlab.Sign(claims(jwt.MapClaims{"job_project_id": "99"})), "the job is of project 99"},
+		"expired":                       {gitlab.Sign(claims(jwt.MapClaims{"exp": time.Now().Unix() - 10})), "was valid until"},
+		"not yet valid":                 {gitlab.Sign(claims(jwt.MapClaims{"nbf": time.Now().Unix() + 600})), "is valid from"},
+		"alg none":                      {signedBy(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType), `algorithm is "none"`},
+		"HS256 with the public key":     {signedBy(jwt.SigningMethodHS256, publicPEM(t, &gitlab.Key.PublicKey)), `algorithm is "HS256"`},
+		"an unknown kid":                {another.Sign(claims(nil)), "GitLab signs with a key that this environment does not know: scripts/ops trust"},
+		"the key of another GitLab":     {forged.Sign(claims(nil)), "signature is wrong"},
+		"another issuer":                {gitlab.Sign(claims(jwt.MapClaims{"iss": "gitlab.example.org"})), "issuer (iss) is"},
+		"for somebody else":             {jobToken(t, "--project", "team/sample-web", "--ref", "main", "--aud", "https://vault.example.com"), "want gitlab-codedeploy"},
+		"claims of the wrong types":     {gitlab.Sign(claims(jwt.MapClaims{"project_id": []int{1}})), "project_id is a list"},
+		"a token that is none, of 8 KB": {strings.Repeat("a", 8<<10), "cannot be read"},
+		"a token of 17 KB":              {gitlab.Sign(claims(jwt.MapClaims{"filler": strings.Repeat("a", 17<<10)})), "want at most 16384"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := newUploadID()
+			if attack.token != "" {
+				putTokenOf(t, bucket, id, attack.token)
+			}
+			putArtifact(t, bucket, id)
+			s := ended(t, bucket, id)
+			assert.Equal(t, "Rejected", s.State)
+			assert.Contains(t, s.Reason, attack.reason)
+			assert.Empty(t, s.DeploymentID)
+			assert.Empty(t, s.Project)
+		})
+	}
+	t.Run("the right job, with a token of 8 KB and numbers for strings", func(t *testing.T) {
+		id := putToken(t, bucket, gitlab.Sign(claims(jwt.MapClaims{"filler": strings.Repeat("a", 5<<10), "project_id": 1, "ref_protected": true})))
+		putArtifact(t, bucket, id)
+		s := ended(t, bucket, id)
+		assert.Equal(t, "Succeeded", s.State, s.Reason)
+		assert.Equal(t, told{
+			State: "Succeeded", DeploymentID: s.DeploymentID, VersionID: s.VersionID,
+			Project: "team/sample-web", Ref: "main", User: "jdoe", PipelineURL: "https://gitlab.example.com/team/sample-web/-/pipelines/12",
+		}, s)
+	})
+}
+
+//fault:words on `make up`: one token twice, a token that is swapped after the upload, a forged upload id, a stranger's uploads around the victim's | the victim's upload is deployed, and no other
+func TestS15_AStrangerStandsInNobodysWay(t *testing.T) {
+	outputs := up(t)
+	bucket := outputs["Deploy-local"]["ArtifactBucketName"]
+	strangers := func() string { return jobToken(t, "--project", "team/another", "--ref", "main") }
+	token := jobToken(t, "--project", "team/sample-web", "--ref", "main", "--aud", trust.Audience)
+	victim := putToken(t, bucket, token)
+
+	before := putToken(t, bucket, strangers())
+	putArtifact(t, bucket, before)
+	version := putArtifact(t, bucket, victim)
+	between := putToken(t, bucket, strangers())
+	putArtifact(t, bucket, between)
+	s := ended(t, bucket, victim)
+	require.Equal(t, "Succeeded", s.State, s.Reason)
+	assert.Equal(t, version, s.VersionID)
+	after := putToken(t, bucket, strangers())
+	putArtifact(t, bucket, after)
+	for _, id := range []string{before, between, after} {
+		assert.Equal(t, "Rejected", ended(t, bucket, id).State)
+	}
+
+	// The upload's id is known now, and so would be a token that leaked.
+	forged := putArtifact(t, bucket, victim)
+	assert.Contains(t, ended(t, bucket, forged).Reason, "was worth another upload")
+	again := putToken(t, bucket, token)
+	putArtifact(t, bucket, again)
+	assert.Contains(t, ended(t, bucket, again).Reason, "was worth another upload")
+	assert.Equal(t, s, ended(t, bucket, victim), "its owner's state is its owner's")
+
+	// What comes after the artifact counts for nothing.
+	swapped := putToken(t, bucket, strangers())
+	putArtifact(t, bucket, swapped)
+	putTokenOf(t, bucket, swapped, jobToken(t, "--project", "team/sample-web", "--ref", "main"))
+	assert.Equal(t, "Rejected", ended(t, bucket, swapped).State)
+}
+
+func publicPEM(t *testing.T, key *rsa.PublicKey) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(key)
+	require.NoError(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}
+
+func TestS15_TheEmulatorPrintsTokens(t *testing.T) {
+	up(t)
+	_, err := exec.Command(filepath.Join(dir, "job-token"), "--project", "team/sample-web").Output()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	assert.Equal(t, 2, exit.ExitCode())
+	parts := strings.Split(jobToken(t, "--project", "7:team/x", "--ref", "refs/tags/v1", "--unprotected", "--aud", "me", "--ttl", "60"), ".")
+	require.Len(t, parts, 3)
+	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
+	require.NoError(t, err)
+	for _, want := range []string{`"project_id":"7"`, `"project_path":"team/x"`, `"ref":"v1"`, `"ref_type":"tag"`, `"ref_protected":"false"`, `"aud":"me"`} {
+		assert.Contains(t, string(claims), want)
+	}
+}
