@@ -152,7 +152,7 @@ func TestS8_everyDocumentHoldsATestedScript(t *testing.T) {
 		assert.NoError(t, err, "%s", out)
 
 		operates := operation.FindStringSubmatch(strings.Join(lines, "\n"))
-		if name == "" || name == "follow" {
+		if name == "" || name == "follow" || name == "keys" { // these two only look, and end at once
 			assert.Nil(t, operates)
 			return
 		}

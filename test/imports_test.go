@@ -18,7 +18,8 @@ func TestImportsPointOneWay(t *testing.T) {
 	require.NoError(t, inputs.Are(".."))
 	for pkg, banned := range map[string][]string{
 		"../lambda/...":          {"github.com/aws/aws-cdk-go", module + "/constructs", module + "/stacks", module + "/internal/config", module + "/internal/preflight", module + "/internal/gobuild"},
-		"../internal/trust":      {"github.com/aws", module + "/"},
+		"../internal/trust":      {"github.com/aws", module + "/constructs", module + "/stacks", module + "/lambda", module + "/internal/config"},
+		"../cmd/ops":             {"github.com/aws/aws-cdk-go", module + "/constructs", module + "/stacks", module + "/lambda"},
 		"../constructs/...":      {module + "/stacks", module + "/internal/config", module + "/lambda", "github.com/aws/aws-sdk-go-v2"},
 		"../stacks/...":          {module + "/lambda", "github.com/aws/aws-sdk-go-v2"},
 		"../internal/config/...": {"github.com/aws", module + "/constructs"},
