@@ -71,16 +71,21 @@ func NewDeploymentStatus(scope constructs.Construct, id string, props Deployment
 			markUnwanted(props.BucketName, props.Prefix),
 			// Of every group: one that has left the list may have deployments under
 			// way, whose jobs wait for their end.
-			allow("ReadDeployments", []*string{codeDeployARN(scope, "deploymentgroup", "*")}, "codedeploy:GetDeployment", "codedeploy:BatchGetDeployments")),
+			allow("ReadDeployments", []*string{codeDeployARN(scope, "deploymentgroup", "*")}, "codedeploy:GetDeployment", "codedeploy:BatchGetDeployments"),
+			// IAM knows no resource for these.
+			// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscodedeploy.html
+			allow("SeeWhereDeploymentsFailed", []*string{jsii.String("*")}, "codedeploy:ListDeploymentTargets", "codedeploy:BatchGetDeploymentTargets")),
 		wildcards: finding{
 			appliesTo: []string{
 				objectWildcard(props.BucketName, statusPrefix),
 				objectWildcard(props.BucketName, recordPrefix),
 				objectWildcard(props.BucketName, props.Prefix),
 				"Resource::" + *codeDeployARN(scope, "deploymentgroup", "*"),
+				"Resource::*",
 			},
 			reason: "Artifacts, their states and the groups' records have a prefix each. A group that has left the list " +
-				"may have deployments whose jobs wait for their end; the function only reads them, and reports those of the artifact bucket only.",
+				"may have deployments whose jobs wait for their end; the function only reads them, and reports those of the artifact bucket only. " +
+				"On which instance a deployment failed can be asked of all deployments or of none: IAM has no resource for that.",
 		},
 	})
 	policy.AddStatements(

@@ -299,7 +299,7 @@ func TestS14_theFunctionsMayDoWhatTheyDoAndNoMore(t *testing.T) {
 	}, logs...), slices.Collect(maps.Keys(trigger)))
 	assert.ElementsMatch(t, append([]string{
 		"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:PutObjectVersionTagging", "s3:ListBucket",
-		"codedeploy:GetDeployment", "codedeploy:BatchGetDeployments",
+		"codedeploy:GetDeployment", "codedeploy:BatchGetDeployments", "codedeploy:ListDeploymentTargets", "codedeploy:BatchGetDeploymentTargets",
 		"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage",
 	}, logs...), slices.Collect(maps.Keys(status)))
 

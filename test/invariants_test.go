@@ -234,10 +234,12 @@ func TestS13_S14_noRoleHasAWildcardAction(t *testing.T) {
 // onlyLooks tells whether a statement allows nothing but what reads, and knows
 // no narrower resource.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscodedeploy.html
 func onlyLooks(statement map[string]any) bool {
 	for _, action := range list(statement["Action"]) {
 		switch action {
-		case "ec2:DescribeSnapshots", "ec2:DescribeTags", "ec2:DescribeVolumes", "tag:GetResources":
+		case "ec2:DescribeSnapshots", "ec2:DescribeTags", "ec2:DescribeVolumes", "tag:GetResources",
+			"codedeploy:ListDeploymentTargets", "codedeploy:BatchGetDeploymentTargets":
 		default:
 			return false
 		}

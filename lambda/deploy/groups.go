@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 
 	"gitlab-codedeploy/lambda/internal/allowlist"
+	"gitlab-codedeploy/lambda/internal/status"
 )
 
 // GroupReader is the part of the CodeDeploy client that BlueGreenGroups needs.
@@ -29,16 +30,30 @@ type BlueGreenGroups struct {
 	TTL time.Duration
 
 	mu      sync.Mutex
-	checked map[allowlist.Pair]time.Time // no larger than the allow-list
+	checked map[allowlist.Pair]checkedGroup // no larger than the allow-list
+}
+
+// checkedGroup is a group that was blue/green at a time.
+type checkedGroup struct {
+	at       time.Time
+	settings status.Group
+}
+
+// Settings are those that the group had when it was looked at last; the zero
+// value when it never was.
+func (g *BlueGreenGroups) Settings(pair allowlist.Pair) status.Group {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.checked[pair].settings
 }
 
 // Check returns no fault when the pair is blue/green, and what to change when it
 // is not, or does not exist.
 func (g *BlueGreenGroups) Check(ctx context.Context, pair allowlist.Pair) (fault string, err error) {
 	g.mu.Lock()
-	at, ok := g.checked[pair]
+	checked, ok := g.checked[pair]
 	g.mu.Unlock()
-	if ok && time.Since(at) < cmp.Or(g.TTL, 5*time.Minute) {
+	if ok && time.Since(checked.at) < cmp.Or(g.TTL, 5*time.Minute) {
 		return "", nil
 	}
 
@@ -66,8 +81,8 @@ func (g *BlueGreenGroups) Check(ctx context.Context, pair allowlist.Pair) (fault
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.checked == nil {
-		g.checked = map[allowlist.Pair]time.Time{}
+		g.checked = map[allowlist.Pair]checkedGroup{}
 	}
-	g.checked[pair] = time.Now()
+	g.checked[pair] = checkedGroup{time.Now(), status.GroupOf(out.DeploymentGroupInfo.BlueGreenDeploymentConfiguration)}
 	return "", nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/lambda/internal/allowlist"
+	"gitlab-codedeploy/lambda/internal/status"
 )
 
 func TestS14_AGroupThatIsNotBlueGreenIsRejected(t *testing.T) {
@@ -84,4 +85,26 @@ func requireGood(t *testing.T, groups *BlueGreenGroups, pair allowlist.Pair) {
 	fault, err := groups.Check(t.Context(), pair)
 	require.NoError(t, err)
 	require.Empty(t, fault)
+}
+
+// The first state that a job sees tells it how long its deployment may take; so
+// does that of the next upload, although the group is not asked again.
+func TestS15_TheStateTellsWhatTheGroupWaitsFor(t *testing.T) {
+	out := groupOf(types.DeploymentTypeBlueGreen)
+	out.DeploymentGroupInfo.BlueGreenDeploymentConfiguration = &types.BlueGreenDeploymentConfiguration{
+		DeploymentReadyOption:                     &types.DeploymentReadyOption{ActionOnTimeout: types.DeploymentReadyActionStopDeployment, WaitTimeInMinutes: 90},
+		TerminateBlueInstancesOnDeploymentSuccess: &types.BlueInstanceTerminationOption{Action: types.InstanceActionTerminate, TerminationWaitTimeInMinutes: 60},
+	}
+	w := &world{group: func(context.Context, *codedeploy.GetDeploymentGroupInput) (*codedeploy.GetDeploymentGroupOutput, error) {
+		return out, nil
+	}}
+	_, end := start(t, w, testUpload("v1"))
+	require.Equal(t, Created, end.End, end.Reason)
+	assert.Equal(t, status.Group{Traffic: "manual", TrafficMinutes: 90, Termination: "terminate", TerminationMinutes: 60}, w.status(t, "artifact").Group)
+
+	groups := &BlueGreenGroups{Client: w}
+	assert.Zero(t, groups.Settings(testPair))
+	requireGood(t, groups, testPair)
+	requireGood(t, groups, testPair)
+	assert.Equal(t, int32(60), groups.Settings(testPair).TerminationMinutes)
 }

@@ -129,6 +129,7 @@ type work struct {
 	bundle   types.BundleType
 	entry    *status.Entry
 	record   *group.Entry // nil while the upload's group is unknown
+	settings status.Group // of the group, once it was looked at
 	proof    *trust.Proof // what the job's token has proven, nil without one
 }
 
@@ -243,6 +244,7 @@ func (t *Trigger) check(ctx context.Context, w *work, f *Facts) (err error) {
 		return nil
 	}
 	f.Fault, err = t.Groups.Check(ctx, w.Pair)
+	w.settings = t.Groups.Settings(w.Pair)
 	return err
 }
 
@@ -630,5 +632,6 @@ func (w *work) status(state status.State, reason string) status.Status {
 		DeploymentGroup: clip.Line(w.DeploymentGroup, 100),
 		Reason:          reason,
 		Deployer:        w.By,
+		Group:           w.settings,
 	}
 }

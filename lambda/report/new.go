@@ -47,12 +47,13 @@ func New(host environment.Host) (*Reporter, error) {
 	if err := env.Err(); err != nil {
 		return nil, err
 	}
-	objects := environment.S3(config)
+	objects, deployments := environment.S3(config), codedeploy.NewFromConfig(config)
 	return &Reporter{
 		Bucket:         bucket,
 		Prefix:         prefix,
 		Allowed:        allowed,
-		Deployments:    codedeploy.NewFromConfig(config),
+		Deployments:    deployments,
+		Targets:        deployments,
 		Statuses:       &status.Store{Objects: objects, Bucket: bucket},
 		Records:        &group.Store{Objects: objects, Bucket: bucket},
 		Objects:        objects,

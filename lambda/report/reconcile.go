@@ -273,6 +273,7 @@ func (r *Reporter) ask(ctx context.Context, unfinished []group.Deployment, now t
 			switch {
 			case i >= 0:
 				state = status.OfDeployment(&out.DeploymentsInfo[i], "")
+				r.explain(ctx, &state)
 			case !d.State.Final() && now.Sub(d.SeenAt) > forgotten:
 				state = status.Status{State: status.Failed, DeploymentID: d.DeploymentID, Reason: "CodeDeploy does not have the deployment any more: its application or group was deleted"}
 			default:

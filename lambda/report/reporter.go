@@ -50,6 +50,7 @@ type Reporter struct {
 	Prefix      string         // of artifacts' keys
 	Allowed     allowlist.List // the groups that artifacts are deployed to; nil is all
 	Deployments DeploymentReader
+	Targets     TargetReader
 	Statuses    *status.Store
 	Records     *group.Store
 	Objects     ObjectLister
@@ -174,6 +175,7 @@ func (r *Reporter) tell(ctx context.Context, info *types.DeploymentInfo, heard s
 		}
 	}
 	before = entry.State
+	r.explain(ctx, &state)
 	return entry, before, entry.Merge(ctx, state)
 }
 

@@ -62,6 +62,7 @@ type fixture struct {
 // CodeDeploy answers GetDeployment with answer.
 func newFixture(t *testing.T, answer string) fixture {
 	server := awstest.New(t)
+	server.Operations["ListDeploymentTargets"] = func(w http.ResponseWriter, _ string, _ int) { io.WriteString(w, `{"targetIds":[]}`) }
 	server.Operations["GetDeployment"] = func(w http.ResponseWriter, _ string, _ int) { io.WriteString(w, answer) }
 	env := server.Environment(testBucket, "artifacts/")
 	env["QUEUE_URL"] = env["AWS_ENDPOINT_URL"] + "/222222222222/queue"
@@ -102,7 +103,7 @@ func TestS15_OnTheWireAnEventBecomesTheStatusOfItsUpload(t *testing.T) {
 		"uploadId": "job-9", "state": "Failed", "deploymentId": "d-WIRE00001", "application": "web", "deploymentGroup": "web-blue-green",
 		"key": testKey, "versionId": "v1", "reason": "HEALTH_CONSTRAINTS: too few healthy instances",
 	}, f.status(t, statusPath))
-	assert.Equal(t, []string{"GetDeployment", "GET " + statusPath, "PUT " + statusPath,
+	assert.Equal(t, []string{"GetDeployment", "GET " + statusPath, "ListDeploymentTargets", "PUT " + statusPath,
 		"GET " + recordPath, "HEAD /" + testBucket + "/" + testKey + "?versionId=v1", "PUT " + recordPath,
 	}, f.Requests(), "the end goes into the group's record, which did not know the deployment")
 	assert.Equal(t, `{"deploymentId":"d-WIRE00001"}`, f.Bodies("GetDeployment")[0])

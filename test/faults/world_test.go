@@ -126,6 +126,12 @@ type statusObject struct {
 	Reason          string `json:"reason"`
 	UpdatedAt       string `json:"updatedAt"`
 
+	Group struct {
+		Traffic            string `json:"traffic"`
+		TrafficMinutes     int    `json:"trafficMinutes"`
+		Termination        string `json:"termination"`
+		TerminationMinutes int    `json:"terminationMinutes"`
+	} `json:"group"`
 	TrafficMoved bool `json:"trafficMoved"`
 	GivenUp      bool `json:"givenUp"`
 }

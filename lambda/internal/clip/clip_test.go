@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,4 +17,22 @@ func TestS14_TextKeepsCharactersWhole(t *testing.T) {
 
 func TestS14_LineHasNoBreaks(t *testing.T) {
 	assert.Equal(t, "a b c", Line(" a\r\n\tb\u2028c ", 99))
+}
+
+func TestS15_OfALogTheEndIsKeptFromTheBeginningOfALineOn(t *testing.T) {
+	for _, tt := range []struct {
+		text  string
+		limit int
+		want  string
+	}{
+		{"one\ntwo\n", 8, "one\ntwo\n"},
+		{"one\ntwo\nthree\n", 11, "two\nthree\n"},
+		{"one\ntwo\nthree\n", 8, "three\n"},
+		{"日本語", 5, "語"},
+		{"no line at all", 6, "at all"},
+		{"a\xffb", 10, "a\uFFFDb"},
+		{strings.Repeat("\x80", 9), 4, ""},
+	} {
+		assert.Equal(t, tt.want, End(tt.text, tt.limit), "%q", tt.text)
+	}
 }

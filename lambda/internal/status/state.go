@@ -80,6 +80,7 @@ func OfDeployment(deployment *types.DeploymentInfo, heard State) Status {
 		DeploymentID:    aws.ToString(deployment.DeploymentId),
 		Application:     aws.ToString(deployment.ApplicationName),
 		DeploymentGroup: aws.ToString(deployment.DeploymentGroupName),
+		Group:           GroupOf(deployment.BlueGreenDeploymentConfiguration),
 	}
 	if heard.After(s.State) {
 		s.State = heard

@@ -29,6 +29,13 @@ type Status struct {
 	// pipelineUrl. It is there as soon as it is proven, and stays.
 	trust.Deployer
 
+	// Group is there once it is known, and stays.
+	Group Group `json:"group,omitzero"`
+
+	// LogTail is the end of the log of an instance on which the deployment failed,
+	// in lines.
+	LogTail string `json:"logTail,omitzero"`
+
 	// TrafficMoved is there while the deployment is InProgress and its new
 	// instances have the traffic: the old ones are waited for.
 	TrafficMoved bool `json:"trafficMoved,omitzero"`
@@ -67,16 +74,17 @@ func (s Status) Merge(next Status) Status {
 		return next
 	case next.rank() > s.rank():
 		return next
-	case s.State.Final() && s.State == next.State && s.Reason == "":
-		s.Reason = next.Reason
+	case s.State.Final() && s.State == next.State && (s.Reason == "" || s.LogTail == "" && next.LogTail != ""):
+		s.Reason, s.LogTail = next.Reason, next.LogTail
 	}
 	return s
 }
 
 // Bounds of an object: what is written stays far below what is read.
 const (
-	maxReason = 1000
-	maxObject = 64 << 10
+	maxReason  = 1000
+	maxLogTail = 4000
+	maxObject  = 64 << 10
 )
 
 // encode returns the object of s. Its text is for people and shell scripts

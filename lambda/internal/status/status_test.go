@@ -62,12 +62,12 @@ func TestS15_ReadyIsOnlyWhatSomebodyHasToActOn(t *testing.T) {
 		heard State
 		want  Status
 	}{
-		"somebody has to":        {types.DeploymentInfo{Status: "Ready", BlueGreenDeploymentConfiguration: stop}, "", Status{State: Ready, Reason: "let the traffic over within 90 minutes, or the deployment is stopped"}},
-		"heard before":           {types.DeploymentInfo{Status: "InProgress", BlueGreenDeploymentConfiguration: stop}, Ready, Status{State: Ready, Reason: "let the traffic over within 90 minutes, or the deployment is stopped"}},
-		"nobody has to":          {types.DeploymentInfo{Status: "Ready", BlueGreenDeploymentConfiguration: goOn}, Ready, Status{State: InProgress}},
+		"somebody has to":        {types.DeploymentInfo{Status: "Ready", BlueGreenDeploymentConfiguration: stop}, "", Status{State: Ready, Group: Group{"manual", 90, "terminate", 75}, Reason: "let the traffic over within 90 minutes, or the deployment is stopped"}},
+		"heard before":           {types.DeploymentInfo{Status: "InProgress", BlueGreenDeploymentConfiguration: stop}, Ready, Status{State: Ready, Group: Group{"manual", 90, "terminate", 75}, Reason: "let the traffic over within 90 minutes, or the deployment is stopped"}},
+		"nobody has to":          {types.DeploymentInfo{Status: "Ready", BlueGreenDeploymentConfiguration: goOn}, Ready, Status{State: InProgress, Group: Group{"automatic", 0, "terminate", 75}}},
 		"not told":               {types.DeploymentInfo{Status: "Ready"}, "", Status{State: Ready}},
-		"moved":                  {types.DeploymentInfo{Status: "InProgress", BlueGreenDeploymentConfiguration: stop, InstanceTerminationWaitTimeStarted: true}, "", Status{State: InProgress, TrafficMoved: true, Reason: moved}},
-		"moved, an old event":    {types.DeploymentInfo{Status: "InProgress", BlueGreenDeploymentConfiguration: stop, InstanceTerminationWaitTimeStarted: true}, Ready, Status{State: InProgress, TrafficMoved: true, Reason: moved}},
+		"moved":                  {types.DeploymentInfo{Status: "InProgress", BlueGreenDeploymentConfiguration: stop, InstanceTerminationWaitTimeStarted: true}, "", Status{State: InProgress, Group: Group{"manual", 90, "terminate", 75}, TrafficMoved: true, Reason: moved}},
+		"moved, an old event":    {types.DeploymentInfo{Status: "InProgress", BlueGreenDeploymentConfiguration: stop, InstanceTerminationWaitTimeStarted: true}, Ready, Status{State: InProgress, Group: Group{"manual", 90, "terminate", 75}, TrafficMoved: true, Reason: moved}},
 		"moved, minutes unknown": {types.DeploymentInfo{Status: "InProgress", InstanceTerminationWaitTimeStarted: true}, "", Status{State: InProgress, TrafficMoved: true, Reason: "the new instances have the traffic; the old ones go some time later"}},
 		"over":                   {types.DeploymentInfo{Status: "Succeeded", InstanceTerminationWaitTimeStarted: true}, "", Status{State: Succeeded}},
 	} {
@@ -99,6 +99,7 @@ func TestS15_MergeKeepsWhatIsFurtherOn(t *testing.T) {
 		"deployed after all":                {Status{State: Rejected, GivenUp: true}, Status{State: Created, DeploymentID: "d-1"}, true},
 		"given up in spite of a deployment": {Status{State: Created, DeploymentID: "d-1"}, Status{State: Rejected, GivenUp: true}, false},
 		"the reason comes later":            {Status{State: Failed, DeploymentID: "d-1"}, Status{State: Failed, DeploymentID: "d-1", Reason: "x"}, true},
+		"the log comes later":               {Status{State: Failed, DeploymentID: "d-1", Reason: "x"}, Status{State: Failed, DeploymentID: "d-1", Reason: "x; y", LogTail: "z"}, true},
 		"another reason of the end":         {Status{State: Failed, DeploymentID: "d-1", Reason: "x"}, Status{State: Failed, DeploymentID: "d-1", Reason: "y"}, false},
 		"a deployment in spite of the end":  {Status{State: Superseded}, Status{State: Created, DeploymentID: "d-1"}, false},
 	} {
@@ -191,10 +192,11 @@ func TestS15_TheObjectHasTheDocumentedForm(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, s, back)
 
+	s.Group, s.LogTail = Group{"manual", 90, "keep", 0}, "line\n日本語"
 	s.TrafficMoved, s.GivenUp = true, true
 	text, err = s.encode()
 	require.NoError(t, err)
-	assert.Contains(t, string(text), `,"trafficMoved":true,"givenUp":true}`)
+	assert.Contains(t, string(text), `,"group":{"traffic":"manual","trafficMinutes":90,"termination":"keep","terminationMinutes":0},"logTail":"line\n日本語","trafficMoved":true,"givenUp":true}`)
 }
 
 func TestS15_WhatIsNoStatusIsRefused(t *testing.T) {
@@ -281,4 +283,29 @@ func statusJSON(s Status) string {
 		panic(err)
 	}
 	return string(text)
+}
+
+func TestS15_AGroupsSettingsSayWhatItWaitsFor(t *testing.T) {
+	ready := func(action types.DeploymentReadyAction, minutes int32) *types.DeploymentReadyOption {
+		return &types.DeploymentReadyOption{ActionOnTimeout: action, WaitTimeInMinutes: minutes}
+	}
+	old := func(action types.InstanceAction, minutes int32) *types.BlueInstanceTerminationOption {
+		return &types.BlueInstanceTerminationOption{Action: action, TerminationWaitTimeInMinutes: minutes}
+	}
+	for name, tt := range map[string]struct {
+		settings *types.BlueGreenDeploymentConfiguration
+		want     Group
+	}{
+		"unknown":          {nil, Group{}},
+		"CodeDeploy's own": {&types.BlueGreenDeploymentConfiguration{}, Group{"automatic", 0, "keep", 0}},
+		"a person, then an hour": {&types.BlueGreenDeploymentConfiguration{
+			DeploymentReadyOption: ready(types.DeploymentReadyActionStopDeployment, 90), TerminateBlueInstancesOnDeploymentSuccess: old(types.InstanceActionTerminate, 60),
+		}, Group{"manual", 90, "terminate", 60}},
+		"at once, and at once": {&types.BlueGreenDeploymentConfiguration{
+			DeploymentReadyOption: ready(types.DeploymentReadyActionContinueDeployment, 0), TerminateBlueInstancesOnDeploymentSuccess: old(types.InstanceActionTerminate, 0),
+		}, Group{"automatic", 0, "terminate", 0}},
+		"kept": {&types.BlueGreenDeploymentConfiguration{TerminateBlueInstancesOnDeploymentSuccess: old(types.InstanceActionKeepAlive, 5)}, Group{"automatic", 0, "keep", 0}},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, GroupOf(tt.settings)) })
+	}
 }

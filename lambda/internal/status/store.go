@@ -81,7 +81,11 @@ func (e *Entry) Change(ctx context.Context, next func(Status) (Status, error)) e
 		if changed.Deployer == (trust.Deployer{}) { // Only the trigger has seen the token.
 			changed.Deployer = e.Deployer
 		}
+		if changed.Group == (Group{}) {
+			changed.Group = e.Group
+		}
 		changed.Reason = clip.Line(changed.Reason, maxReason)
+		changed.LogTail = clip.End(changed.LogTail, maxLogTail)
 		changed.UpdatedAt = e.store.Time()
 		etag, err := e.store.write(ctx, changed, e.etag)
 		if err == nil {

@@ -192,6 +192,8 @@ func (c *Deployments) serve(r Request) Response {
 		"BatchGetDeployments": c.batchGet,
 		"GetDeployment":       c.get,
 		"CreateDeployment":    c.create,
+		// No instance is played that could tell more.
+		"ListDeploymentTargets": func(r Request) Response { return answer(r, http.StatusOK, map[string]any{"targetIds": []string{}}) },
 	}[r.Operation]
 	if operation == nil {
 		return Refuse(r, http.StatusNotImplemented, "NotImplemented", r.Operation)
