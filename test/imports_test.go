@@ -25,6 +25,8 @@ func TestImportsPointOneWay(t *testing.T) {
 		"../internal/config/...": {"github.com/aws", module + "/constructs"},
 		"../internal/appspec":    {"github.com/aws", module + "/constructs", module + "/stacks", module + "/lambda", module + "/internal/config"},
 		"../cmd/artifact":        {"github.com/aws/aws-cdk-go", "github.com/aws/aws-sdk-go-v2/service/codedeploy", module + "/constructs", module + "/stacks", module + "/lambda", module + "/internal/config"},
+		"../internal/bundle":     {"github.com/aws", module},
+		"../internal/upload":     {"github.com/aws/aws-cdk-go", module + "/constructs", module + "/stacks", module + "/lambda", module + "/internal/config"},
 		"../internal/preflight":  {"github.com/aws/aws-cdk-go", module + "/constructs", module + "/stacks", module + "/lambda"},
 		"..":                     {"github.com/stretchr", "github.com/cdklabs/cdk-nag-go", "github.com/aws/aws-sdk-go-v2"},
 	} {

@@ -211,6 +211,10 @@ func TestS13_LongAndStrangeNamesTravelAsTheyAre(t *testing.T) {
 	}
 	root := plant(t, files)
 	entries, contents := headers(t, pack(t, root, Options{}))
+	for _, entry := range entries {
+		// In pax, a tar that has another locale than C would take names for UTF-8.
+		assert.Equal(t, tar.FormatGNU, entry.Format, "%q", entry.Name)
+	}
 	for name, content := range files {
 		if target, ok := strings.CutPrefix(content, "-> "); ok {
 			i := slices.IndexFunc(entries, func(h *tar.Header) bool { return h.Name == "./"+name })

@@ -11,8 +11,9 @@ const (
 	// MaxBytes is the largest bundle: 5 TB.
 	MaxBytes = 5_000_000_000_000
 
-	// partBytes is one buffer. At AWS's pace a part of this size takes twice as
-	// long as the request itself, and eight of them at a time are 250 MB/s.
+	// partBytes is one buffer, and the least that S3 takes. At AWS's pace (0.1 s a
+	// request, 90 MB/s a connection) six of them at a time are 200 MB/s, which is
+	// more than two processors compress.
 	partBytes = 5 << 20
 	// parallel are the parts that are under way at a time.
 	parallel = 6
