@@ -126,6 +126,26 @@ func TestS15_AnObjectThatChangedMeanwhileIsMergedWith(t *testing.T) {
 	assert.Equal(t, Ready, b.status(t, "job-9").State)
 }
 
+func TestS15_WhatTheGroupWaitsForStaysKnown(t *testing.T) {
+	b := &bucket{}
+	e := entryOf(b, "job-9")
+	first, newer := Group{"manual", 90, "terminate", 60}, Group{"automatic", 0, "keep", 0}
+	require.NoError(t, e.Merge(t.Context(), Status{State: Waiting, Group: first}))
+	require.NoError(t, e.Merge(t.Context(), Status{State: Created, DeploymentID: "d-1"}))
+	assert.Equal(t, first, b.status(t, "job-9").Group, "whoever writes next may not know it")
+	require.NoError(t, e.Merge(t.Context(), Status{State: InProgress, DeploymentID: "d-1", Group: newer}))
+	assert.Equal(t, newer, b.status(t, "job-9").Group, "the deployment's own settings count")
+}
+
+func TestS15_OfALongLogTheEndIsKept(t *testing.T) {
+	b := &bucket{}
+	log := strings.Repeat("line\n", 10_000) + "the end\n"
+	require.NoError(t, entryOf(b, "job-9").Merge(t.Context(), Status{State: Failed, DeploymentID: "d-1", Reason: "x", LogTail: log}))
+	got := b.status(t, "job-9").LogTail
+	assert.LessOrEqual(t, len(got), maxLogTail)
+	assert.True(t, strings.HasPrefix(got, "line\n") && strings.HasSuffix(got, "line\nthe end\n"))
+}
+
 func TestS15_AConflictWithAnotherWriteIsTriedAgain(t *testing.T) {
 	conflicts := 0
 	b := &bucket{before: func(string) error {
