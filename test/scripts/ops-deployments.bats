@@ -134,6 +134,21 @@ web blue Rejected 30 m u-3 - v-u-3 bundle-type "rar" is unknown
 EXPECTED
 }
 
+@test "S15: whose upload it was stands in a column of its own, as soon as one was proven" {
+  played
+  upload proven 60 Succeeded '"project":"team/web","ref":"main","user":"jdoe","pipelineUrl":"https://gitlab.example.com/team/web/-/pipelines/12"'
+  upload refused 120 Rejected '"reason":"another project"'
+  upload forged 180 Rejected '"project":7'
+  ops_deployments
+  [[ $status == 0 ]]
+  [[ $(head -n 1 <<<"$output") =~ VERSION\ +FROM\ +REASON$ ]]
+  grep -qE ' proven  +-  +v-proven  +team/web@main by jdoe  +-$' <<<"$output"
+  grep -qE ' refused  +-  +v-refused  +-  +another project$' <<<"$output"
+  grep -qE ' unreadable .* forged .*project is no text$' <<<"$output"
+  ops_deployments --json
+  [[ $(node -e 'for (const r of JSON.parse(process.argv[1])) if (r.project) console.log(r.project, r.ref, r.user, r.pipelineUrl)' "$output") == 'team/web main jdoe https://gitlab.example.com/team/web/-/pipelines/12' ]]
+}
+
 @test "S15: a deployment that both sources know is one row, in the state that is further on" {
   played
   upload behind 5 Created '"deploymentId":"d-1"'
