@@ -231,6 +231,30 @@ func TestS15_WhatLayThereWhenTheArtifactArrivedCounts(t *testing.T) {
 	}
 }
 
+// While AWS fails the first, the second one is accepted. What the first had proven
+// was worth nothing by then, and its state does not say otherwise.
+func TestS15_WhoeverIsOvertakenWhileAWSFailsHasProvenNothing(t *testing.T) {
+	w := &world{}
+	secondsApart(w, map[string]string{"v1": "a", "v2": "b"})
+	text := gitlab.Token(webJob)
+	w.putToken("a", text, 0)
+	w.putToken("b", text, 0)
+	h := w.proving()
+	w.group = func(context.Context, *codedeploy.GetDeploymentGroupInput) (*codedeploy.GetDeploymentGroupOutput, error) {
+		w.group = nil
+		_, end := prove(t, h, testUpload("v2"))
+		require.Equal(t, Created, end.End, end.Reason)
+		return nil, errors.New("connection reset")
+	}
+	_, end := prove(t, h, testUpload("v1"))
+	require.Equal(t, Failed, end.End, end.Reason)
+	assert.Equal(t, status.Waiting, w.status(t, "a").State)
+	assert.Zero(t, w.status(t, "a").Deployer)
+	_, end = prove(t, h, testUpload("v1"))
+	assert.Equal(t, Refused, end.End, end.Reason)
+	assert.Len(t, w.creates, 1)
+}
+
 func TestS15_AJobDeploysToSeveralGroupsWithOneToken(t *testing.T) {
 	w := &world{}
 	text := gitlab.Token(webJob)
@@ -280,6 +304,7 @@ func TestS15_TwoUploadsWithOneTokenAtTheSameTimeAreNotBothDeployed(t *testing.T)
 	_, end := prove(t, h, testUpload("v1"))
 	assert.Equal(t, Refused, end.End, end.Reason)
 	assert.Len(t, w.creates, 1)
+	assert.Zero(t, w.status(t, "a").Deployer, "it has proven nothing after all")
 }
 
 // The group is busy for hours. The token ends, and its object goes.

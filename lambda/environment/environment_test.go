@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/trust"
+	"gitlab-codedeploy/internal/trust/signer"
 	"gitlab-codedeploy/lambda/internal/allowlist"
 )
 
@@ -44,6 +46,30 @@ func TestS14_AnIdleConnectionIsNotUsedAgain(t *testing.T) {
 	client, ok := options.HTTPClient.(interface{ GetTransport() *http.Transport })
 	require.True(t, ok)
 	assert.Equal(t, idleConnection, client.GetTransport().IdleConnTimeout)
+}
+
+func TestS15_GitLabsKeysAreReadOrNoneIsKnown(t *testing.T) {
+	root := t.TempDir()
+	r := reader(map[string]string{"LAMBDA_TASK_ROOT": root, "GITLAB_URL": "https://gitlab.example.com"})
+	assert.Empty(t, r.GitLab().Keys)
+	require.NoError(t, r.Err())
+
+	gitlab, err := signer.New("https://gitlab.example.com")
+	require.NoError(t, err)
+	file := filepath.Join(root, KeysFile)
+	require.NoError(t, os.WriteFile(file, gitlab.Keys().Encode(), 0o600))
+	assert.Equal(t, &trust.Verifier{Keys: gitlab.Keys(), URL: "https://gitlab.example.com"}, r.GitLab())
+	require.NoError(t, r.Err())
+
+	require.NoError(t, os.WriteFile(file, []byte("{}"), 0o600))
+	r.GitLab()
+	assert.ErrorContains(t, r.Err(), "gitlab-keys.json: got no key")
+
+	for _, url := range []string{"", "gitlab.example.com", "http://gitlab.example.com", "https://", "https://gitlab.example.com/"} {
+		r = reader(map[string]string{"LAMBDA_TASK_ROOT": t.TempDir(), "GITLAB_URL": url})
+		r.GitLab()
+		assert.ErrorContains(t, r.Err(), "GITLAB_URL is", url)
+	}
 }
 
 func TestS15_AnAllowListThatIsThereHasToBeReadable(t *testing.T) {

@@ -22,9 +22,11 @@ func TestS15_ATokenIsSpentOnceAndForgottenWhenItIsWorthNothing(t *testing.T) {
 	assert.False(t, r.Spend(proof, b, now))
 	assert.False(t, r.Spend(proof, b, now.Add(time.Hour+TokenLife-time.Nanosecond)), "what was uploaded in time may come late")
 
-	other := trust.Proof{Token: "other", Expires: now.Add(time.Hour)}
-	assert.True(t, r.Spend(other, b, now.Add(time.Hour+TokenLife)))
-	assert.Len(t, r.Spent, 1, "forgotten")
+	other, third := trust.Proof{Token: "other", Expires: now.Add(2 * time.Hour)}, trust.Proof{Token: "third", Expires: now.Add(2 * time.Hour)}
+	assert.True(t, r.Spend(other, b, now.Add(time.Hour+TokenLife-time.Nanosecond)))
+	assert.Len(t, r.Spent, 2, "both may still be tried")
+	assert.True(t, r.Spend(third, b, now.Add(time.Hour+TokenLife)))
+	assert.Equal(t, []string{"other", "third"}, []string{r.Spent[0].Token, r.Spent[1].Token}, "the first is forgotten")
 }
 
 func TestS15_TheTokensOfAGroupAreBounded(t *testing.T) {
