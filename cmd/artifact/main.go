@@ -13,6 +13,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	// For an image without certificates of its own, such as busybox.
+	_ "golang.org/x/crypto/x509roots/fallback"
 	"golang.org/x/term"
 )
 
