@@ -444,7 +444,11 @@ func TestS14_manyPairsFitTheTemplate(t *testing.T) {
 			cfg.Deploy.DeploymentGroups = nil
 			for i := range pairs {
 				name := strings.Repeat("x", 95) + fmt.Sprintf("%05d", i)
-				cfg.Deploy.DeploymentGroups = append(cfg.Deploy.DeploymentGroups, config.DeploymentGroup{Application: name, DeploymentGroup: name})
+				group := config.DeploymentGroup{Application: name, DeploymentGroup: name, Refs: []string{strings.Repeat("r", 255)}, RequireProtectedRef: true}
+				for id := range 50 { // and who may deploy is bounded, too
+					group.Projects.List = append(group.Projects.List, config.Project{ID: id + 1, Path: strings.Repeat("p", 127) + "/" + strings.Repeat("q", 127)})
+				}
+				cfg.Deploy.DeploymentGroups = append(cfg.Deploy.DeploymentGroups, group)
 			}
 			_, deploy := synthesise(t, cfg)
 			inline := map[string]int{}

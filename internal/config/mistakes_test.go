@@ -945,7 +945,7 @@ func TestConfigS14AThousandDeploymentGroupsLoad(t *testing.T) {
 	text.WriteString(base[:strings.Index(base, "    - {application")])
 	name := strings.Repeat("a", 96)
 	for i := range 1000 {
-		fmt.Fprintf(&text, "    - {application: %s%04d, deploymentGroup: %s%04d}\n", name, i, name, i)
+		fmt.Fprintf(&text, "    - {application: %s%04d, deploymentGroup: %s%04d, projects: [{id: %d, path: platform/applications/project-%d}], refs: [main, release]}\n", name, i, name, i, i+1, i)
 	}
 	got, err := load("config/staging.yaml", "staging", []byte(text.String()))
 	require.NoError(t, err)
