@@ -115,7 +115,7 @@ func TestS8_everyParameterStandsInQuotes(t *testing.T) {
 		for _, line := range script {
 			assert.NotContains(t, line, "{{", "Systems Manager would replace it")
 		}
-		if name != "" && name != "follow" {
+		if name != "" && name != "follow" && name != "keys" { // these two only look, and end at once
 			assert.Contains(t, header, "export RUN_ID='{{ RunId }}'", "an operation runs on by itself")
 		}
 	})

@@ -200,6 +200,8 @@ func (w *World) resource(name string) thing {
 		return plain(w.A, ssm+"parameter/AmazonCloudWatch-gitlab-codedeploy-staging-"+host)
 	case "metrics of A": // PutMetricData knows no resources.
 		return plain(w.A, "*")
+	case "instances of deployments": // BatchGetDeploymentTargets knows none either.
+		return plain(w.B, "*")
 	case "another parameter":
 		return plain(w.A, ssm+"parameter/another")
 	case "document status":
