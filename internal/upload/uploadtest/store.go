@@ -136,7 +136,8 @@ func (s *Store) serve(w http.ResponseWriter, r *http.Request) {
 	time.Sleep(s.pace.Latency)
 	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	query := r.URL.Query()
-	call, handle := Call{}, func(http.ResponseWriter, *http.Request, string, Fault) {}
+	var call Call
+	var handle func(http.ResponseWriter, *http.Request, string, Fault)
 	switch {
 	case r.Method == http.MethodPost && r.URL.Path == "/":
 		call.Operation, handle = "RegisterApplicationRevision", s.registerRevision
