@@ -157,15 +157,14 @@ func (r *Reporter) tell(ctx context.Context, info *types.DeploymentInfo, heard s
 		if err != nil {
 			return nil, "", err
 		}
-		if !state.State.Final() {
-			// Before the job is told: only what the record knows is followed to its
-			// end when the events that come after this one are lost.
-			now := r.Records.Time()
-			if err := record.Change(ctx, func(known *group.Record) {
-				known.Heard(group.Deployment{Upload: u, DeploymentID: state.DeploymentID, State: state.State, SeenAt: now})
-			}); err != nil {
-				return nil, "", err
-			}
+		// Before the job is told: only what the record knows is followed to its end
+		// when the events that come after this one are lost. And whose it is may not
+		// be found out twice, as the version may be removed.
+		now := r.Records.Time()
+		if err := record.Change(ctx, func(known *group.Record) {
+			known.Heard(group.Deployment{Upload: u, DeploymentID: state.DeploymentID, State: state.State, SeenAt: now})
+		}); err != nil {
+			return nil, "", err
 		}
 		if u.ID != from.UploadID {
 			entry = r.Statuses.Entry(u.ID, u.Key, u.VersionID)

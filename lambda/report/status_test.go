@@ -321,12 +321,39 @@ func TestS15_AStatusOfAnotherVersionOrDeploymentIsLeftAlone(t *testing.T) {
 	}
 }
 
+// Somebody deploys by hand, with the description of another upload, and removes
+// the version while the first event is worked on.
+//
+//fault:hands the version of a deployment by hand is removed between two looks at it | its one state is where its job looks, whatever the description says
+func TestS15_WhoseADeploymentByHandIsStaysKnown(t *testing.T) {
+	f := newFixture(t, deployment("Succeeded", "upload-id=job-9", "upload-id=forged"))
+	heads := 0
+	f.S3 = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodHead {
+			heads++
+		}
+		if r.Method == http.MethodHead && heads > 1 {
+			w.WriteHeader(http.StatusNotFound)
+			return true
+		}
+		return false
+	}
+	for range 2 { // EventBridge delivers at least once.
+		require.NoError(t, f.handle(t, sample("SUCCESS")))
+		assert.Equal(t, "Succeeded", f.status(t, statusPath)["state"])
+		assert.Empty(t, f.Object("/"+testBucket+"/deployments/forged.json"))
+		assert.Contains(t, f.Object(recordPath), `"deployments":[{"uploadId":"job-9",`)
+		assert.Contains(t, f.Object(recordPath), `"told":true`)
+	}
+	assert.Equal(t, 1, heads, "the record knows it")
+}
+
 func TestS15_OnTheWireAWriteThatLostTheRaceIsMerged(t *testing.T) {
 	f := newFixture(t, deployment("Succeeded"))
 	waiting := `{"uploadId":"job-9","state":"Waiting","deploymentId":"","key":"` + testKey + `","versionId":"v1"}`
 	f.Put(statusPath, nil, waiting)
 	f.S3 = func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodPut && f.Object(statusPath) == waiting {
+		if r.Method == http.MethodPut && r.URL.Path == statusPath && f.Object(statusPath) == waiting {
 			// The trigger's "Created" comes between this function's two calls.
 			f.Put(statusPath, nil, strings.Replace(waiting, `"Waiting","deploymentId":""`, `"Created","deploymentId":"d-WIRE00001"`, 1))
 		}
@@ -335,9 +362,9 @@ func TestS15_OnTheWireAWriteThatLostTheRaceIsMerged(t *testing.T) {
 	require.NoError(t, f.handle(t, sample("SUCCESS")))
 	assert.Equal(t, "Succeeded", f.status(t, statusPath)["state"])
 	assert.Equal(t, []string{
-		"GetDeployment", "GET " + statusPath, "GET " + recordPath, "HEAD /" + testBucket + "/" + testKey + "?versionId=v1",
+		"GetDeployment", "GET " + statusPath, "GET " + recordPath, "HEAD /" + testBucket + "/" + testKey + "?versionId=v1", "PUT " + recordPath,
 		"PUT " + statusPath, "GET " + statusPath, "PUT " + statusPath,
-	}, f.Requests()[:7], "nobody has told of a deployment, so the record is asked whose it is")
+	}, f.Requests()[:8], "nobody has told of a deployment, so the record is asked whose it is")
 }
 
 func TestS15_FaultsGoBackToLambda(t *testing.T) {
@@ -357,10 +384,14 @@ func TestS15_FaultsGoBackToLambda(t *testing.T) {
 			f.Operations["GetDeployment"] = func(w http.ResponseWriter, _ string, _ int) { io.WriteString(w, `{}`) }
 		}, "without one"},
 		"S3 refuses to read":  {func(f fixture) { f.Server.S3 = refuseMethod(http.MethodGet) }, "read the status: "},
-		"S3 refuses to write": {func(f fixture) { f.Server.S3 = refuseMethod(http.MethodPut) }, "write the status: "},
+		"S3 refuses to write": {func(f fixture) { f.Server.S3 = refuseMethod(http.MethodPut) }, "write the group's record: "},
+		"S3 refuses to write the state": {func(f fixture) {
+			f.refuse(func(r *http.Request) bool { return r.Method == http.MethodPut && r.URL.Path == statusPath })
+		}, "write the status: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, deployment("Succeeded"))
+			f.S3 = func(http.ResponseWriter, *http.Request) bool { return false }
 			tt.sabotage(f)
 			require.ErrorContains(t, f.handle(t, sample("SUCCESS")), tt.want)
 			assert.Equal(t, 1, strings.Count(f.log.String(), `"msg":"retried later"`))

@@ -68,8 +68,8 @@ func (f *Finder) Of(ctx context.Context, r *group.Record, info *types.Deployment
 	head, err := f.Client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &f.Bucket, Key: &u.Key, VersionId: &u.VersionID})
 	switch {
 	case object.Status(err) == 404:
-		// Nobody can tell any more when it was uploaded: it is older than what is there.
-		u.ID = said.UploadID
+		// Nobody can tell any more when it was uploaded, or whose it was: it is older
+		// than what is there, and its description may be anybody's.
 		return u, true, nil
 	case err != nil:
 		return u, false, fmt.Errorf("look for the revision of deployment %s: %w", aws.ToString(info.DeploymentId), err)
