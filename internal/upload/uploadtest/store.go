@@ -174,6 +174,7 @@ func (s *Store) serve(w http.ResponseWriter, r *http.Request) {
 	case fault.Hang:
 		_, _ = io.Copy(io.Discard, r.Body) // else nobody notices that the client goes
 		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // no answer, not an empty one
 	case fault.Status != 0:
 		_, _ = io.Copy(io.Discard, r.Body)
 		s.answer(w, fault.Status, fault.Code)

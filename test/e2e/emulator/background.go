@@ -23,7 +23,7 @@ var background = []string{"host", "moto"}
 // belongings are the names in Options.Dir that Up makes. Work folders of demos
 // stand beside them.
 var belongings = []string{
-	"aws", "cdk-home", "deploy", "functions", "logs", "emulator",
+	"aws", "bin", "cdk-home", "deploy", "functions", "logs", "emulator",
 	"state.json", "host.json", "host.ready", "outputs.json", "gaps.json", "job-token", signingKeyCopy,
 }
 
