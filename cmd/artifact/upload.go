@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gitlab-codedeploy/internal/plain"
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/internal/upload"
 )
 
@@ -158,7 +159,7 @@ func (p program) waitFor(w waiting, client upload.Reader, bucket, region string)
 // It is a secret: it is never shown, not even when it is none.
 // https://docs.gitlab.com/ee/ci/secrets/id_token_authentication.html
 func (p program) token() (string, error) {
-	for _, name := range []string{"GITLAB_CODEDEPLOY_TOKEN", "CI_JOB_JWT_V2", "CI_JOB_JWT"} {
+	for _, name := range trust.Variables {
 		if token := p.getenv(name); token != "" {
 			if !upload.ValidToken(token) {
 				return "", usageError{fmt.Errorf("%s: got %d characters that are no token, want three parts with dots between, as GitLab signs them", name, len(token))}

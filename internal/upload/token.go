@@ -7,11 +7,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-)
 
-// TokenPrefix is where a job leaves the token that proves who deploys. Jobs may
-// put there and read nothing; only the trigger reads.
-const TokenPrefix = "tokens/"
+	"gitlab-codedeploy/internal/trust"
+)
 
 // TokenPutter is the part of the S3 client that PutToken needs.
 type TokenPutter interface {
@@ -22,16 +20,15 @@ type TokenPutter interface {
 // https://www.rfc-editor.org/rfc/rfc7515#section-7.1
 var tokenPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$`)
 
-// maxToken is far above what GitLab signs, which is 1 to 2 KB.
-const maxToken = 64 << 10
-
-// ValidToken says whether a text has the form of a token.
-func ValidToken(token string) bool { return len(token) <= maxToken && tokenPattern.MatchString(token) }
+// ValidToken says whether a text has the form of a token that the trigger takes.
+func ValidToken(token string) bool {
+	return len(token) <= trust.MaxToken && tokenPattern.MatchString(token)
+}
 
 // PutToken puts the token of an upload, which must be there before the artifact
 // is: the trigger may look for it at once. No error shows the token.
 func PutToken(ctx context.Context, client TokenPutter, bucket, uploadID, token string) error {
-	key := TokenPrefix + uploadID
+	key := trust.TokenKey(uploadID)
 	_, err := client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &bucket, Key: &key, Body: strings.NewReader(token), ContentType: aws.String("application/jwt"),
 	})
