@@ -59,11 +59,6 @@ type Result struct {
 	Problems []Problem // errors and warnings in order of place
 }
 
-// Refused tells whether CodeDeploy would refuse the folder.
-func (r Result) Refused() bool {
-	return slices.ContainsFunc(r.Problems, func(p Problem) bool { return !p.Warning })
-}
-
 // Check judges a folder and its AppSpec file. excluded says which paths (slash-separated, relative to the folder) do not
 // travel, so that a script that is excluded is missing; it may be nil. The error means that the folder could not be read.
 func Check(folder string, excluded func(path string) bool) (Result, error) {

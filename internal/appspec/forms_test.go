@@ -61,7 +61,7 @@ func TestS13_formsThatPeoplePublish(t *testing.T) {
 			if result.Platform != Server {
 				verdict += " " + string(result.Platform)
 			}
-			if result.Refused() {
+			if isRefused(result) {
 				verdict = "refuses"
 			}
 			for _, p := range result.Problems {
