@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,6 +21,9 @@ import (
 // faultTest is the name of a test that lets a command meet a fault:
 // "S8 upgrade | what went wrong | what happened".
 var faultTest = regexp.MustCompile(`(?m)^@test "(S[0-9]+) ([^|"]+) \| ([^|]+) \| (.+)" \{$`)
+
+// faultRow is the same in Go: the name of a sub-test, or of a row of a table of tests.
+var faultRow = regexp.MustCompile(`^(S[0-9]+) ([^|]+) \| ([^|]+) \| ([^|]+)$`)
 
 // TestGolden_theDocsListEveryFault compares docs/faults.md with the names and
 // comments of the tests, from which it is made.
@@ -33,6 +37,9 @@ func TestGolden_theDocsListEveryFault(t *testing.T) {
 		require.NoError(t, err)
 		text.Write(raw)
 	}
+	for _, row := range faultRows(t) {
+		fmt.Fprintf(&text, "@test \"%s\" {\n", row)
+	}
 	got := faultsDocument(t, text.String()) + functionsDocument(t)
 	path := "../docs/faults.md"
 	if *update {
@@ -44,6 +51,32 @@ func TestGolden_theDocsListEveryFault(t *testing.T) {
 	assert.Equal(t, got, string(want), "docs/faults.md is not what the tests say: go test ./test -run Golden -update")
 }
 
+// faultRows returns the names of tests of the operator's program that are fault rows.
+func faultRows(t *testing.T) []string {
+	var rows []string
+	for _, root := range []string{"../cmd/ops", "../internal"} {
+		require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				if literal, is := n.(*ast.BasicLit); is && literal.Kind == token.STRING {
+					if text, err := strconv.Unquote(literal.Value); err == nil && faultRow.MatchString(text) {
+						rows = append(rows, text)
+					}
+				}
+				return true
+			})
+			return nil
+		}))
+	}
+	return rows
+}
+
 const faultsHeader = `# What was tried, and what happened
 
 What was tried against the operator's commands stands here first, and then [what was tried against the
@@ -51,8 +84,8 @@ functions](#the-functions).
 
 ## The operator's commands
 
-Made from the names of the tests in [test/scripts](../test/scripts), each of which lets a command meet the fault and asserts
-what happened: ` + "`go test ./test -run Golden -update`" + ` writes it anew. "any operation" is what holds for each command that
+Made from the names of the tests in [test/scripts](../test/scripts), [cmd/ops](../cmd/ops) and [internal](../internal), each of which lets
+a command meet the fault and asserts what happened: ` + "`go test ./test -run Golden -update`" + ` writes it anew. "any operation" is what holds for each command that
 runs on a host.
 
 | row | command | what went wrong | what happened |

@@ -1,44 +1,57 @@
-// Command ops is the operator's program. scripts/ops starts it for the commands that it has.
+// Command ops is the operator's program. scripts/ops builds it when its sources have changed, and starts it.
 package main
 
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"golang.org/x/term"
+
+	"gitlab-codedeploy/internal/plain"
 )
 
+// version is set by the linker: see scripts/ops.
+var version = "devel"
+
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	program := &program{
-		stdout: os.Stdout, stderr: os.Stderr, configs: "config", open: openAWS,
-		terminal: term.IsTerminal(int(os.Stdin.Fd())),
+	root := checkout()
+	p := &program{
+		stdout: os.Stdout, stderr: os.Stderr, root: root, configs: filepath.Join(root, "config"), now: time.Now,
+		terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
+		open: func(ctx context.Context, region, profile string) (aws.Config, error) {
+			return awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(region), awsconfig.WithSharedConfigProfile(profile))
+		},
 		answer: func() string {
 			line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 			return strings.TrimSpace(line)
 		},
 	}
-	if err := program.root().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(exitStatus(err))
+	err := p.command().ExecuteContext(ctx)
+	if text := message(ctx, err); text != "" {
+		fmt.Fprintln(os.Stderr, plain.Line(text, maxMessage))
 	}
+	os.Exit(exitStatus(err))
 }
 
-// exitStatus is the only place that knows the statuses: 1 failed or not confirmed, 2 wrong use or credentials.
-func exitStatus(err error) int {
-	if wrong := (usageError{}); errors.As(err, &wrong) {
-		return 2
+// checkout is the folder that the program was built in: bin/ops is below it.
+func checkout() string {
+	program, err := os.Executable()
+	if err != nil {
+		return "."
 	}
-	return 1
+	if program, err = filepath.EvalSymlinks(program); err != nil {
+		return "."
+	}
+	return filepath.Dir(filepath.Dir(program))
 }
-
-type usageError struct{ error }
-
-func (u usageError) Unwrap() error { return u.error }

@@ -12,5 +12,5 @@ var update = flag.Bool("update", false, "rewrite docs/reference")
 // TestGolden_theReferenceIsMadeOfTheCommands compares the pages of docs/reference
 // with the commands' own help.
 func TestGolden_theReferenceIsMadeOfTheCommands(t *testing.T) {
-	reference.Compare(t, (&program{}).root(), "../../docs/reference", *update)
+	reference.Compare(t, (&program{}).command(), "../../docs/reference", *update)
 }

@@ -5,95 +5,79 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 
 	"gitlab-codedeploy/internal/account"
-	"gitlab-codedeploy/internal/config"
-	"gitlab-codedeploy/internal/remote"
 )
-
-// clients are those of an account.
-type clients struct {
-	identities account.Identities
-	stacks     account.Stacks
-	commands   remote.Commands
-}
 
 // program is what the commands need of their surroundings.
 type program struct {
-	stdout, stderr io.Writer
-	configs        string // the folder of the environments
-	open           func(ctx context.Context, region, profile string) (clients, error)
-	terminal       bool
-	answer         func() string // reads a line from the terminal
+	stdout   io.Writer // the result
+	stderr   io.Writer // progress and questions
+	root     string    // the checkout
+	configs  string    // the folder of the environments
+	open     func(ctx context.Context, region, profile string) (aws.Config, error)
+	terminal bool          // there is somebody to ask
+	answer   func() string // reads a line from the terminal
+	now      func() time.Time
 }
 
-func openAWS(ctx context.Context, region, profile string) (clients, error) {
-	loaded, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(region), awsconfig.WithSharedConfigProfile(profile))
-	if err != nil {
-		return clients{}, err
+// declared is a command with the calls that it makes in each account, beyond those that open the account.
+type declared struct {
+	command *cobra.Command
+	calls   map[account.Side][]string
+}
+
+// commands are all of them, by their names.
+func (p *program) commands() []declared {
+	return []declared{
+		{p.trust(), inGitLab("ssm:SendCommand", "ssm:GetCommandInvocation")},
 	}
-	return clients{sts.NewFromConfig(loaded), cloudformation.NewFromConfig(loaded), ssm.NewFromConfig(loaded)}, nil
 }
 
-func (p *program) root() *cobra.Command {
-	root := &cobra.Command{Use: "ops", Short: "Operate a GitLab and what deploys its artifacts", SilenceErrors: true, SilenceUsage: true}
+func inGitLab(calls ...string) map[account.Side][]string {
+	return map[account.Side][]string{account.GitLab: calls}
+}
+
+func (p *program) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ops",
+		Short: "Operate a GitLab and what deploys its artifacts",
+		Long: `What an operator does from a laptop: in GitLab's account, and in the one that
+artifacts are deployed in. The result goes to stdout, progress and questions to stderr.
+
+Exit status:
+
+    0  done
+    1  failed, refused by AWS, or not confirmed
+    2  wrong use, configuration or credentials; nothing was done
+    3  no end within the time-out; what was begun goes on`,
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("no command %q; scripts/ops --help lists them", args[0])}
+			}
+			return nil
+		},
+		RunE: func(*cobra.Command, []string) error {
+			return usageError{errors.New("got no command; scripts/ops --help lists them")}
+		},
+	}
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(p.trust())
+	for _, d := range p.commands() {
+		root.AddCommand(d.command)
+	}
 	return root
 }
 
-// accountOptions are the flags that mean the same everywhere.
-type accountOptions struct {
-	environment, profile string
-	yes, dryRun          bool
-}
-
-func (o *accountOptions) add(c *cobra.Command) {
-	c.Flags().StringVar(&o.environment, "env", "", "environment: config/NAME.yaml (required)")
-	c.Flags().StringVar(&o.profile, "profile", "", "AWS profile of GitLab's account; default: what the SDK finds by itself")
-	c.Flags().BoolVar(&o.yes, "yes", false, "do not ask")
-	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "show what would change, and change nothing")
-}
-
-// openGitLab reads the configuration and opens GitLab's account.
-func (p *program) openGitLab(ctx context.Context, o accountOptions) (*account.Account, clients, error) {
-	if o.environment == "" {
-		return nil, clients{}, usageError{errors.New("--env is required")}
-	}
-	cfg, err := config.Load(p.configs, o.environment)
-	if err != nil {
-		return nil, clients{}, usageError{err}
-	}
-	opened, err := p.open(ctx, cfg.Region, o.profile)
-	if err != nil {
-		return nil, clients{}, usageError{fmt.Errorf("profile %q: %w", o.profile, err)}
-	}
-	a, err := account.OpenGitLab(ctx, cfg, opened.identities, opened.stacks)
-	if wrong := (account.WrongAccount{}); errors.As(err, &wrong) {
-		err = usageError{err}
-	}
-	return a, opened, err
-}
-
-// confirm asks on a terminal, and without one wants --yes.
-func (p *program) confirm(o accountOptions, question string) error {
-	switch {
-	case o.yes:
-		return nil
-	case !p.terminal:
-		return usageError{fmt.Errorf("there is no terminal to ask on: pass --yes to go on without the question: %s", question)}
-	}
-	_, _ = fmt.Fprintf(p.stderr, "%s [y/N] ", question)
-	if answer := p.answer(); answer != "y" && answer != "Y" && answer != "yes" {
-		return errors.New("not confirmed; nothing was done")
-	}
-	return nil
+// log prints a line of progress.
+func (p *program) log(format string, values ...any) {
+	_, _ = fmt.Fprintf(p.stderr, "%s %s\n", p.now().UTC().Format(time.RFC3339), fmt.Sprintf(format, values...))
 }

@@ -3,15 +3,18 @@ package main
 import (
 	"fmt"
 
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/spf13/cobra"
 
+	"gitlab-codedeploy/internal/account"
+	"gitlab-codedeploy/internal/calls"
 	"gitlab-codedeploy/internal/config"
 	"gitlab-codedeploy/internal/keyring"
 	"gitlab-codedeploy/internal/remote"
 )
 
 func (p *program) trust() *cobra.Command {
-	var o accountOptions
+	var o options
 	var keep bool
 	command := &cobra.Command{
 		Use:   "trust --env NAME",
@@ -24,15 +27,10 @@ Run it once GitLab runs, after a restore, and when uploads are refused by the ru
 A key is worth every deployment: what this command shows came from the server itself, by a
 way that only operators have. Compare a changed key with whoever changed it.`,
 		Example: "  scripts/ops trust --env staging --profile gitlab",
-		Args: func(c *cobra.Command, args []string) error {
-			if err := cobra.NoArgs(c, args); err != nil {
-				return usageError{err}
-			}
-			return nil
-		},
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx := c.Context()
-			a, opened, err := p.openGitLab(ctx, o)
+			a, err := p.openAccount(ctx, o, account.GitLab)
 			if err != nil {
 				return err
 			}
@@ -41,7 +39,7 @@ way that only operators have. Compare a changed key with whoever changed it.`,
 				return err
 			}
 			_, _ = fmt.Fprintf(p.stderr, "asking GitLab on %s for its keys\n", server)
-			answer, err := remote.Host{Commands: opened.commands, Instance: server}.Ask(ctx,
+			answer, err := remote.Host{Commands: ssm.NewFromConfig(a.AWS), Instance: server}.Ask(calls.OnlyReads(ctx),
 				"gitlab-codedeploy-"+a.Config.Environment+"-keys", map[string][]string{"ExternalUrl": {a.Config.GitLab.URL()}})
 			if err != nil {
 				return err
@@ -57,9 +55,9 @@ way that only operators have. Compare a changed key with whoever changed it.`,
 			case change.Nothing():
 				_, _ = fmt.Fprintf(p.stderr, "%s has what GitLab shows\n", file)
 				return nil
-			case o.dryRun:
-				_, _ = fmt.Fprintln(p.stderr, "dry run: nothing was written")
-				return nil
+			}
+			if o.dryRun {
+				return calls.ErrDryRun
 			}
 			if err := p.confirm(o, "Write "+file+"?"); err != nil {
 				return err
@@ -71,7 +69,7 @@ way that only operators have. Compare a changed key with whoever changed it.`,
 			return nil
 		},
 	}
-	o.add(command)
+	o.forAccount(command, account.GitLab)
 	command.Flags().BoolVar(&keep, "keep", false, "keep keys that GitLab does not show any more, while tokens signed with them are valid")
 	return command
 }

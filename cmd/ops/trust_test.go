@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,14 +11,13 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
-	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/awstest"
+	"gitlab-codedeploy/internal/calls"
 	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/internal/trust/signer"
 )
@@ -35,82 +32,46 @@ func newKeys() trust.Keys {
 	return s.Keys()
 }
 
-// cloud plays GitLab's account, and the server in it.
-type cloud struct {
-	account string
-	outputs map[string]string
-	status  []types.CommandInvocationStatus // of each look, the last one stays
-	stdout  string
-	stderr  string
-	refuse  error // of SendCommand
-
-	sent  []*ssm.SendCommandInput
-	looks int
+// server plays GitLab's account with a server in it that shows keys.
+type server struct {
+	*session
+	status []types.CommandInvocationStatus // of each look, the last one stays
+	stdout string
+	stderr string
+	refuse error // of SendCommand
+	file   string
+	looks  int
 }
 
-func (c *cloud) GetCallerIdentity(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
-	return &sts.GetCallerIdentityOutput{Account: &c.account}, nil
-}
-
-func (c *cloud) DescribeStacks(_ context.Context, in *cloudformation.DescribeStacksInput, _ ...func(*cloudformation.Options)) (*cloudformation.DescribeStacksOutput, error) {
-	if aws.ToString(in.StackName) != "GitLab-staging" {
-		return nil, errors.New("no such stack")
-	}
-	stack := cfntypes.Stack{}
-	for name, value := range c.outputs {
-		stack.Outputs = append(stack.Outputs, cfntypes.Output{OutputKey: &name, OutputValue: &value})
-	}
-	return &cloudformation.DescribeStacksOutput{Stacks: []cfntypes.Stack{stack}}, nil
-}
-
-func (c *cloud) SendCommand(_ context.Context, in *ssm.SendCommandInput, _ ...func(*ssm.Options)) (*ssm.SendCommandOutput, error) {
-	c.sent = append(c.sent, in)
-	return &ssm.SendCommandOutput{Command: &types.Command{CommandId: aws.String("c-1")}}, c.refuse
-}
-
-func (c *cloud) GetCommandInvocation(context.Context, *ssm.GetCommandInvocationInput, ...func(*ssm.Options)) (*ssm.GetCommandInvocationOutput, error) {
-	c.looks++
-	if c.looks == 1 {
-		return nil, &types.InvocationDoesNotExist{}
-	}
-	status := c.status[min(c.looks-2, len(c.status)-1)]
-	return &ssm.GetCommandInvocationOutput{Status: status, StandardOutputContent: &c.stdout, StandardErrorContent: &c.stderr}, nil
-}
-
-// session is a run of the program in a folder of its own.
-type session struct {
-	*program
-	cloud          *cloud
-	file           string
-	stdout, stderr bytes.Buffer
-	asked          int
-}
-
-func newSession(t *testing.T, known, shown trust.Keys) *session {
+func newServer(t *testing.T, known, shown trust.Keys) *server {
 	t.Helper()
-	dir := t.TempDir()
-	text, err := os.ReadFile("../../config/staging.yaml")
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "staging.yaml"), text, 0o600))
-	s := &session{file: filepath.Join(dir, "staging.jwks.json"), cloud: &cloud{
-		account: "111111111111", outputs: map[string]string{"ServerInstanceId": "i-0123456789abcdef0"},
-		status: []types.CommandInvocationStatus{types.CommandInvocationStatusPending, types.CommandInvocationStatusInProgress, types.CommandInvocationStatusSuccess},
-		stdout: answer(shown),
+	s := &server{session: newSession(t), stdout: answer(shown), status: []types.CommandInvocationStatus{
+		types.CommandInvocationStatusPending, types.CommandInvocationStatusInProgress, types.CommandInvocationStatusSuccess,
 	}}
+	s.file = filepath.Join(s.configs, "staging.jwks.json")
 	if known != nil {
 		require.NoError(t, os.WriteFile(s.file, known.Encode(), 0o600))
 	}
-	s.program = &program{
-		stdout: &s.stdout, stderr: &s.stderr, configs: dir, terminal: true,
-		answer: func() string { s.asked++; return "y" },
-		open: func(_ context.Context, region, profile string) (clients, error) {
-			if region != "ap-northeast-1" || profile == "nobody" {
-				return clients{}, fmt.Errorf("no profile %s in %s", profile, region)
-			}
-			return clients{s.cloud, s.cloud, s.cloud}, nil
-		},
-	}
+	awstest.On(s.cloud, func(context.Context, *ssm.SendCommandInput) (*ssm.SendCommandOutput, error) {
+		return &ssm.SendCommandOutput{Command: &types.Command{CommandId: aws.String("c-1")}}, s.refuse
+	})
+	awstest.On(s.cloud, func(context.Context, *ssm.GetCommandInvocationInput) (*ssm.GetCommandInvocationOutput, error) {
+		s.looks++
+		if s.looks == 1 {
+			return nil, &types.InvocationDoesNotExist{}
+		}
+		status := s.status[min(s.looks-2, len(s.status)-1)]
+		return &ssm.GetCommandInvocationOutput{Status: status, StandardOutputContent: &s.stdout, StandardErrorContent: &s.stderr}, nil
+	})
 	return s
+}
+
+func (s *server) sent() []*ssm.SendCommandInput { return awstest.Inputs[ssm.SendCommandInput](s.cloud) }
+
+// trust runs the command.
+func (s *server) trust(t *testing.T, args ...string) error {
+	t.Helper()
+	return s.run(t, append([]string{"trust"}, args...)...)
 }
 
 // answer is what the server prints: the same keys at both addresses, each on one line.
@@ -119,18 +80,7 @@ func answer(keys trust.Keys) string {
 	return "keys /oauth/discovery/keys " + text + "\nkeys /-/jwks " + text + "\n"
 }
 
-// run runs the program; time passes at once.
-func (s *session) run(t *testing.T, args ...string) (err error) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		root := s.root()
-		root.SetArgs(append([]string{"trust"}, args...))
-		err = root.ExecuteContext(t.Context())
-	})
-	return err
-}
-
-func (s *session) keys(t *testing.T) trust.Keys {
+func (s *server) keys(t *testing.T) trust.Keys {
 	t.Helper()
 	text, err := os.ReadFile(s.file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -143,15 +93,15 @@ func (s *session) keys(t *testing.T) trust.Keys {
 }
 
 func TestS15_TrustWritesTheKeysThatGitLabShows(t *testing.T) {
-	s := newSession(t, nil, gitlabKey)
-	require.NoError(t, s.run(t, "--env", "staging", "--profile", "gitlab"))
+	s := newServer(t, nil, gitlabKey)
+	require.NoError(t, s.trust(t, "--env", "staging", "--profile", "gitlab"))
 	assert.Equal(t, gitlabKey, s.keys(t))
 	assert.Equal(t, 1, s.asked)
-	assert.Equal(t, "+ "+gitlabKey[0].ID+"  GitLab signs, or has begun to sign, with it\n", s.stdout.String(), "stdout is the result")
-	require.Len(t, s.cloud.sent, 1)
-	assert.Equal(t, "gitlab-codedeploy-staging-keys", aws.ToString(s.cloud.sent[0].DocumentName))
-	assert.Equal(t, []string{"i-0123456789abcdef0"}, s.cloud.sent[0].InstanceIds)
-	assert.Equal(t, map[string][]string{"ExternalUrl": {"https://gitlab.example.com"}}, s.cloud.sent[0].Parameters)
+	assert.Equal(t, "+ "+gitlabKey[0].ID+"  GitLab signs, or has begun to sign, with it\n", s.out.String(), "stdout is the result")
+	require.Len(t, s.sent(), 1)
+	assert.Equal(t, "gitlab-codedeploy-staging-keys", aws.ToString(s.sent()[0].DocumentName))
+	assert.Equal(t, []string{"i-0123456789abcdef0"}, s.sent()[0].InstanceIds)
+	assert.Equal(t, map[string][]string{"ExternalUrl": {"https://gitlab.example.com"}}, s.sent()[0].Parameters)
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(s.file), ".*"))
 	require.NoError(t, err)
 	assert.Empty(t, left, "nothing half-written stays")
@@ -177,23 +127,27 @@ func TestS15_TrustShowsWhatChangesAndAsks(t *testing.T) {
 		"another of that name": {shown: replaced, answer: "y", want: replaced, out: "! " + gitlabKey[0].ID + "  GitLab shows ANOTHER key of this name"},
 		"no":                   {shown: newKey, answer: "n", want: gitlabKey, err: "not confirmed; nothing was done"},
 		"only Enter":           {shown: newKey, answer: "", want: gitlabKey, err: "not confirmed"},
-		"dry run":              {shown: newKey, args: []string{"--dry-run"}, want: gitlabKey, out: "- " + gitlabKey[0].ID},
+		"dry run":              {shown: newKey, args: []string{"--dry-run"}, want: gitlabKey, out: "- " + gitlabKey[0].ID, err: "dry run"},
 		"yes":                  {shown: newKey, args: []string{"--yes"}, want: newKey},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSession(t, gitlabKey, tt.shown)
+			s := newServer(t, gitlabKey, tt.shown)
 			asked := 0
 			s.answer = func() string { asked++; return tt.answer }
-			err := s.run(t, append([]string{"--env", "staging"}, tt.args...)...)
-			if tt.err == "" {
+			err := s.trust(t, append([]string{"--env", "staging"}, tt.args...)...)
+			switch {
+			case tt.err == "":
 				require.NoError(t, err)
-			} else {
+			case errors.Is(err, calls.ErrDryRun):
+				assert.Zero(t, exitStatus(err))
+				assert.Contains(t, s.out.String(), `ssm:SendCommand {"DocumentName":"gitlab-codedeploy-staging-keys"`)
+			default:
 				require.ErrorContains(t, err, tt.err)
 				assert.Equal(t, 1, exitStatus(err))
 			}
 			assert.ElementsMatch(t, tt.want, s.keys(t))
-			assert.Contains(t, s.stdout.String(), tt.out)
-			assert.Equal(t, tt.answer != "" || tt.err != "", asked == 1)
+			assert.Contains(t, s.out.String(), tt.out)
+			assert.Equal(t, tt.answer != "" || strings.HasPrefix(tt.err, "not confirmed"), asked == 1)
 		})
 	}
 }
@@ -204,7 +158,7 @@ func TestS15_TrustWritesNothingWhenItIsNotSure(t *testing.T) {
 	mixed := answer(gitlabKey) + answer(trust.Keys{{ID: gitlabKey[0].ID, Public: newKey[0].Public}})
 	private := strings.Replace(answer(newKey), `"use":"sig"`, `"use":"sig","d":"x"`, 1)
 	for name, tt := range map[string]struct {
-		change func(*session)
+		change func(*server)
 		args   []string
 		err    string
 		status int
@@ -214,25 +168,28 @@ func TestS15_TrustWritesNothingWhenItIsNotSure(t *testing.T) {
 		"unknown flag":        {args: []string{"--env", "staging", "--force"}, err: "unknown flag: --force", status: 2},
 		"an argument":         {args: []string{"--env", "staging", "now"}, err: `unknown command "now"`, status: 2},
 		"no such profile":     {args: []string{"--env", "staging", "--profile", "nobody"}, err: `profile "nobody"`, status: 2},
-		"another account":     {change: func(s *session) { s.cloud.account = "222222222222" }, err: "of account 222222222222, want 111111111111 (gitlab.account)", status: 2},
-		"no server yet":       {change: func(s *session) { s.cloud.outputs = nil }, err: "ServerInstanceId", status: 1},
-		"no terminal":         {change: func(s *session) { s.terminal = false }, err: "pass --yes", status: 2},
-		"no right to send":    {change: func(s *session) { s.cloud.refuse = errors.New("AccessDenied") }, err: "send gitlab-codedeploy-staging-keys to i-0123456789abcdef0: AccessDenied", status: 1},
-		"the host fails": {change: func(s *session) {
-			s.cloud.status, s.cloud.stderr = []types.CommandInvocationStatus{types.CommandInvocationStatusFailed}, "first\n\x1b[31mGitLab shows no keys\x07\n"
+		"another account":     {change: func(s *server) { s.cloud.PlayAccount("222222222222", nil) }, err: "of account 222222222222, but GitLab-staging belongs to account 111111111111 (gitlab.account in config/staging.yaml)", status: 2},
+		"no stack yet":        {change: func(s *server) { s.cloud.PlayAccount("111111111111", nil) }, err: "there is no stack GitLab-staging", status: 2},
+		"no server yet": {change: func(s *server) {
+			s.cloud.PlayAccount("111111111111", map[string]map[string]string{"GitLab-staging": {}})
+		}, err: "ServerInstanceId", status: 1},
+		"no terminal":      {change: func(s *server) { s.terminal = false }, err: "pass --yes", status: 2},
+		"no right to send": {change: func(s *server) { s.refuse = errors.New("AccessDenied") }, err: "send gitlab-codedeploy-staging-keys to i-0123456789abcdef0", status: 1},
+		"the host fails": {change: func(s *server) {
+			s.status, s.stderr = []types.CommandInvocationStatus{types.CommandInvocationStatusFailed}, "first\n\x1b[31mGitLab shows no keys\x07\n"
 		}, err: "Failed: [31mGitLab shows no keys", status: 1},
-		"the host never ends": {change: func(s *session) {
-			s.cloud.status = []types.CommandInvocationStatus{types.CommandInvocationStatusInProgress}
+		"the host never ends": {change: func(s *server) {
+			s.status = []types.CommandInvocationStatus{types.CommandInvocationStatusInProgress}
 		}, err: "no answer", status: 1},
-		"too much":            {change: func(s *session) { s.cloud.stdout = strings.Repeat("a", 24000) }, err: "more than Systems Manager tells", status: 1},
-		"nothing":             {change: func(s *session) { s.cloud.stdout = "" }, err: "GitLab shows no keys", status: 1},
-		"no JSON":             {change: func(s *session) { s.cloud.stdout = "keys /-/jwks <html>" }, err: "/-/jwks of GitLab: want a key set", status: 1},
-		"two of one name":     {change: func(s *session) { s.cloud.stdout = mixed }, err: "got another key of the name", status: 1},
-		"a private key":       {change: func(s *session) { s.cloud.stdout = private }, err: "got a private key", status: 1},
-		"a file that is none": {change: func(s *session) { _ = os.WriteFile(s.file, []byte("{}"), 0o600) }, err: "staging.jwks.json", status: 2},
+		"too much":            {change: func(s *server) { s.stdout = strings.Repeat("a", 24000) }, err: "more than Systems Manager tells", status: 1},
+		"nothing":             {change: func(s *server) { s.stdout = "" }, err: "GitLab shows no keys", status: 1},
+		"no JSON":             {change: func(s *server) { s.stdout = "keys /-/jwks <html>" }, err: "/-/jwks of GitLab: want a key set", status: 1},
+		"two of one name":     {change: func(s *server) { s.stdout = mixed }, err: "got another key of the name", status: 1},
+		"a private key":       {change: func(s *server) { s.stdout = private }, err: "got a private key", status: 1},
+		"a file that is none": {change: func(s *server) { _ = os.WriteFile(s.file, []byte("{}"), 0o600) }, err: "staging.jwks.json", status: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSession(t, gitlabKey, newKey)
+			s := newServer(t, gitlabKey, newKey)
 			if tt.change != nil {
 				tt.change(s)
 			}
@@ -242,7 +199,7 @@ func TestS15_TrustWritesNothingWhenItIsNotSure(t *testing.T) {
 			if args == nil {
 				args = []string{"--env", "staging"}
 			}
-			err = s.run(t, args...)
+			err = s.trust(t, args...)
 			require.ErrorContains(t, err, tt.err)
 			assert.Equal(t, tt.status, exitStatus(err))
 			assert.NotContains(t, err.Error(), "\x1b")
@@ -250,19 +207,19 @@ func TestS15_TrustWritesNothingWhenItIsNotSure(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, before, after)
 			if tt.status == 2 && tt.change == nil {
-				assert.Empty(t, s.cloud.sent)
+				assert.Empty(t, s.sent())
 			}
 		})
 	}
 }
 
 func TestS15_TrustCanBeInterrupted(t *testing.T) {
-	s := newSession(t, gitlabKey, newKey)
-	s.cloud.status = []types.CommandInvocationStatus{types.CommandInvocationStatusInProgress}
+	s := newServer(t, gitlabKey, newKey)
+	s.status = []types.CommandInvocationStatus{types.CommandInvocationStatusInProgress}
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(5*time.Second, cancel)
-		root := s.root()
+		root := s.command()
 		root.SetArgs([]string{"trust", "--env", "staging"})
 		assert.ErrorIs(t, root.ExecuteContext(ctx), context.Canceled)
 	})
@@ -272,17 +229,17 @@ func TestS15_TrustCanBeInterrupted(t *testing.T) {
 // What cannot be written leaves the old file as it is.
 func TestS15_TrustKeepsTheOldFileWhenItCannotWrite(t *testing.T) {
 	if os.Geteuid() == 0 {
-		s := newSession(t, nil, newKey)
+		s := newServer(t, nil, newKey)
 		s.answer = func() string { // root may write anywhere, but not into what is gone
 			require.NoError(t, os.RemoveAll(s.configs))
 			return "y"
 		}
-		assert.ErrorContains(t, s.run(t, "--env", "staging"), "write GitLab's keys")
+		assert.ErrorContains(t, s.trust(t, "--env", "staging"), "write GitLab's keys")
 		return
 	}
-	s := newSession(t, gitlabKey, newKey)
+	s := newServer(t, gitlabKey, newKey)
 	require.NoError(t, os.Chmod(s.configs, 0o500))
 	defer os.Chmod(s.configs, 0o700)
-	assert.ErrorContains(t, s.run(t, "--env", "staging"), "write GitLab's keys")
+	assert.ErrorContains(t, s.trust(t, "--env", "staging"), "write GitLab's keys")
 	assert.Equal(t, gitlabKey, s.keys(t))
 }
