@@ -7,6 +7,7 @@
 package gobuild
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,7 +25,7 @@ func Build(moduleDir, pkg, output, goos, goarch string) error {
 			return copyFile(output, file)
 		} // else this one program's own message is better
 	}
-	return compile(moduleDir, output, goos, goarch, pkg)
+	return compile(moduleDir, output, goos, goarch, "", pkg)
 }
 
 type program struct{ moduleDir, pkg, goos, goarch string }
@@ -35,15 +36,23 @@ var ahead sync.Map
 
 // Ahead starts to compile programs that Build will be asked for with the same
 // words: all of them by one run of the compiler, which takes as long as for one
-// when nothing has changed. The function that it returns waits for the end, and
-// forgets them again.
+// when nothing has changed. It keeps them in moduleDir, in .tools/build, where the
+// compiler finds that they need no linking again. The function that it returns
+// waits for the end: from then on Build compiles anew.
 func Ahead(moduleDir, goos, goarch string, pkgs ...string) (forget func()) {
-	var folder string
+	folder := filepath.Join(moduleDir, ".tools", "build", goos+"-"+goarch)
 	run := sync.OnceValue(func() (err error) {
-		if folder, err = os.MkdirTemp("", "gobuild-"); err != nil {
+		kept, err := filepath.Abs(folder)
+		if err != nil {
 			return err
 		}
-		return compile(moduleDir, folder, goos, goarch, pkgs...)
+		// The compiler works beside what it writes, so that it replaces a program in
+		// one step: another synth may be reading it.
+		work := filepath.Join(filepath.Dir(kept), "work")
+		if err := errors.Join(os.MkdirAll(kept, 0o755), os.MkdirAll(work, 0o755)); err != nil {
+			return err
+		}
+		return compile(moduleDir, kept, goos, goarch, work, pkgs...)
 	})
 	for _, pkg := range pkgs {
 		ahead.Store(program{moduleDir, pkg, goos, goarch}, func() (string, error) {
@@ -57,13 +66,12 @@ func Ahead(moduleDir, goos, goarch string, pkgs ...string) (forget func()) {
 		for _, pkg := range pkgs {
 			ahead.Delete(program{moduleDir, pkg, goos, goarch})
 		}
-		_ = os.RemoveAll(folder)
 	}
 }
 
 // compile writes one program to the file output, or several into a folder of
-// that name.
-func compile(moduleDir, output, goos, goarch string, pkgs ...string) error {
+// that name. The compiler works in the folder work, or where it does by itself.
+func compile(moduleDir, output, goos, goarch, work string, pkgs ...string) error {
 	cmd := exec.Command("go", append([]string{"build", "-C", moduleDir,
 		// Neither paths nor the commit may reach the binary: the asset's hash
 		// has to be the same on every machine, or every deploy updates it.
@@ -71,11 +79,14 @@ func compile(moduleDir, output, goos, goarch string, pkgs ...string) error {
 		// net/rpc serves the retired go1.x runtime only; without it, and
 		// without symbols, the binary is less than half the size.
 		// https://docs.aws.amazon.com/lambda/latest/dg/golang-package.html
-		"-tags", "lambda.norpc", "-ldflags", "-s -w -buildid=",
+		"-tags", "lambda.norpc", "-ldflags", "-s -w",
 		"-o", output}, pkgs...)...)
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0", "GOFLAGS=",
 		// Whatever this machine sets for its own processor: the default runs everywhere.
 		"GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=")
+	if work != "" {
+		cmd.Env = append(cmd.Env, "GOTMPDIR="+work)
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s for %s/%s: %w\n%s", strings.Join(pkgs, ", "), goos, goarch, err, strings.TrimSpace(string(out)))
 	}

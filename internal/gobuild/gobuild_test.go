@@ -65,7 +65,33 @@ func TestS14_whatIsCompiledAheadIsTheSame(t *testing.T) {
 
 	forget()
 	assert.Error(t, Build(dir, "./other", output, "linux", "arm64"), "nothing is left of it")
+	work, err := os.ReadDir(filepath.Join(dir, ".tools", "build", "work"))
+	require.NoError(t, err)
+	assert.Empty(t, work, "the compiler takes its own files away")
 	defer Ahead(dir, "linux", "arm64", ".", "./other")()
 	assert.ErrorContains(t, Build(dir, "./other", output, "linux", "arm64"), "build ./other for linux/arm64")
 	assert.NoError(t, Build(dir, ".", output, "linux", "arm64"), "the mistake of another program")
+}
+
+func TestS14_whatIsKeptIsNotLinkedAgainUntilItChanges(t *testing.T) {
+	dir := module(t, "package main\n\nfunc main() {}\n")
+	kept := filepath.Join(dir, ".tools", "build", "linux-arm64", "example")
+	output := filepath.Join(t.TempDir(), "bootstrap")
+	build := func() []byte {
+		defer Ahead(dir, "linux", "arm64", "example")()
+		require.NoError(t, Build(dir, "example", output, "linux", "arm64"))
+		binary, err := os.ReadFile(output)
+		require.NoError(t, err)
+		return binary
+	}
+	first := build()
+	written, err := os.Stat(kept)
+	require.NoError(t, err)
+	assert.Equal(t, first, build())
+	again, err := os.Stat(kept)
+	require.NoError(t, err)
+	assert.True(t, os.SameFile(written, again), "it is still the same file")
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { println() }\n"), 0o644))
+	assert.NotEqual(t, first, build())
 }
