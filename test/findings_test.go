@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -31,9 +32,12 @@ import (
 // nothing is kept from them, with what the constructs accept: both have to be
 // the same. A finding is mended, or accepted next to its resource with a reason.
 func TestS1toS14_EveryFindingIsAccepted(t *testing.T) {
+	startCheckers(t)
+	known, accepted := variants(t), acceptedFindings(t)
+	t.Parallel()
 	var reported []finding
 	for _, f := range reportedFindings(t) {
-		if _, is := variants(t)[f.variant]; is {
+		if _, is := known[f.variant]; is {
 			reported = append(reported, f)
 		}
 	}
@@ -41,7 +45,6 @@ func TestS1toS14_EveryFindingIsAccepted(t *testing.T) {
 		assert.True(t, slices.ContainsFunc(reported, func(f finding) bool { return f.checker == checker }),
 			"%s reports nothing at all: does it run?", checker)
 	}
-	accepted := acceptedFindings(t)
 	for _, f := range reported {
 		if !slices.ContainsFunc(accepted, func(a acceptance) bool { return a.covers(f) }) {
 			t.Errorf("new finding of %s: %s at %s (%s): %s\nMend it, or acknowledge it next to the resource (constructs/findings.go).",
@@ -57,6 +60,8 @@ func TestS1toS14_EveryFindingIsAccepted(t *testing.T) {
 // are deployed: nothing may be left. cfn-guard cannot be told anything, and is not
 // asked.
 func TestCheckersAreTold(t *testing.T) {
+	startCheckers(t)
+	t.Parallel()
 	for _, f := range reportedFindings(t) {
 		if f.variant == deployed {
 			t.Errorf("%s still reports %s at %s: %s", f.checker, f.rule, f.place(), f.message)
@@ -67,6 +72,8 @@ func TestCheckersAreTold(t *testing.T) {
 // TestCheckersAreHeard keeps the tests above honest: each checker has something
 // to say about a bucket with nothing but a name.
 func TestCheckersAreHeard(t *testing.T) {
+	startCheckers(t)
+	t.Parallel()
 	var rules []string
 	for _, f := range reportedFindings(t) {
 		if f.variant == badBucket {
@@ -212,7 +219,7 @@ const (
 // checked is what the tests here share, for it takes long.
 var checked struct {
 	accepted []acceptance
-	reported []finding
+	reported func() []finding
 }
 
 // variantApps returns an app for each variant, with nothing told to the checkers.
@@ -239,10 +246,13 @@ func acceptedFindings(t *testing.T) []acceptance {
 	return checked.accepted
 }
 
-func reportedFindings(t *testing.T) []finding {
+// startCheckers synthesises what is checked, and starts the checkers. A test then
+// calls t.Parallel, so that they run beside all tests that need the kernel, and
+// asks for reportedFindings when those are done; it may not use the kernel then.
+func startCheckers(t *testing.T) {
 	t.Helper()
 	if checked.reported != nil {
-		return checked.reported
+		return
 	}
 	apps := variantApps(t)
 	apps[deployed] = newAppWithStaging(t)
@@ -258,11 +268,19 @@ func reportedFindings(t *testing.T) []finding {
 	for _, start := range []func(*testing.T, []templateFile) func() []finding{lintFindings, checkovFindings, guardFindings} {
 		waits = append(waits, start(t, templates))
 	}
-	for _, wait := range waits {
-		reported = append(reported, wait()...)
-	}
-	checked.reported = reported
-	return reported
+	checked.reported = sync.OnceValue(func() []finding {
+		for _, wait := range waits {
+			reported = append(reported, wait()...)
+		}
+		return reported
+	})
+}
+
+func reportedFindings(t *testing.T) []finding {
+	t.Helper()
+	found := checked.reported()
+	require.NotEmpty(t, found, "a checker failed: see the other tests")
+	return found
 }
 
 func acceptancesOf(app awscdk.App, variant string) []acceptance {
