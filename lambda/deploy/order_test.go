@@ -294,7 +294,7 @@ func TestS14_AVersionThatIsGoneHasTheGroupThatTheMessageNames(t *testing.T) {
 				assert.Equal(t, records, w.objects["groups/web/5.json"])
 			}
 			if tt.group == testRecord {
-				assert.Len(t, w.record(t).Deployments, 1)
+				assert.NotNil(t, w.record(t).Attempt)
 			}
 			if tt.want == Waiting {
 				assert.Equal(t, "as before", w.status(t, tt.id).Reason, "the schedule finds its group")
@@ -742,7 +742,78 @@ func TestS14_AnUploadKeepsThePlaceByWhichItWasAccepted(t *testing.T) {
 	w.putRecord(t, group.Record{Waiting: &accepted})
 	_, end := start(t, w, testUpload("v1")) // by a message that does not say the milliseconds
 	assert.Equal(t, Created, end.End, end.Reason)
-	assert.Equal(t, accepted, w.record(t).Newest)
+	assert.Equal(t, accepted, w.record(t).Attempt.Upload)
+}
+
+// The record is not told of a deployment that the job is told of.
+//
+//fault:once the next upload comes while the record has the attempt only | it finds the deployment in the state of the one before, and does not wait for the lease
+//fault:once the job cannot be told of its deployment | the record is
+func TestS14_WhatCameOfAnAttemptStandsInItsState(t *testing.T) {
+	attempt := func() group.Record {
+		return group.Record{Attempt: &group.Attempt{Upload: before, Owner: "m0/1", At: time.Now()}}
+	}
+	told := status.Status{State: status.Created, DeploymentID: "d-BEFORE001", Application: testPair.Application, DeploymentGroup: testPair.DeploymentGroup}
+	elsewhere := told
+	elsewhere.DeploymentGroup = "another"
+	for name, tt := range map[string]struct {
+		told  status.Status
+		state types.DeploymentStatus // of the deployment, when it is asked about
+		want  Outcome
+	}{
+		"it runs":                        {told, types.DeploymentStatusInProgress, Outcome{Waiting, reasonBusy}},
+		"it has ended":                   {told, types.DeploymentStatusFailed, Outcome{End: Created}},
+		"nobody was told":                {status.Status{}, "", Outcome{Waiting, reasonOtherCreated}},
+		"it was deployed somewhere else": {elsewhere, "", Outcome{Waiting, reasonOtherCreated}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{deployments: map[string]types.DeploymentInfo{"d-BEFORE001": deployed("d-BEFORE001", tt.state, before)}}
+			w.putRecord(t, attempt())
+			if tt.told.State != "" {
+				w.putStatus(t, before, tt.told)
+			}
+			_, end := start(t, w, testUpload("v1"))
+			assert.Equal(t, tt.want, end)
+			if tt.state == "" {
+				assert.Empty(t, w.record(t).Deployments)
+			} else {
+				require.Len(t, w.record(t).Deployments, 1)
+				assert.Equal(t, before, w.record(t).Deployments[0].Upload)
+				assert.Equal(t, "d-BEFORE001", w.record(t).Deployments[0].DeploymentID)
+			}
+		})
+	}
+	t.Run("its state cannot be read", func(t *testing.T) {
+		w := &world{get: failFor("deployments/" + before.ID + ".json")}
+		w.putRecord(t, attempt())
+		_, end := start(t, w, testUpload("v1"))
+		assert.Equal(t, Failed, end.End, end.Reason)
+		assert.Contains(t, end.Reason, "find out what came of an attempt")
+	})
+	t.Run("the job cannot be told", func(t *testing.T) {
+		w := &world{}
+		w.put = func(in *s3.PutObjectInput) error {
+			if *in.Key != testRecord && len(w.creates) > 0 {
+				return httpError(503)
+			}
+			return nil
+		}
+		_, end := start(t, w, testUpload("v1"))
+		assert.Equal(t, Failed, end.End, end.Reason)
+		assert.Nil(t, w.record(t).Attempt)
+		require.Len(t, w.record(t).Deployments, 1)
+	})
+	t.Run("the job was told of another one meanwhile", func(t *testing.T) {
+		w := &world{}
+		w.create = func(context.Context, *codedeploy.CreateDeploymentInput) (*codedeploy.CreateDeploymentOutput, error) {
+			w.putStatus(t, group.Upload{ID: "artifact", Key: testKey, VersionID: "v1"}, status.Status{State: status.InProgress, DeploymentID: "d-HAND00001"})
+			return &codedeploy.CreateDeploymentOutput{DeploymentId: aws.String("d-OURS00001")}, nil
+		}
+		_, end := start(t, w, testUpload("v1"))
+		assert.Equal(t, Created, end.End, end.Reason)
+		require.Len(t, w.record(t).Deployments, 1)
+		assert.Equal(t, "d-OURS00001", w.record(t).Deployments[0].DeploymentID)
+	})
 }
 
 func TestS14_WhoseDeploymentIsPerhapsBeingCreatedIsToldToWait(t *testing.T) {

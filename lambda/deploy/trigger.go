@@ -71,14 +71,18 @@ func (u Upload) LogValue() slog.Value {
 //	gather  1. HeadObject         what is it?
 //	        2. GetObject          the group's record: who was accepted, who deploys
 //	        3. GetObject          the job's token: may this project and ref deploy it?
+//	                              And what another attempt's job was told, if there is one.
 //	        4. GetDeploymentGroup is the group blue/green? Asked now and then.
 //	        5. ListDeployments    what was the group given that the record lacks?
 //	decide                        see decide
 //	act     6. PutObject          the attempt, into the record that was seen in 2
 //	        7. PutObject          a status object "Waiting", if there is none
 //	        8. CreateDeployment
-//	        9. PutObject          the deployment, into the record
-//	        10. PutObject         "Created", with the deployment's id
+//	        9. PutObject          "Created", with the deployment's id
+//
+// The record is not told of the deployment: the attempt stays there, and whoever
+// finds it looks at what its job was told. Mostly that is nobody before the status
+// function notes the deployment's end.
 //
 // CreateDeployment has no idempotency token. The attempt in the record takes its
 // place: one process at a time may create a deployment of a group, and it gives
@@ -89,8 +93,7 @@ func (u Upload) LogValue() slog.Value {
 //	1 to 5      nothing                       all of it
 //	6, 7, 8     an attempt                    nothing for as long as the Lease; then
 //	                                          CodeDeploy's list tells what came of it
-//	9           a deployment in the record    10
-//	10          a status with an id           nothing
+//	9           a status with an id           nothing
 //
 // A token is spent by the first thing that is written into the record, and
 // nothing is told before that: whoever reads an upload's id in its state finds
@@ -205,6 +208,9 @@ func (t *Trigger) gather(ctx context.Context, w *work, fault string) (f Facts, e
 		if f.Record, err = w.record.Copy(); err != nil {
 			return f, err
 		}
+		if err = t.hear(ctx, w, &f); err != nil {
+			return f, err
+		}
 	}
 	known := f.Record.Knows(w.Upload.Upload)
 	f.Orphan = w.record == nil && w.artifact.Metadata == nil
@@ -226,6 +232,18 @@ func (t *Trigger) gather(ctx context.Context, w *work, fault string) (f Facts, e
 		f.Upload.Uploaded = f.Record.Place(f.Upload)
 	}
 	return f, nil
+}
+
+// hear notes what came of another upload's attempt, if its job was told.
+func (t *Trigger) hear(ctx context.Context, w *work, f *Facts) error {
+	if f.Record.Attempt == nil || f.Record.Attempt.Same(w.Upload.Upload) {
+		return nil // What this upload's own job was told is looked at anyway.
+	}
+	made, err := f.Record.Attempted(ctx, t.Statuses, t.Records.Time())
+	if made != nil {
+		f.Record.Heard(*made)
+	}
+	return err
 }
 
 // check settles whether the group may be deployed to, by whoever uploaded and with
@@ -499,11 +517,14 @@ func (t *Trigger) create(ctx context.Context, w *work, f *Facts) (Outcome, error
 		return t.notCreated(ctx, w, attempt, err)
 	}
 	w.DeploymentID, w.Started = aws.ToString(out.DeploymentId), t.Records.Time()
-	err = w.record.Change(ctx, func(r *group.Record) {
+	err = w.entry.Merge(ctx, w.status(status.Created, ""))
+	if err == nil && w.entry.DeploymentID == w.DeploymentID {
+		return Outcome{End: Created}, nil
+	}
+	// The job cannot tell, so the record has to. What it lacks, CodeDeploy knows.
+	return Outcome{End: Created}, errors.Join(err, w.record.Change(ctx, func(r *group.Record) {
 		r.Heard(group.Deployment{Upload: f.Upload, DeploymentID: w.DeploymentID, State: status.Created, SeenAt: w.Started})
-	})
-	// The job is told in any case; what the record lacks, CodeDeploy knows.
-	return Outcome{End: Created}, errors.Join(err, w.entry.Merge(ctx, w.status(status.Created, "")))
+	}))
 }
 
 // announce writes the first state of an upload, by which its id is its own.

@@ -52,7 +52,7 @@ const (
 // With 1,000 groups and a run each five minutes that is at least 12 lists, and 12
 // looks at the dead letters, an hour. A record in which nothing is unfinished is
 // read when it has changed, and when the function is new; each other record
-// costs two calls a run.
+// costs two calls a run, and one more while it has an attempt.
 func (r *Reporter) Reconcile(ctx context.Context) error {
 	var (
 		errs  []error
@@ -191,8 +191,20 @@ func (r *Reporter) group(ctx context.Context, key string) (t tally, err error) {
 		return t, err
 	}
 	now := r.Records.Time()
+	known, err := record.Copy()
+	if err != nil {
+		return t, err
+	}
+	// The trigger tells the job of a deployment, and leaves the record to us.
+	made, err := known.Attempted(ctx, r.Statuses, now)
+	if err != nil {
+		return t, err
+	}
+	if made != nil {
+		known.Heard(*made)
+	}
 	var unfinished []group.Deployment
-	for _, d := range record.Deployments {
+	for _, d := range known.Deployments {
 		if d.Unfinished(now) {
 			unfinished = append(unfinished, d)
 		}
@@ -211,6 +223,9 @@ func (r *Reporter) group(ctx context.Context, key string) (t tally, err error) {
 		return t, err
 	}
 	err = record.Change(ctx, func(known *group.Record) {
+		if made != nil {
+			known.Heard(*made)
+		}
 		for _, d := range heard {
 			known.Heard(d)
 		}

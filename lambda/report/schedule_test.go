@@ -180,6 +180,45 @@ func TestS15_TheScheduleRepairsWhatNoEventTold(t *testing.T) {
 	assert.Len(t, f.Bodies("BatchGetDeployments"), 1, "an end that was told is not asked about")
 }
 
+// The trigger tells the job of a deployment, and leaves an attempt in the record.
+//
+//fault:end all events of a deployment are lost, and no other upload comes | the schedule finds it by what its job was told
+func TestS15_WhatCameOfAnAttemptIsFollowedToItsEnd(t *testing.T) {
+	for name, tt := range map[string]struct {
+		told   string
+		answer string
+		want   string
+		record group.Deployment
+		gone   bool // the attempt
+	}{
+		"it has ended":     {`,"deploymentId":"d-1"`, `"status":"Succeeded"`, "Succeeded", group.Deployment{State: status.Succeeded, Told: true}, true},
+		"it is under way":  {`,"deploymentId":"d-1"`, `"status":"InProgress"`, "InProgress", group.Deployment{State: status.InProgress}, true},
+		"nobody was told":  {"", "", "Created", group.Deployment{}, false},
+		"CodeDeploy lacks": {`,"deploymentId":"d-1"`, "", "Created", group.Deployment{State: status.Created}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, q := newSchedule(t, map[string]string{"d-1": tt.answer})
+			f.putStatus("Created", `,"application":"web","deploymentGroup":"web-blue-green"`+tt.told)
+			f.putRecord(t, group.Record{Attempt: &group.Attempt{Upload: job9, Owner: "m1/1", At: f.reporter.Records.Time()}})
+			require.NoError(t, f.handle(t, schedule))
+			assert.Contains(t, f.Object(statusPath), `"state":"`+tt.want+`"`)
+			r := f.readRecord(t)
+			assert.Equal(t, tt.gone, r.Attempt == nil)
+			if tt.gone {
+				require.Len(t, r.Deployments, 1)
+				got := r.Deployments[0]
+				assert.Equal(t, tt.record, group.Deployment{State: got.State, Told: got.Told})
+				assert.Equal(t, job9, got.Upload)
+			}
+			assert.Empty(t, q.sent)
+		})
+	}
+	f, _ := newSchedule(t, nil)
+	f.refuse(func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/deployments/") })
+	f.putRecord(t, group.Record{Attempt: &group.Attempt{Upload: job9}})
+	assert.ErrorContains(t, f.handle(t, schedule), "groups/web/web-blue-green.json: find out what came of an attempt")
+}
+
 // A record in which nothing is unfinished is read when it has changed.
 //
 //fault:end nothing is unfinished in a group | the schedule makes no call for it

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -13,15 +14,30 @@ import (
 	"sync"
 	"time"
 
+	proof "gitlab-codedeploy/internal/trust"
+	"gitlab-codedeploy/internal/trust/signer"
 	"gitlab-codedeploy/test/faults/cloud"
 )
 
 const (
-	region = "ap-northeast-1"
-	bucket = "example-deploy-bench"
+	region    = "ap-northeast-1"
+	bucket    = "example-deploy-bench"
+	gitlabURL = "https://gitlab.example.com"
 )
 
 var pair = cloud.Pair{Application: "sample-web", Group: "sample-web-blue-green"}
+
+// gitlab signs the tokens of jobs, and job is what they say.
+var (
+	gitlab = sync.OnceValue(func() *signer.Signer {
+		s, err := signer.New(gitlabURL)
+		if err != nil {
+			panic(err) // There is no randomness.
+		}
+		return s
+	})
+	job = signer.Job{Project: proof.Project{ID: 42, Path: "team/sample-web"}, Ref: "main", Audience: proof.Audience, TTL: time.Hour}
+)
 
 // account is the part of AWS that the trigger sees, without faults, over TLS.
 type account struct {
@@ -75,10 +91,14 @@ func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *account) upload(number int) []byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	id := fmt.Sprintf("4711-%d-0123456789ab", number)
+	job := job
+	job.Issued = a.aws.Clock.Now()
+	a.aws.Bucket.Put(proof.TokenKey(id), nil, []byte(gitlab().Token(job)))
 	version := a.aws.Bucket.Put("artifacts/"+pair.Application+"/artifact.gz", map[string]string{
 		"application-name":     pair.Application,
 		"deploymentgroup-name": pair.Group,
-		"upload-id":            fmt.Sprintf("4711-%d-0123456789ab", number),
+		"upload-id":            id,
 		"commit-sha":           "8595dc0256c95cb540075d4e5be80ac445fd3789",
 		"pipeline-url":         "https://gitlab.example.com/team/sample-web/-/pipelines/4711",
 	}, []byte("an artifact"))
@@ -109,9 +129,31 @@ func (a *account) settle() {
 	a.aws.Clock.Tick(between - time.Minute)
 	// The status function has noted the end in the group's record.
 	for _, record := range a.aws.Bucket.Under("groups/") {
-		ended := strings.ReplaceAll(string(record.Body), `"state":"Created"`, `"told":true,"state":"Succeeded"`)
-		a.aws.Bucket.Put(record.Key, nil, []byte(strings.ReplaceAll(ended, `"state": "Created"`, `"state": "Succeeded"`)))
+		text, err := ended(record.Body, a.aws.Deployments.Of(pair))
+		if err != nil {
+			panic(err) // One of the programs writes records that are none.
+		}
+		a.aws.Bucket.Put(record.Key, nil, text)
 	}
+}
+
+// ended is a record after its attempt has become the last of these deployments,
+// which has succeeded.
+func ended(text []byte, deployments []*cloud.Deployment) ([]byte, error) {
+	var record struct {
+		Attempt     map[string]any   `json:"attempt"`
+		Deployments []map[string]any `json:"deployments"`
+	}
+	var all map[string]any
+	if err := errors.Join(json.Unmarshal(text, &record), json.Unmarshal(text, &all)); err != nil || record.Attempt == nil || len(deployments) == 0 {
+		return nil, fmt.Errorf("%s, with %d deployments: %w", text, len(deployments), err)
+	}
+	done := record.Attempt
+	last := deployments[len(deployments)-1]
+	done["deploymentId"], done["state"], done["seenAt"], done["told"] = last.ID, "Succeeded", done["at"], true
+	delete(all, "attempt")
+	all["newest"], all["deployments"] = record.Attempt, append(record.Deployments, done)
+	return json.Marshal(all)
 }
 
 // takeCalls returns the calls since the last time, by operation.

@@ -17,8 +17,8 @@ import (
 var purposes = map[string]string{
 	"HeadObject":         "which group the artifact is for, and when it was uploaded; cannot be left out",
 	"GetDeploymentGroup": "refuses a group that is not blue/green before an artifact overwrites running instances; believed for 5 minutes",
-	"PutObject":          "1st: the attempt, which keeps everybody else out of the group; 2nd: the upload's id is its own, and its job knows; 3rd: the group's order, for the next upload; 4th: the job learns the deployment's id",
-	"GetObject":          "the group's record: who was accepted, and who deploys; and what the job was told, when a message comes again",
+	"PutObject":          "1st: the attempt, which keeps everybody else out of the group; 2nd: the upload's id is its own, and its job knows; 3rd: the job and the next upload learn the deployment's id",
+	"GetObject":          "1st: the group's record, who was accepted, and who deploys; 2nd: the job's token, whether this project and ref may deploy",
 	"ListDeployments":    "what somebody deployed by hand, and what came of an attempt whose answer was lost",
 	"CreateDeployment":   "the deployment; cannot be left out",
 }
@@ -104,11 +104,13 @@ func programs(options Options) (ours, reference program, err error) {
 	}
 	reference.args = []string{python(options.Root), filepath.Join(reference.dir, "bootstrap.py")}
 
-	// The reference knows no proof of who deploys, so neither asks for one.
-	list := fmt.Sprintf(`[{"application":%q,"deploymentGroup":%q,"anyProject":true}]`, pair.Application, pair.Group)
+	list := fmt.Sprintf(`[{"application":%q,"deploymentGroup":%q,"projects":[{"id":%d,"path":%q}],"refs":[%q]}]`,
+		pair.Application, pair.Group, job.Project.ID, job.Project.Path, job.Ref)
 	for _, p := range []program{ours, reference} {
-		if err := os.WriteFile(filepath.Join(p.dir, "deployment-groups.json"), []byte(list), 0o600); err != nil {
-			return ours, reference, err
+		for name, content := range map[string][]byte{"deployment-groups.json": []byte(list), "gitlab-keys.json": gitlab().Keys().Encode()} {
+			if err := os.WriteFile(filepath.Join(p.dir, name), content, 0o600); err != nil {
+				return ours, reference, err
+			}
 		}
 	}
 	return ours, reference, nil
@@ -164,7 +166,7 @@ func environment(endpoint, certificates string) []string {
 	return []string{
 		"ARTIFACT_BUCKET=" + bucket,
 		"ARTIFACT_PREFIX=artifacts/",
-		"GITLAB_URL=https://gitlab.example.com",
+		"GITLAB_URL=" + gitlabURL,
 		"QUEUE_URL=" + endpoint + "/222222222222/uploads",
 		"AWS_LAMBDA_FUNCTION_NAME=trigger",
 		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST",

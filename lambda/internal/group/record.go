@@ -42,8 +42,8 @@ func (u Upload) Newer(other Upload) bool {
 	return cmp.Or(u.Uploaded.Compare(other.Uploaded), strings.Compare(u.Key, other.Key), strings.Compare(u.VersionID, other.VersionID)) > 0
 }
 
-// Attempt is a CreateDeployment that somebody is about to send, or has sent
-// without hearing what came of it.
+// Attempt is a CreateDeployment that somebody is about to send, or has sent. What
+// came of it stands in the state of its upload: see [Record.Attempted].
 type Attempt struct {
 	Upload
 	Owner string    `json:"owner"` // one try of one message

@@ -1,14 +1,16 @@
 """The trigger's job in Python, as a reference for the benchmarks.
 
 It makes the calls that lambda/trigger makes, by the same rules for metadata,
-allow-list and bundle types, and writes the same status objects. What it leaves
+allow-list, tokens and bundle types, and writes the same status objects. What it leaves
 out is off the path that is measured: an object version that is gone or
 overtaken within a second, claims that expire, status ids that are taken, and
 growing delays. It is written the way such functions usually are: boto3, with
 clients that are made when the module is loaded.
 """
 
+import base64
 import datetime
+import hashlib
 import json
 import logging
 import os
@@ -28,8 +30,23 @@ MAX_DESCRIPTION = 256
 BATCH_GET = 25
 CLOCK_SKEW = datetime.timedelta(minutes=1)
 
+GITLAB_URL = os.environ["GITLAB_URL"]
+AUDIENCE = "gitlab-codedeploy"
+# What stands before a SHA-256 in a signature: https://datatracker.ietf.org/doc/html/rfc8017#section-9.2
+SHA256_PREFIX = bytes.fromhex("3031300d060960864801650304020105000420")
+
+
+def decode(text):
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 with open(os.path.join(os.environ["LAMBDA_TASK_ROOT"], "deployment-groups.json")) as f:
-    ALLOWED = {(p["application"], p["deploymentGroup"]) for p in json.load(f)}
+    ALLOWED = {(p["application"], p["deploymentGroup"]): p for p in json.load(f)}
+with open(os.path.join(os.environ["LAMBDA_TASK_ROOT"], "gitlab-keys.json")) as f:
+    KEYS = {
+        k["kid"]: (int.from_bytes(decode(k["n"]), "big"), int.from_bytes(decode(k["e"]), "big"))
+        for k in json.load(f)["keys"]
+    }
 
 s3 = boto3.client("s3")
 # CreateDeployment must not be sent twice.
@@ -104,6 +121,14 @@ def deploy(record, message_id):
             raise Verdict("Superseded", "a newer artifact was uploaded to the same key")
         bundle = check(application, group, wanted["bundle-type"], key)
         record, record_etag = get_record(application, group)
+        token = prove(ALLOWED[application, group], upload_id, head["LastModified"])
+        spend(record, token, key, version)
+        status |= {
+            "project": token["project_path"],
+            "ref": token["ref"],
+            "user": token["user_login"],
+            "pipelineUrl": f"{GITLAB_URL}/{token['project_path']}/-/pipelines/{token['pipeline_id']}",
+        }
         look(application, group, key, version, head["LastModified"])
         upload = {
             "uploadId": upload_id,
@@ -112,7 +137,7 @@ def deploy(record, message_id):
             "uploaded": head["LastModified"].strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         record["attempt"] = {**upload, "owner": message_id, "at": timestamp()}
-        record_etag = put_record(record, record_etag)
+        put_record(record, record_etag)
         etag = put_status({**status, "reason": "its deployment is being created"}, IfNoneMatch="*")
     except Verdict as verdict:
         put_status({**status, "state": verdict.state, "reason": verdict.reason})
@@ -142,11 +167,6 @@ def deploy(record, message_id):
     )
     status["deploymentId"] = created["deploymentId"]
     status["state"] = "Created"
-    del record["attempt"]
-    record["newest"] = upload
-    done = {**upload, "deploymentId": status["deploymentId"], "state": "Created", "seenAt": timestamp()}
-    record["deployments"] = (record.get("deployments", []) + [done])[-11:]
-    put_record(record, record_etag)
     put_status(status, IfMatch=etag)
     log.info(json.dumps({"message": "deployment created", **status}))
     print(metric(head["LastModified"], status), flush=True)
@@ -188,6 +208,49 @@ def check(application, group, bundle, key):
             raise Verdict("Rejected", f"deployment group {group} is not blue/green")
         blue_green[application, group] = time.monotonic()
     return bundle
+
+
+def prove(rule, upload_id, uploaded):
+    """The claims of the job's token, if it may deploy."""
+    try:
+        answer = s3.get_object(Bucket=BUCKET, Key=f"tokens/{upload_id}")
+    except s3.exceptions.NoSuchKey:
+        raise Verdict("Rejected", "there is no token of the job") from None
+    if answer["LastModified"] > uploaded:
+        raise Verdict("Rejected", "the token came after the artifact")
+    signed, _, signature = answer["Body"].read().decode().rpartition(".")
+    header, claims = (json.loads(decode(part)) for part in signed.split("."))
+    if header["alg"] != "RS256" or header["kid"] not in KEYS:
+        raise Verdict("Rejected", "GitLab signs with a key that is not known")
+    modulus, exponent = KEYS[header["kid"]]
+    size = (modulus.bit_length() + 7) // 8
+    digest = SHA256_PREFIX + hashlib.sha256(signed.encode()).digest()
+    want = b"\x00\x01" + b"\xff" * (size - len(digest) - 3) + b"\x00" + digest
+    if pow(int.from_bytes(decode(signature), "big"), exponent, modulus).to_bytes(size, "big") != want:
+        raise Verdict("Rejected", "the token's signature is not GitLab's")
+    at = uploaded.timestamp()
+    projects = {str(p["id"]) for p in rule["projects"]}
+    if (
+        claims["iss"] != GITLAB_URL
+        or claims["aud"] != AUDIENCE
+        or not claims["nbf"] <= at < claims["exp"]
+        or str(claims["project_id"]) not in projects
+        or claims["ref"] not in rule["refs"]
+        or str(claims["ref_protected"]) != "true"
+        or claims.get("pipeline_source") == "merge_request_event"
+    ):
+        raise Verdict("Rejected", "the job's project or ref may not deploy")
+    return claims
+
+
+def spend(record, token, key, version):
+    spent = record.setdefault("spent", [])
+    name = hashlib.sha256(f"{key}\0{version}".encode()).hexdigest()[:16]
+    for s in spent:
+        if s["token"] == token["jti"] and s["upload"] != name:
+            raise Verdict("Rejected", "the token was worth another upload already")
+    until = datetime.datetime.fromtimestamp(token["exp"] + 2 * 86400, datetime.timezone.utc)
+    spent.append({"token": token["jti"], "upload": name, "until": until.isoformat().replace("+00:00", "Z")})
 
 
 def look(application, group, key, version, uploaded):
