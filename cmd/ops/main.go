@@ -25,6 +25,8 @@ var version = "devel"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// A reader that ends early, such as head, is an error of the write then, and not this program's death.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	root := checkout()
 	p := &program{
 		stdout: os.Stdout, stderr: os.Stderr, root: root, configs: filepath.Join(root, "config"), now: time.Now,

@@ -35,6 +35,8 @@ type declared struct {
 func (p *program) commands() []declared {
 	return []declared{
 		{p.trust(), inGitLab("ssm:SendCommand", "ssm:GetCommandInvocation")},
+		{p.deployments(), inDeploy("s3:ListObjectsV2", "s3:GetObject", "codedeploy:ListDeploymentGroups", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments")},
+		{p.redrive(), inDeploy("sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:ListMessageMoveTasks", "sqs:StartMessageMoveTask", "s3:HeadObject", "lambda:Invoke")},
 	}
 }
 

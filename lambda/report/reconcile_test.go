@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	ordered "gitlab-codedeploy/internal/redrive"
 	"gitlab-codedeploy/lambda/internal/allowlist"
 )
 
@@ -118,14 +118,12 @@ func TestS15_ARedriveWorksOffTheFunctionsOwnLetters(t *testing.T) {
 		fmt.Fprintf(w, `{"Messages":[{"MessageId":"m1","ReceiptHandle":"r1","Body":%s},{"MessageId":"m2","ReceiptHandle":"r2","Body":"no event"}]}`, body)
 	}
 	f.Operations["DeleteMessage"] = func(w http.ResponseWriter, _ string, _ int) { io.WriteString(w, `{}`) }
-	event, err := os.ReadFile("../../scripts/ops.d/redrive.json")
-	require.NoError(t, err)
-	answer, err := f.reporter.Handle(t.Context(), event)
+	answer, err := f.reporter.Handle(t.Context(), []byte(ordered.Event))
 	require.NoError(t, err)
 	assert.Equal(t, Answer{Events: 2}, answer)
 	said, err := json.Marshal(answer)
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"events":2,"left":0}`, string(said), "scripts/ops.d/redrive.js reads it")
+	assert.JSONEq(t, `{"events":2,"left":0}`, string(said), "internal/redrive reads it")
 	assert.Equal(t, "Succeeded", f.status(t, statusPath)["state"])
 	assert.Len(t, f.Bodies("DeleteMessage"), 2)
 

@@ -61,19 +61,6 @@ load_environment() {
 
 # The commands, each put into CMD: --dry-run prints the same ones.
 
-# AWS CLI 1 has an endpoint of its own for SQS, whatever the environment and the
-# profile say: only an argument moves it.
-# https://github.com/aws/aws-cli/blob/develop/awscli/customizations/overridesslcommonname.py
-find_sqs_endpoint() {
-  SQS_ENDPOINT=${AWS_ENDPOINT_URL_SQS:-${AWS_ENDPOINT_URL:-$(aws configure get endpoint_url --profile "$PROFILE" 2>/dev/null || true)}}
-}
-
-# sqs_command needs find_sqs_endpoint before.
-sqs_command() {
-  aws_command sqs "$@"
-  [[ -z $SQS_ENDPOINT ]] || CMD+=(--endpoint-url "$SQS_ENDPOINT")
-}
-
 # output_command NAME reads one output, as text.
 output_command() {
   aws_command cloudformation describe-stacks --stack-name "$STACK" \

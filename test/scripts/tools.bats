@@ -31,8 +31,6 @@ names() {
   [[ $output == *"$1 is missing: scripts/setup.sh installs it"* ]]
 }
 
-@test "S15: a missing tool is named by the tests on a played account" { names go ops-redrive.bats; }
-
 @test "S15: a missing tool is named by the tests on PostgreSQL" { names psql migrations.bats; }
 
 @test "S15: a missing tool is named by the tests on a stand-in host" { names createrepo_c restore.bats; }
