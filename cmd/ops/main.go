@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -16,7 +17,9 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"golang.org/x/term"
 
+	"gitlab-codedeploy/internal/calls"
 	"gitlab-codedeploy/internal/plain"
+	"gitlab-codedeploy/internal/sessions"
 )
 
 // version is set by the linker: see scripts/ops.
@@ -32,8 +35,11 @@ func main() {
 		stdout: os.Stdout, stderr: os.Stderr, root: root, configs: filepath.Join(root, "config"), now: time.Now,
 		terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		open: func(ctx context.Context, region, profile string) (aws.Config, error) {
-			return awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(region), awsconfig.WithSharedConfigProfile(profile))
+			cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(region), awsconfig.WithSharedConfigProfile(profile))
+			calls.KnowAnswers(&cfg)
+			return cfg, err
 		},
+		find: exec.LookPath, plugin: func(path string) sessions.Plugin { return sessions.Program(path) },
 		answer: func() string {
 			line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 			return strings.TrimSpace(line)

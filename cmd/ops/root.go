@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gitlab-codedeploy/internal/account"
+	"gitlab-codedeploy/internal/sessions"
 )
 
 // program is what the commands need of their surroundings.
@@ -23,6 +24,8 @@ type program struct {
 	terminal bool          // there is somebody to ask
 	answer   func() string // reads a line from the terminal
 	now      func() time.Time
+	find     func(program string) (path string, err error) // on this machine
+	plugin   func(path string) sessions.Plugin             // AWS's, for sessions
 }
 
 // declared is a command with the calls that it makes in each account, beyond those that open the account.
@@ -34,6 +37,13 @@ type declared struct {
 // commands are all of them, by their names.
 func (p *program) commands() []declared {
 	return []declared{
+		{p.check(), inGitLab("ssm:DescribeInstanceInformation", "ec2:DescribeInstances", "ec2:DescribeVpcEndpoints",
+			"iam:GetInstanceProfile", "iam:ListAttachedRolePolicies")},
+		{p.connect(), inGitLab("ssm:StartSession", "ssm:TerminateSession")},
+		{p.forward(), inGitLab("ssm:StartSession", "ssm:TerminateSession")},
+		{p.rootPassword(), inGitLab("secretsmanager:GetSecretValue")},
+		{p.backups(), inGitLab("s3:ListObjectsV2", "s3:GetObject")},
+		{p.script(), nil},
 		{p.trust(), inGitLab("ssm:SendCommand", "ssm:GetCommandInvocation")},
 		{p.deployments(), inDeploy("s3:ListObjectsV2", "s3:GetObject", "codedeploy:ListDeploymentGroups", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments")},
 		{p.redrive(), inDeploy("sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:ListMessageMoveTasks", "sqs:StartMessageMoveTask", "s3:HeadObject", "lambda:Invoke")},

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/internal/awstest"
+	"gitlab-codedeploy/internal/sessions"
 )
 
 // session is a run of the program with a configuration of its own, in a played AWS.
@@ -22,6 +23,7 @@ type session struct {
 	cloud    *awstest.Cloud // both accounts; it answers as the one of the profile that was opened last
 	out, err bytes.Buffer
 	asked    int
+	shell    *playedPlugin // the plug-in for sessions
 }
 
 // The accounts of config/staging.yaml.
@@ -32,10 +34,12 @@ func newSession(t *testing.T) *session {
 	t.Helper()
 	text, err := os.ReadFile("../../config/staging.yaml")
 	require.NoError(t, err)
-	s := &session{cloud: awstest.New(t)}
+	s := &session{cloud: awstest.New(t), shell: &playedPlugin{version: "1.2.764.0"}}
 	s.program = &program{
 		stdout: &s.out, stderr: &s.err, root: t.TempDir(), terminal: true, now: time.Now,
 		answer: func() string { s.asked++; return "y" },
+		find:   func(name string) (string, error) { return "/usr/local/bin/" + name, nil },
+		plugin: func(path string) sessions.Plugin { s.shell.path = path; return s.shell },
 		open: func(_ context.Context, region, profile string) (aws.Config, error) {
 			if region != "ap-northeast-1" || profile == "nobody" {
 				return aws.Config{}, fmt.Errorf("no profile %s in %s", profile, region)
@@ -52,10 +56,13 @@ func newSession(t *testing.T) *session {
 
 // gitlabOutputs are those of GitLab's stack.
 var gitlabOutputs = map[string]string{
-	"ServerInstanceId": "i-0123456789abcdef0",
-	"RunnerInstanceId": "i-0fedcba9876543210",
-	"BackupBucketName": "gitlab-staging-backups",
-	"Url":              "https://gitlab.example.com",
+	"ServerInstanceId":      "i-0123456789abcdef0",
+	"RunnerInstanceId":      "i-0fedcba9876543210",
+	"BackupBucketName":      "gitlab-staging-backups",
+	"Url":                   "https://gitlab.example.com",
+	"VpcId":                 "vpc-0a1b2c3d4e5f67890",
+	"LoadBalancerDnsName":   "lb.example.com",
+	"RootPasswordSecretArn": "arn:aws:secretsmanager:ap-northeast-1:111111111111:secret:RootPassword-AbCdEf",
 }
 
 // run runs the program; time passes at once.

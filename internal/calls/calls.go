@@ -10,6 +10,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go/middleware"
@@ -58,12 +59,16 @@ var ErrDryRun = errors.New("dry run: nothing was changed")
 
 // DryRun prints each call on w as one line, lets those through that only read, and ends the others with ErrDryRun.
 func DryRun(cfg *aws.Config, w io.Writer) {
+	var printing sync.Mutex // calls may be made side by side
 	Watch(cfg, func(ctx context.Context, call Call) error {
 		input, err := line(call.Input)
 		if err != nil {
 			return fmt.Errorf("print %s: %w", call.Name(), err)
 		}
-		if _, err := fmt.Fprintln(w, call.Name(), input); err != nil {
+		printing.Lock()
+		_, err = fmt.Fprintln(w, call.Name(), input)
+		printing.Unlock()
+		if err != nil {
 			return err
 		}
 		if !call.Reads() && ctx.Value(onlyReads{}) == nil {

@@ -398,3 +398,16 @@ install_stub_again() {
   [[ $output == *"$newer does not count: backups/$newer/"*" is missing"* ]]
   [ "${lines[-1]}" = "$id 13.10.2 ce 1" ]
 }
+
+@test "S10: the script for the old server is the one that the document holds, and runs alone" {
+  run --separate-stderr "$ROOT/scripts/ops" script backup-gitlab
+  [ "$status" -eq 0 ]
+  printf '%s\n' "$output" >"$BATS_TEST_TMPDIR/backup.sh"
+  run --separate-stderr on_host bash "$BATS_TEST_TMPDIR/backup.sh" --to-dir "$STORE"
+  echo "$stderr"
+  [ "$status" -eq 0 ]
+  [ -n "$(find "$STORE" -name manifest.json)" ]
+  run "$ROOT/scripts/ops" script ../ops
+  [ "$status" -eq 2 ]
+  [[ $output == *'no script "../ops": want one of backup-gitlab '* ]]
+}
