@@ -123,6 +123,7 @@ var promises = []struct{ word, text string }{
 	{"large", "A group with hundreds of deployments gets its upload"},
 	{"live", "What is live never expires"},
 	{"alarms", "Somebody is told in time"},
+	{"trust", "A token decides who may deploy, and nothing else does"},
 	{"whole", "A job's artifact arrives whole or not at all, and the job tells how it ends"},
 	{"hard", "The simulation is as hard as reality"},
 	{"tests", "The tests can fail"},

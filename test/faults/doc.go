@@ -4,8 +4,9 @@
 // (package cloud), which stands between any two of their calls and decides
 // whether they live on:
 //
-//	schedule ── uploads, deployments by hand and by Auto Scaling, events late,
-//	    │       twice and never, brownouts, throttling, faults, kills
+//	schedule ── uploads with good and bad tokens, deployments by hand and by Auto
+//	    │       Scaling, events late, twice and never, brownouts, throttling,
+//	    │       faults, kills
 //	    ▼
 //	world ── one step at a time, chosen by the seed ──┐
 //	    │ batches, events, the schedule               │ S3, CodeDeploy, SQS
@@ -18,7 +19,8 @@
 //
 // After each step and at the end the invariants hold (invariants_test.go): the
 // newest accepted upload of a group is deployed, and nothing older after it; no
-// version is deployed twice, no message is gone without a trace, each upload has
+// version is deployed twice, what has no good token is refused and what has one is
+// not, no message is gone without a trace, each upload has
 // one final and true state whether or not somebody redrives dead letters, states
 // never go backwards, and nothing is written or deployed that must not be.
 //

@@ -56,10 +56,10 @@ func TestS14_NoCallIsTheWrongOneToFail(t *testing.T) {
 		}
 		for _, n := range times {
 			// Two processes make more calls than one when they meet.
-			for call := range 7 {
+			for call := range 9 {
 				add(1, fault{Function: "trigger", Invocation: 1, Call: 1 + call, Kind: kind, Times: n})
 			}
-			for call := range 8 {
+			for call := range 10 {
 				add(2, fault{Function: "trigger", Invocation: 1, Call: 1 + call, Kind: kind, Times: n})
 			}
 			for call := range 3 {
@@ -174,7 +174,7 @@ func TestS14_WhatWasDeployedIsNotCalledSuperseded(t *testing.T) {
 	t.Parallel()
 	var schedules []schedule
 	for _, kind := range []kind{killBefore, killAfter, slowBefore, slowAfter} {
-		for call := range 7 {
+		for call := range 9 {
 			for _, meanwhile := range []string{"new version", "other key", "deleted", "other deployment"} {
 				s := one(1)
 				s.Seed = uint64(len(schedules))
@@ -208,7 +208,7 @@ func TestS14_WhatWasDeployedIsNotCalledSuperseded(t *testing.T) {
 func TestS14_ARollbackDoesNotHideADeployment(t *testing.T) {
 	t.Parallel()
 	var schedules []schedule
-	for call := range 7 {
+	for call := range 8 { // The group was looked at for the first upload.
 		s := one(1)
 		s.RollBack = []bool{true}
 		failing := simpleUpload(1, "artifacts/alpha/other.zip")

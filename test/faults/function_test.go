@@ -65,14 +65,16 @@ type function struct {
 	log     tail
 }
 
-// taskRoot is a folder with the functions' allow-list.
+// taskRoot is a folder with the functions' allow-list and GitLab's keys.
 var taskRoot = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "faults-")
 	if err != nil {
 		return "", err
 	}
 	removeAtEnd = append(removeAtEnd, dir)
-	return dir, os.WriteFile(filepath.Join(dir, "deployment-groups.json"), allowList(), 0o600)
+	return dir, errors.Join(
+		os.WriteFile(filepath.Join(dir, "deployment-groups.json"), allowList(), 0o600),
+		os.WriteFile(filepath.Join(dir, "gitlab-keys.json"), gitlab().Keys().Encode(), 0o600))
 })
 
 // newFunction starts a function by its name: "trigger" or "status".
@@ -87,7 +89,7 @@ func newFunction(name string, arrived func(arrival)) (*function, error) {
 		"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token",
 		"LAMBDA_TASK_ROOT": root,
 		"ARTIFACT_BUCKET":  bucketName, "ARTIFACT_PREFIX": artifactPrefix, "QUEUE_URL": queueURL,
-		"DEAD_LETTER_QUEUE_URL": queueURL + "-dead", "GITLAB_URL": "https://gitlab.example.com",
+		"DEAD_LETTER_QUEUE_URL": queueURL + "-dead", "GITLAB_URL": gitlabURL,
 	}
 	host := environment.Host{
 		Getenv: func(name string) string { return env[name] },

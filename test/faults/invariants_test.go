@@ -66,7 +66,12 @@ func (w *world) written(v *cloud.Version) {
 	}
 	w.states[artifact][v.Key] = now
 	for _, u := range w.uploads {
-		u.named = u.named || artifact == u.Key+"?"+u.version.ID && now.UploadID == u.Metadata["upload-id"]
+		about := artifact == u.Key+"?"+u.version.ID
+		u.named = u.named || about && now.UploadID == u.Metadata["upload-id"]
+		u.proven = u.proven || about && now.Project != ""
+		if about && now.State == "Superseded" {
+			w.superseded(u)
+		}
 	}
 	history := w.history[v.Key]
 	w.history[v.Key] = append(history, now)
@@ -92,28 +97,75 @@ func (w *world) recorded(v *cloud.Version) {
 	var r struct {
 		Application, DeploymentGroup string
 		Waiting, Attempt             *entry
-		Deployments, Ended, Noted    []entry
+		Deployments, Noted           []entry
+		Ended                        []struct {
+			entry
+			State string
+		}
+		Spent []struct{ Token, Upload string }
 	}
 	if err := json.Unmarshal(v.Body, &r); err != nil {
 		w.violate("%s is no record: %v", v.Key, err)
 		return
 	}
-	accepted := r.Deployments
+	pair := cloud.Pair{Application: r.Application, Group: r.DeploymentGroup}
+	for _, s := range r.Spent {
+		w.spend(spending{pair, s.Token}, s.Upload)
+	}
+	accepted := slices.Clone(r.Deployments)
 	for _, one := range []*entry{r.Waiting, r.Attempt} {
 		if one != nil {
 			accepted = append(accepted, *one)
 		}
 	}
+	named := slices.Concat(accepted, r.Noted)
+	for _, e := range r.Ended {
+		named = append(named, e.entry)
+	}
 	for _, u := range w.uploads {
-		u.named = u.named || slices.Contains(slices.Concat(accepted, r.Ended, r.Noted), entry{u.Metadata["upload-id"], u.Key, u.version.ID})
+		u.named = u.named || slices.Contains(named, entry{u.Metadata["upload-id"], u.Key, u.version.ID})
 		if !slices.ContainsFunc(accepted, func(e entry) bool { return e.Key == u.Key && e.VersionID == u.version.ID }) {
 			continue
 		}
-		u.accepted = true
-		if u.Invalid != "" || u.Pair != (cloud.Pair{Application: r.Application, Group: r.DeploymentGroup}) {
-			w.violate("%s is for %s (%s), and was accepted for %s/%s", u, u.Pair, u.Invalid, r.Application, r.DeploymentGroup)
+		u.accepted, u.proven = true, true
+		if reason, sure := w.refusal(u); sure && reason != "" && !u.hand || u.Pair != pair {
+			w.violate("%s is for %s (%s), and was accepted for %s", u, u.Pair, reason, pair)
 		}
 	}
+	for _, e := range r.Ended {
+		for _, u := range w.uploads {
+			if e.State == "Superseded" && e.Key == u.Key && e.VersionID == u.version.ID {
+				w.superseded(u)
+			}
+		}
+	}
+}
+
+// superseded checks that an upload was overtaken by the time that it was said so,
+// not by what is accepted later: that may never come to be.
+func (w *world) superseded(u *placed) {
+	if !w.newerAccepted(u) && !w.newerDeployed(u) {
+		w.violate("%s is superseded by what the group has not accepted", u)
+	}
+}
+
+// spend checks that a token is worth one upload to a group, whose it is.
+func (w *world) spend(s spending, hash string) {
+	for _, u := range w.uploads {
+		if versionHash(u) != hash {
+			continue
+		}
+		if before := w.spent[s]; before != nil && before != u {
+			w.violate("a token was worth %s to %s, and is now worth %s", before, s.Pair, u)
+		}
+		if !slices.ContainsFunc(w.tokensOf(u), func(t *token) bool { return t.goodFor(u) && t.id == s.token }) {
+			w.violate("%s was let through by a token that is not good for it", u)
+		}
+		w.spent[s] = u
+		u.proven = true
+		return
+	}
+	w.violate("a token of %s was worth nothing that anybody uploaded", s.Pair)
 }
 
 // observe looks at each call that had an effect.
@@ -149,9 +201,10 @@ func (w *world) course(d *cloud.Deployment) cloud.Course {
 		return cloud.Course{Lasts: time.Minute, Outcome: "Failed"}
 	}
 	w.tracef("%s deploys %s to %s", d.ID, u, d.Pair)
+	reason, sure := w.refusal(u)
 	switch {
-	case u.Invalid != "":
-		w.violate("%s was deployed although it is invalid: %s", u, u.Invalid)
+	case sure && reason != "":
+		w.violate("%s was deployed although it has to be refused: %s", u, reason)
 	case d.Pair != u.Pair:
 		w.violate("%s is for %s and was deployed to %s", u, u.Pair, d.Pair)
 	case w.served.withdrew[u]:
@@ -284,7 +337,7 @@ func (w *world) judge() {
 func (w *world) judgeGroup(pair cloud.Pair) {
 	var newest *placed
 	for _, u := range w.uploads {
-		if u.Pair == pair && u.Invalid == "" && !u.taken && !u.removed && (newest == nil || older(newest, u)) {
+		if reason, _ := w.refusal(u); u.Pair == pair && reason == "" && !u.taken && !u.removed && (newest == nil || older(newest, u)) {
 			newest = u
 		}
 	}
@@ -332,9 +385,14 @@ func (w *world) judgeUpload(u *placed) {
 			told = d
 		}
 	}
+	reason, sure := w.refusal(u)
 	switch {
 	case rank[s.State] != final:
 		w.violate("%s ended as %s (%s)", u, s.State, s.Reason)
+	case sure && reason != "" && told == nil && s.State != "Rejected":
+		w.violate("%s has to be refused (%s), but its state says %+v", u, reason, s)
+	case told != nil && !told.ByHand && proves(u.Pair) && (s.Project != alphaProject.Path || s.Ref != "main" || s.User == "" || s.PipelineURL == ""):
+		w.violate("%s was deployed, and its state does not say whose it is: %+v", u, s)
 	case told == nil && s.DeploymentID != "":
 		w.violate("%s was not deployed by what its state says: %+v", u, s)
 	case told != nil && s.State != told.Status:
@@ -345,8 +403,8 @@ func (w *world) judgeUpload(u *placed) {
 		w.violate("%s was deployed by %s, but its state says %+v", u, own.ID, s)
 	case told == nil && s.State != "Superseded" && s.State != "Rejected":
 		w.violate("%s was not deployed, but its state says %+v", u, s)
-	case s.State == "Rejected" && (s.Reason == "" || u.Invalid == "" && !u.taken && !u.removed && !w.givenUp(u)):
-		w.violate("%s was rejected without a reason: %+v", u, s)
+	case s.State == "Rejected" && (s.Reason == "" || reason == "" && !u.taken && !u.removed && !w.givenUp(u)):
+		w.violate("%s was rejected although nothing is wrong with it: %+v", u, s)
 	case s.State == "Superseded" && !w.newerAccepted(u) && !w.newerDeployed(u):
 		w.violate("%s is superseded by nothing", u)
 	}

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -165,5 +166,66 @@ func TestS14_ADeploymentByHandIsFollowedByWhoHeardOfIt(t *testing.T) {
 			}
 			assert.Equal(t, want, state.State, "%s", state.UploadID)
 		}
+	}
+}
+
+// A token lies in the bucket for a day or two, and is worth one upload to a group.
+//
+//fault:trust a proven upload waits until its token is gone | it is deployed all the same
+//fault:trust one token is used for two uploads to a group | the one that is read first is deployed, the other refused
+//fault:trust one token is used for uploads to two groups | both are deployed
+//fault:trust a refused upload comes before, between and after a good one that waits | it delays and supersedes nothing
+//fault:trust S3 fails for minutes when tokens are read | the good upload is deployed, the bad one refused
+func TestS15_ATokenDecidesAndNothingElse(t *testing.T) {
+	t.Parallel()
+	uploads := func(kinds ...string) (list []upload) {
+		for i, kind := range kinds {
+			u := simpleUpload(i, fmt.Sprintf("artifacts/alpha/%d.zip", i))
+			u.At, u.Token, u.TokenOf, u.SwapAt = time.Duration(1+i)*time.Minute, kind, 1, 10*time.Second
+			list = append(list, u)
+		}
+		return list
+	}
+	for name, tt := range map[string]struct {
+		uploads []upload
+		change  func(*schedule)
+		states  []string
+	}{
+		"it waits for longer than its token lies there": {
+			uploads(""), func(s *schedule) { s.Foreign = []foreign{{Pair: goodGroups[0], Lasts: 60 * time.Hour}} }, []string{"Succeeded"},
+		},
+		"two uploads, one token": {uploads("", usedToken), nil, []string{"Succeeded", "Rejected"}},
+		"two uploads, one token, the second is read first": {
+			uploads("", usedToken), func(s *schedule) { s.Uploads[0].Events[0].Late = 10 * time.Minute }, []string{"Rejected", "Succeeded"},
+		},
+		"two groups, one token": {
+			uploads("", usedToken), func(s *schedule) {
+				s.Uploads[1].Pair = goodGroups[2]
+				s.Uploads[1].Metadata["deploymentgroup-name"] = goodGroups[2].Group
+			}, []string{"Succeeded", "Succeeded"},
+		},
+		"refused ones before, between and after": {
+			uploads(otherToken, "", noToken, improvedToken), func(s *schedule) { s.Foreign = []foreign{{Pair: goodGroups[0], Lasts: time.Hour}} },
+			[]string{"Rejected", "Succeeded", "Rejected", "Rejected"},
+		},
+		"S3 fails": {
+			uploads(spoiltToken, garbageToken), func(s *schedule) { s.Brownouts = map[string][]span{"s3": {{0, 20 * time.Minute}}} }, []string{"Succeeded", "Rejected"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := one(1)
+			s.Uploads = tt.uploads
+			if tt.change != nil {
+				tt.change(&s)
+			}
+			w := play(t, s)
+			require.Empty(t, w.violations, "%s", w.report())
+			for i, u := range w.uploads {
+				states := w.statusesOf(u)
+				require.Len(t, states, 1, "upload %d", i)
+				assert.Equal(t, tt.states[i], states[0].State, "upload %d: %s\n%s", i, states[0].Reason, w.report())
+			}
+		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/test/faults/cloud"
 )
 
@@ -48,12 +49,15 @@ func allowList() []byte {
 	type entry struct {
 		Application     string `json:"application"`
 		DeploymentGroup string `json:"deploymentGroup"`
-		// Who may deploy is another matter, and tested in lambda/deploy.
-		AnyProject bool `json:"anyProject"`
+		trust.Rule
 	}
 	var list []entry
 	for _, p := range slices.Concat(goodGroups, loadGroups, []cloud.Pair{inPlaceGroup, missingGroup, missingApp}) {
-		list = append(list, entry{p.Application, p.Group, true})
+		rule := trust.Rule{AnyProject: true}
+		if proves(p) {
+			rule = trust.Rule{Projects: []trust.Project{alphaProject}, Refs: []string{"main"}}
+		}
+		list = append(list, entry{p.Application, p.Group, rule})
 	}
 	text, err := json.Marshal(list)
 	if err != nil {
@@ -110,6 +114,10 @@ type upload struct {
 	Gone     string    `json:",omitempty"` // "", "deleted" (a marker) or "removed" (for good)
 	GoneAt   time.Duration
 	Course   cloud.Course
+
+	Token   string        // its kind
+	TokenOf int           // number of the upload from 1 whose token it is, for usedToken
+	SwapAt  time.Duration // after the upload, when its token is put or replaced
 }
 
 // s3Event is one of the messages that S3 sends about an upload.
@@ -206,7 +214,9 @@ func generate(seed uint64) schedule {
 		} else {
 			at += time.Duration(r.IntN(3000)) * time.Millisecond
 		}
-		s.Uploads = append(s.Uploads, generateUpload(r, s, i, at, groups))
+		u := generateUpload(r, s, i, at, groups)
+		generateToken(r, &u, s.Uploads)
+		s.Uploads = append(s.Uploads, u)
 		if r.IntN(8) == 0 {
 			f := foreign{At: at + jitter(r, time.Minute), Pair: pick(r, groups...), Lasts: lasts(r), Description: pick(r, "", "by hand", "upload-id=x uploaded=2099-01-01T00:00:00.000Z")}
 			if r.IntN(3) > 0 {
@@ -227,7 +237,7 @@ func generate(seed uint64) schedule {
 		}
 	}
 	for range r.IntN(6) {
-		f := fault{Function: "trigger", Invocation: 1 + r.IntN(10), Call: 1 + r.IntN(8), Kind: pick(r, kinds...), Times: pick(r, 1, 1, 3, 5)}
+		f := fault{Function: "trigger", Invocation: 1 + r.IntN(10), Call: 1 + r.IntN(10), Kind: pick(r, kinds...), Times: pick(r, 1, 1, 3, 5)}
 		if r.IntN(4) == 0 {
 			f.Function = "status"
 		}

@@ -49,6 +49,9 @@ type world struct {
 	dead     []*notification
 	history  map[string][]statusObject          // by key
 	states   map[string]map[string]statusObject // the present ones, by artifact and key
+	tokens   map[string][]*token                // by key, in the order in which they were put
+	signed   int                                // tokens so far
+	spent    map[spending]*placed
 
 	trace      []string
 	violations []string
@@ -70,6 +73,10 @@ type placed struct {
 	named    bool // by that record or a state under its upload id, at some time
 	early    bool // somebody deployed it by hand before the trigger was done with it
 	done     bool // the trigger has had a message of S3's about it
+
+	token  *token // that the job had
+	proven bool   // a record or a state says whose it is
+	hand   bool   // somebody has deployed it by hand
 }
 
 func (u *placed) String() string { return fmt.Sprintf("upload %d", u.number) }
@@ -134,6 +141,11 @@ type statusObject struct {
 	} `json:"group"`
 	TrafficMoved bool `json:"trafficMoved"`
 	GivenUp      bool `json:"givenUp"`
+
+	Project     string `json:"project"`
+	Ref         string `json:"ref"`
+	User        string `json:"user"`
+	PipelineURL string `json:"pipelineUrl"`
 }
 
 const (
@@ -156,6 +168,8 @@ func newWorld(s schedule) *world {
 		messages:    map[*cloud.Message][]*placed{},
 		history:     map[string][]statusObject{},
 		states:      map[string]map[string]statusObject{},
+		tokens:      map[string][]*token{},
+		spent:       map[spending]*placed{},
 	}
 	w.aws = cloud.New(w.began, rand.New(rand.NewPCG(s.Seed, 2)), bucketName)
 	w.aws.Clock.Live = true
@@ -247,6 +261,10 @@ func (w *world) byHand(f foreign) {
 			return
 		}
 		u := w.uploads[f.Upload-1]
+		if reason, sure := w.refusal(u); reason != "" || !sure {
+			return // What was refused is uploaded again.
+		}
+		u.hand = true
 		revision, what = fmt.Sprintf(`{"revisionType":"S3","s3Location":{"bucket":%q,"key":%q,"version":%q,"bundleType":"zip"}}`, bucketName, u.Key, u.version.ID), u.String()
 	}
 	d := w.aws.Deployments.Start(w.aws.Deployments.Group(f.Pair), "user", f.Description, json.RawMessage(revision))
@@ -260,6 +278,7 @@ func (w *world) upload(number int, u upload) {
 			other.deleted = false
 		}
 	}
+	w.putTokens(p)
 	p.version = w.aws.Bucket.Put(u.Key, u.Metadata, fmt.Appendf(nil, "artifact %d", number))
 	w.uploads = append(w.uploads, p)
 	w.tracef("%s: %s version %s for %s", p, u.Key, p.version.ID, u.Pair)
@@ -644,6 +663,7 @@ func (w *world) serve(s *slot) {
 	label := fmt.Sprintf("%s call %d.%d %s", s.name, work.number, work.calls, clip(c.request.String()))
 	effect := func() cloud.Response {
 		w.served = work
+		w.expireTokens()
 		a := w.aws.Serve(c.request)
 		w.tracef("%s → %s", label, clip(a.String()))
 		w.observe(s.name, work, c.request, a)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -138,6 +139,8 @@ func (b *Bucket) serve(r Request) Response {
 		return b.tag(r)
 	case "ListObjectsV2":
 		return b.list(r)
+	case "ListObjectVersions":
+		return b.listVersions(r)
 	}
 	return Refuse(r, http.StatusNotImplemented, "NotImplemented", r.Operation)
 }
@@ -238,6 +241,44 @@ func (b *Bucket) list(r Request) Response {
 			break
 		}
 		out.Contents = append(out.Contents, content{v.Key, v.ETag, v.Modified.UTC().Format(time.RFC3339), len(v.Body)})
+	}
+	body, err := xml.Marshal(out)
+	if err != nil {
+		panic(err)
+	}
+	return Response{Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/xml"}}, Body: body}
+}
+
+// listVersions shows the versions under a prefix: of a key, the newest first. There
+// are never as many as a page holds.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html
+func (b *Bucket) listVersions(r Request) Response {
+	type version struct {
+		Key, VersionId, ETag, LastModified string
+		IsLatest                           bool
+		Size                               int
+	}
+	var out struct {
+		XMLName      xml.Name `xml:"ListVersionsResult"`
+		IsTruncated  bool
+		Version      []version
+		DeleteMarker []version
+	}
+	for _, key := range slices.Sorted(maps.Keys(b.versions)) {
+		if !strings.HasPrefix(key, r.Query.Get("prefix")) {
+			continue
+		}
+		for _, v := range slices.Backward(b.versions[key]) {
+			shown := version{key, v.ID, v.ETag, v.Modified.UTC().Truncate(time.Second).Format(time.RFC3339), v == b.Current(key), len(v.Body)}
+			if v.Marker {
+				out.DeleteMarker = append(out.DeleteMarker, shown)
+			} else {
+				out.Version = append(out.Version, shown)
+			}
+		}
+	}
+	if len(out.Version)+len(out.DeleteMarker) > 1000 {
+		return Refuse(r, http.StatusNotImplemented, "NotImplemented", "a second page of versions")
 	}
 	body, err := xml.Marshal(out)
 	if err != nil {

@@ -122,6 +122,9 @@ func (r *Request) readObject(in *http.Request) error {
 	case query.Get("list-type") == "2" && in.Method == http.MethodGet && r.Key == "":
 		r.Operation, r.Query = "ListObjectsV2", query
 		return nil
+	case query.Has("versions") && in.Method == http.MethodGet && r.Key == "":
+		r.Operation, r.Query = "ListObjectVersions", query
+		return nil
 	}
 	if r.Operation == "" || r.Key == "" || len(query) > 0 {
 		return fmt.Errorf("%s %s is not simulated", in.Method, in.URL.RequestURI())
