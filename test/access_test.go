@@ -66,20 +66,21 @@ func world(t *testing.T, cfg config.Config, gitlab, deploy template) *access.Wor
 	return w
 }
 
-// operatorPolicies reads the two policies of docs/operations.md, with the
-// outputs of a template in the places of their names.
+// operatorPolicies reads the policies of account A from docs/reference/rights.md, which
+// is made of the commands, with the outputs of a template in the places of their names.
 func operatorPolicies(t *testing.T, a *cfn.Template) (operator, shell any) {
 	t.Helper()
-	page := regexp.MustCompile(`<([A-Za-z]+)>`).ReplaceAllStringFunc(read(t, "docs/operations.md"), func(name string) string {
+	page := regexp.MustCompile(`<([A-Za-z]+)>`).ReplaceAllStringFunc(read(t, "docs/reference/rights.md"), func(name string) string {
 		if id := a.Output(strings.Trim(name, "<>")); id != "" {
 			return a.Ref(id)
 		}
 		return name
 	})
-	found := regexp.MustCompile("(?s)```json\n(\\{\n  \"Version\".*?\n)```").FindAllStringSubmatch(page, -1)
-	require.Len(t, found, 2, "policies for operators in docs/operations.md")
-	require.NoError(t, json.Unmarshal([]byte(found[0][1]), &operator))
-	require.NoError(t, json.Unmarshal([]byte(found[1][1]), &shell))
+	for role, policy := range map[string]*any{"operator": &operator, "shell": &shell} {
+		found := regexp.MustCompile("(?s)\n## " + role + "\n\nAccount A [^\n]*\n\n```json\n(.*?)\n```").FindStringSubmatch(page)
+		require.Len(t, found, 2, "the policy of %s in docs/reference/rights.md", role)
+		require.NoError(t, json.Unmarshal([]byte(found[1]), policy))
+	}
 	return operator, shell
 }
 

@@ -58,6 +58,9 @@ func (p *program) enter(ctx context.Context, o options, side account.Side) (*acc
 	if err != nil {
 		return nil, usageError{fmt.Errorf("profile %q: %w", o.profile, err)}
 	}
+	if p.watch != nil {
+		calls.Watch(&loaded, func(ctx context.Context, call calls.Call) error { return p.watch(ctx, side, call) })
+	}
 	if o.dryRun {
 		calls.DryRun(&loaded, p.stdout)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gitlab-codedeploy/internal/account"
+	"gitlab-codedeploy/internal/calls"
 	"gitlab-codedeploy/internal/sessions"
 )
 
@@ -26,6 +27,8 @@ type program struct {
 	now      func() time.Time
 	find     func(program string) (path string, err error) // on this machine
 	plugin   func(path string) sessions.Plugin             // AWS's, for sessions
+	// watch looks at each call of a command in an account, if it is set.
+	watch func(ctx context.Context, side account.Side, call calls.Call) error
 }
 
 // declared is a command with the calls that it makes in each account, beyond those that open the account.
@@ -44,6 +47,7 @@ func (p *program) commands() []declared {
 		{p.rootPassword(), inGitLab("secretsmanager:GetSecretValue")},
 		{p.backups(), inGitLab("s3:ListObjectsV2", "s3:GetObject")},
 		{p.script(), nil},
+		{p.policy(), map[account.Side][]string{account.GitLab: {}, account.Deploy: {}}},
 		{p.trust(), inGitLab("ssm:SendCommand", "ssm:GetCommandInvocation")},
 		{p.deployments(), inDeploy("s3:ListObjectsV2", "s3:GetObject", "codedeploy:ListDeploymentGroups", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments")},
 		{p.redrive(), inDeploy("sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:ListMessageMoveTasks", "sqs:StartMessageMoveTask", "s3:HeadObject", "lambda:Invoke")},
@@ -84,6 +88,7 @@ Exit status:
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, d := range p.commands() {
+		knowing(d.command.Name(), d.command)
 		root.AddCommand(d.command)
 	}
 	return root

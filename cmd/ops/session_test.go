@@ -13,7 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/account"
 	"gitlab-codedeploy/internal/awstest"
+	"gitlab-codedeploy/internal/calls"
 	"gitlab-codedeploy/internal/sessions"
 )
 
@@ -50,6 +52,12 @@ func newSession(t *testing.T) *session {
 	s.configs = filepath.Join(s.root, "config")
 	require.NoError(t, os.Mkdir(s.configs, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(s.configs, "staging.yaml"), text, 0o600))
+	s.watch = func(ctx context.Context, side account.Side, call calls.Call) error {
+		if fault := s.undeclared(ctx, side, call); fault != "" {
+			t.Error(fault)
+		}
+		return nil
+	}
 	s.cloud.PlayAccount(gitlabAccount, map[string]map[string]string{"GitLab-staging": gitlabOutputs})
 	return s
 }

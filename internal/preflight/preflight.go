@@ -70,6 +70,18 @@ var checks = []check{
 		actions: []string{"codedeploy:BatchGetDeploymentGroups"}},
 }
 
+// Actions are the rights that the checks of an account need.
+func Actions(of Account) []string {
+	var actions []string
+	for _, c := range checks {
+		if c.account == of {
+			actions = append(actions, c.actions...)
+		}
+	}
+	slices.Sort(actions)
+	return slices.Compact(actions)
+}
+
 const (
 	// A thousand applications with one group each take a thousand calls.
 	defaultTimeout = 2 * time.Minute
