@@ -57,8 +57,6 @@ var beside = map[string]map[account.Side][]string{
 var inScripts = map[string]map[account.Side][]string{
 	"backup":            {account.GitLab: operation},
 	"configure":         {account.GitLab: operation},
-	"deployments":       {account.Deploy: {"s3:ListObjectsV2", "s3:GetObject", "codedeploy:ListDeploymentGroups", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments"}},
-	"redrive":           {account.Deploy: {"sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:ListMessageMoveTasks", "sqs:StartMessageMoveTask", "s3:HeadObject", "lambda:Invoke"}},
 	"register-runner":   {account.GitLab: append([]string{"ssm:DeleteParameter"}, operation...)},
 	"reset-tokens":      {account.GitLab: operation},
 	"restore":           {account.GitLab: operation},
