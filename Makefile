@@ -42,7 +42,7 @@ help: ## List the targets.
 .PHONY: setup
 setup: ## Install what the commands below need into node_modules and .venv.
 	@scripts/setup.sh demo
-	@go build ./internal/preflight # a minute for EC2's client, once, and not in the middle of a deploy
+	@scripts/ops --version >/dev/null # built here, once: EC2's client takes a minute
 
 # What less is enough for, and what the tests need on top.
 .PHONY: setup-tools setup-test

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"gitlab-codedeploy/internal/calls"
+	"gitlab-codedeploy/internal/cdk"
 	"gitlab-codedeploy/internal/plain"
 	"gitlab-codedeploy/internal/sessions"
 )
@@ -33,6 +34,7 @@ func main() {
 	root := checkout()
 	p := &program{
 		stdout: os.Stdout, stderr: os.Stderr, root: root, configs: filepath.Join(root, "config"), now: time.Now,
+		cdk:      cdk.CLI{Root: root, In: os.Stdin, Out: os.Stderr},
 		terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		open: func(ctx context.Context, region, profile string) (aws.Config, error) {
 			cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(region), awsconfig.WithSharedConfigProfile(profile))

@@ -12,6 +12,9 @@ import (
 
 	"gitlab-codedeploy/internal/account"
 	"gitlab-codedeploy/internal/calls"
+	"gitlab-codedeploy/internal/cdk"
+	"gitlab-codedeploy/internal/deploy"
+	"gitlab-codedeploy/internal/preflight"
 	"gitlab-codedeploy/internal/sessions"
 )
 
@@ -22,6 +25,7 @@ type program struct {
 	root     string    // the checkout
 	configs  string    // the folder of the environments
 	open     func(ctx context.Context, region, profile string) (aws.Config, error)
+	cdk      cdk.Program
 	terminal bool          // there is somebody to ask
 	answer   func() string // reads a line from the terminal
 	now      func() time.Time
@@ -48,6 +52,10 @@ func (p *program) commands() []declared {
 		{p.backups(), inGitLab("s3:ListObjectsV2", "s3:GetObject")},
 		{p.script(), nil},
 		{p.policy(), map[account.Side][]string{account.GitLab: {}, account.Deploy: {}}},
+		{p.deploy(), map[account.Side][]string{
+			account.GitLab: append(preflight.Actions(preflight.A), deploy.Calls...),
+			account.Deploy: append(preflight.Actions(preflight.B), deploy.Calls...),
+		}},
 		{p.trust(), inGitLab("ssm:SendCommand", "ssm:GetCommandInvocation")},
 		{p.deployments(), inDeploy("s3:ListObjectsV2", "s3:GetObject", "codedeploy:ListDeploymentGroups", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments")},
 		{p.redrive(), inDeploy("sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:ListMessageMoveTasks", "sqs:StartMessageMoveTask", "s3:HeadObject", "lambda:Invoke")},

@@ -61,12 +61,8 @@ var ErrDryRun = errors.New("dry run: nothing was changed")
 func DryRun(cfg *aws.Config, w io.Writer) {
 	var printing sync.Mutex // calls may be made side by side
 	Watch(cfg, func(ctx context.Context, call Call) error {
-		input, err := line(call.Input)
-		if err != nil {
-			return fmt.Errorf("print %s: %w", call.Name(), err)
-		}
 		printing.Lock()
-		_, err = fmt.Fprintln(w, call.Name(), input)
+		err := call.Print(w)
 		printing.Unlock()
 		if err != nil {
 			return err
@@ -76,6 +72,16 @@ func DryRun(cfg *aws.Config, w io.Writer) {
 		}
 		return nil
 	})
+}
+
+// Print writes the call as one line, such as ssm:SendCommand {"DocumentName": …}.
+func (c Call) Print(w io.Writer) error {
+	input, err := line(c.Input)
+	if err != nil {
+		return fmt.Errorf("print %s: %w", c.Name(), err)
+	}
+	_, err = fmt.Fprintln(w, c.Name(), input)
+	return err
 }
 
 // reading are the words that operations which change nothing begin with.

@@ -1,11 +1,7 @@
 package preflight
 
 import (
-	"context"
-	"fmt"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/acm"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
@@ -35,13 +31,8 @@ type Clients struct {
 	Groups        GroupReader
 }
 
-// NewClients makes the clients of a profile; "" leaves the credentials to the SDK's own rules.
-// https://docs.aws.amazon.com/sdk-for-go/v2/developer-guide/configure-gosdk.html
-func NewClients(ctx context.Context, region, profile string) (*Clients, error) {
-	loaded, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(region), awsconfig.WithSharedConfigProfile(profile))
-	if err != nil {
-		return nil, fmt.Errorf("profile %s: %w", quote(profile), err)
-	}
+// NewClients makes the clients of an account.
+func NewClients(loaded aws.Config) *Clients {
 	ec2Client, iamClient := ec2.NewFromConfig(loaded), iam.NewFromConfig(loaded)
 	return &Clients{
 		Stacks:        cloudformation.NewFromConfig(loaded),
@@ -59,7 +50,7 @@ func NewClients(ctx context.Context, region, profile string) (*Clients, error) {
 		Roles:         iamClient,
 		Buckets:       s3.NewFromConfig(loaded, pathStyle),
 		Groups:        codedeploy.NewFromConfig(loaded),
-	}, nil
+	}
 }
 
 // pathStyle keeps a bucket's name out of the host's, where an endpoint of one's own would need a name server for it.

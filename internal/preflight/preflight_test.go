@@ -554,13 +554,6 @@ func TestS15_onlyTheAccountWithClientsIsAsked(t *testing.T) {
 	}
 }
 
-func TestS15_wrongUseIsNamed(t *testing.T) {
-	t.Chdir(t.TempDir())
-	assert.ErrorContains(t, Main(t.Context(), Options{Environment: "test", Only: "c"}, nil), `--only: got "c", want a or b`)
-	assert.ErrorContains(t, Main(t.Context(), Options{Environment: "test", Rest: []string{"--yes\x1b"}}, nil), `unknown argument "--yes"`)
-	assert.ErrorContains(t, Main(t.Context(), Options{Environment: "test"}, nil), `environment: got "test"`)
-}
-
 // The table of docs/operations.md is what a deployer's policy is made from.
 func TestS15_theDocsListEachCheckWithItsRights(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operations.md")

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/acm"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -48,9 +49,9 @@ func TestS15_PreflightOfTheEmulatorsAccounts(t *testing.T) {
 	run := func() (wrong, unchecked []string, stops bool) {
 		p := &preflight.Preflight{Source: source, Clients: map[preflight.Account]*preflight.Clients{}}
 		for account, profile := range map[preflight.Account]string{preflight.A: e.A.Profile, preflight.B: e.B.Profile} {
-			clients, err := preflight.NewClients(t.Context(), e.Config.Region, profile)
+			loaded, err := awsconfig.LoadDefaultConfig(t.Context(), awsconfig.WithRegion(e.Config.Region), awsconfig.WithSharedConfigProfile(profile))
 			require.NoError(t, err)
-			p.Clients[account] = clients
+			p.Clients[account] = preflight.NewClients(loaded)
 		}
 		report := p.Run(t.Context())
 		t.Logf("%d calls in %s", report.Calls, report.Took)
