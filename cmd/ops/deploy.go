@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,8 +79,6 @@ credentials, or a finding, and nothing was changed; 130 and 143 interrupted.`,
 	command.Flags().Lookup("yes").Usage = "do not ask before permissions are widened, an account is bootstrapped, something may be replaced, or a stack whose creation failed is deleted; needed without a terminal"
 	return command
 }
-
-var seconds = regexp.MustCompile(`^[1-9][0-9]{0,5}$`)
 
 func (o *deployOptions) check() (err error) {
 	if o.sides, err = o.bothOptions.sides(); err != nil {

@@ -184,29 +184,29 @@ func TestS15_WrongCredentialsAreNamedBeforeAnyChange(t *testing.T) {
 
 // unasked plays every call of preflight as one that lacks the right: it stops no deploy.
 func unasked(a *playedAccount) {
-	refuse[ec2.DescribeAvailabilityZonesInput, ec2.DescribeAvailabilityZonesOutput](a)
-	refuse[ec2.DescribeVpcsInput, ec2.DescribeVpcsOutput](a)
-	refuse[ec2.DescribeAddressesInput, ec2.DescribeAddressesOutput](a)
-	refuse[ec2.DescribeNatGatewaysInput, ec2.DescribeNatGatewaysOutput](a)
-	refuse[ec2.DescribeSubnetsInput, ec2.DescribeSubnetsOutput](a)
-	refuse[ec2.DescribeImagesInput, ec2.DescribeImagesOutput](a)
-	refuse[ec2.DescribeInstancesInput, ec2.DescribeInstancesOutput](a)
-	refuse[ec2.DescribeInstanceTypesInput, ec2.DescribeInstanceTypesOutput](a)
-	refuse[ec2.DescribeInstanceTypeOfferingsInput, ec2.DescribeInstanceTypeOfferingsOutput](a)
-	refuse[ec2.DescribeVolumesInput, ec2.DescribeVolumesOutput](a)
-	refuse[servicequotas.GetServiceQuotaInput, servicequotas.GetServiceQuotaOutput](a)
-	refuse[servicequotas.GetAWSDefaultServiceQuotaInput, servicequotas.GetAWSDefaultServiceQuotaOutput](a)
-	refuse[acm.DescribeCertificateInput, acm.DescribeCertificateOutput](a)
-	refuse[route53.GetHostedZoneInput, route53.GetHostedZoneOutput](a)
-	refuse[iam.GetRoleInput, iam.GetRoleOutput](a)
-	refuse[iam.GetOpenIDConnectProviderInput, iam.GetOpenIDConnectProviderOutput](a)
-	refuse[s3.HeadBucketInput, s3.HeadBucketOutput](a)
-	refuse[s3.ListBucketsInput, s3.ListBucketsOutput](a)
-	refuse[codedeploy.BatchGetDeploymentGroupsInput, codedeploy.BatchGetDeploymentGroupsOutput](a)
-	refuse[cloudformation.DescribeStackResourcesInput, cloudformation.DescribeStackResourcesOutput](a)
+	withoutRight[ec2.DescribeAvailabilityZonesInput, ec2.DescribeAvailabilityZonesOutput](a)
+	withoutRight[ec2.DescribeVpcsInput, ec2.DescribeVpcsOutput](a)
+	withoutRight[ec2.DescribeAddressesInput, ec2.DescribeAddressesOutput](a)
+	withoutRight[ec2.DescribeNatGatewaysInput, ec2.DescribeNatGatewaysOutput](a)
+	withoutRight[ec2.DescribeSubnetsInput, ec2.DescribeSubnetsOutput](a)
+	withoutRight[ec2.DescribeImagesInput, ec2.DescribeImagesOutput](a)
+	withoutRight[ec2.DescribeInstancesInput, ec2.DescribeInstancesOutput](a)
+	withoutRight[ec2.DescribeInstanceTypesInput, ec2.DescribeInstanceTypesOutput](a)
+	withoutRight[ec2.DescribeInstanceTypeOfferingsInput, ec2.DescribeInstanceTypeOfferingsOutput](a)
+	withoutRight[ec2.DescribeVolumesInput, ec2.DescribeVolumesOutput](a)
+	withoutRight[servicequotas.GetServiceQuotaInput, servicequotas.GetServiceQuotaOutput](a)
+	withoutRight[servicequotas.GetAWSDefaultServiceQuotaInput, servicequotas.GetAWSDefaultServiceQuotaOutput](a)
+	withoutRight[acm.DescribeCertificateInput, acm.DescribeCertificateOutput](a)
+	withoutRight[route53.GetHostedZoneInput, route53.GetHostedZoneOutput](a)
+	withoutRight[iam.GetRoleInput, iam.GetRoleOutput](a)
+	withoutRight[iam.GetOpenIDConnectProviderInput, iam.GetOpenIDConnectProviderOutput](a)
+	withoutRight[s3.HeadBucketInput, s3.HeadBucketOutput](a)
+	withoutRight[s3.ListBucketsInput, s3.ListBucketsOutput](a)
+	withoutRight[codedeploy.BatchGetDeploymentGroupsInput, codedeploy.BatchGetDeploymentGroupsOutput](a)
+	withoutRight[cloudformation.DescribeStackResourcesInput, cloudformation.DescribeStackResourcesOutput](a)
 }
 
-func refuse[In, Out any](a *playedAccount) {
+func withoutRight[In, Out any](a *playedAccount) {
 	awstest.On(a.Cloud, func(context.Context, *In) (*Out, error) { return nil, awstest.Refusal("AccessDenied", "no") })
 }
 
@@ -309,7 +309,7 @@ func TestS15_AnAccountIsBootstrappedWhereItMustBe(t *testing.T) {
 
 func TestS15_ABootstrapVersionThatCannotBeKnownIsNoReasonToBootstrap(t *testing.T) {
 	s := newAccounts(t)
-	refuse[ssm.GetParameterInput, ssm.GetParameterOutput](s.a)
+	withoutRight[ssm.GetParameterInput, ssm.GetParameterOutput](s.a)
 	err := s.deploy(t)
 	assert.Equal(t, 1, exitStatus(err))
 	assert.ErrorContains(t, err, "read /cdk-bootstrap/hnb659fds/version in account 111111111111 as profile-a")
@@ -373,7 +373,7 @@ func TestS5_AStackThatIsNotThereYetGetsItsPolicyAfterItsDeploy(t *testing.T) {
 
 func TestS5_WithoutTheRightToSetAPolicyNothingIsDeployed(t *testing.T) {
 	s := newAccounts(t)
-	refuse[cloudformation.SetStackPolicyInput, cloudformation.SetStackPolicyOutput](s.a)
+	withoutRight[cloudformation.SetStackPolicyInput, cloudformation.SetStackPolicyOutput](s.a)
 	err := s.deploy(t)
 	assert.Equal(t, 1, exitStatus(err))
 	assert.ErrorContains(t, err, "set the policy of GitLab-staging: ")
@@ -861,7 +861,7 @@ func TestS15_AStackThatIsOnlyAChangeSetIsCreatedOverIt(t *testing.T) {
 
 func TestS15_WithoutTheRightToLookAtAStackNothingIsDeployed(t *testing.T) {
 	s := newAccounts(t)
-	refuse[cloudformation.DescribeStacksInput, cloudformation.DescribeStacksOutput](s.a)
+	withoutRight[cloudformation.DescribeStacksInput, cloudformation.DescribeStacksOutput](s.a)
 	err := s.deploy(t)
 	assert.Equal(t, 1, exitStatus(err))
 	assert.ErrorContains(t, err, "look at GitLab-staging: ")
