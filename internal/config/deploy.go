@@ -28,14 +28,14 @@ func (d *document) validateDeploy(deploy *Deploy) {
 	if gitlab := &d.config.GitLab.Account; d.sound(gitlab, &deploy.Account) && *gitlab == deploy.Account {
 		d.refuse(&deploy.Account, quote(deploy.Account), "another account than gitlab.account: what runs CI jobs must not be able to deploy by itself")
 	}
-	check(d, &deploy.Artifacts.BucketName, bucketName)
-	check(d, &deploy.Artifacts.Prefix, artifactPrefix)
+	check(d, &deploy.Artifacts.BucketName, by(bucketName))
+	check(d, &deploy.Artifacts.Prefix, by(artifactPrefix))
 	check(d, &deploy.Artifacts.ReplacedVersionDays, between(1, 3650, "days"))
 	check(d, &deploy.LogRetentionDays, logRetention)
 	check(d, &deploy.LongestDeploymentHours, between(1, maxWaitHours, "hours"))
 	check(d, &deploy.StatusRetentionDays, between(1, 3650, "days"))
 	if deploy.AlarmEmail != "" {
-		check(d, &deploy.AlarmEmail, emailAddress)
+		check(d, &deploy.AlarmEmail, by(emailAddress))
 	}
 	d.validateDeploymentGroups(deploy)
 	d.validateApplications(deploy)
@@ -51,8 +51,8 @@ func (d *document) validateDeploymentGroups(deploy *Deploy) {
 	for i := range groups {
 		group := &groups[i]
 		d.validateProjects(group)
-		application := check(d, &group.Application, codeDeployName)
-		if !check(d, &group.DeploymentGroup, codeDeployName) || !application {
+		application := check(d, &group.Application, by(codeDeployName))
+		if !check(d, &group.DeploymentGroup, by(codeDeployName)) || !application {
 			continue
 		}
 		if before := first[pair{group.Application, group.DeploymentGroup}]; before != nil {
@@ -83,7 +83,7 @@ func (d *document) validateApplications(deploy *Deploy) {
 			"the bucket's policy names each; give the others s3:GetObject and s3:GetObjectVersion yourself")
 		name := &application.Name
 		switch before := first[*name]; {
-		case !check(d, name, codeDeployName):
+		case !check(d, name, by(codeDeployName)):
 			continue
 		case before != nil:
 			d.refuse(name, quote(*name)+" again", fmt.Sprintf("each application once (also %s)", d.places[before].path))

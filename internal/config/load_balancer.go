@@ -22,11 +22,11 @@ func isWorld(text string) bool {
 
 func (d *document) validateLoadBalancer(lb *LoadBalancer) {
 	d.validateAllowedRanges(lb)
-	check(d, &lb.DomainName, hostName)
+	check(d, &lb.DomainName, by(hostName))
 	check(d, &lb.CertificateARN, d.certificate())
 	if zone := lb.HostedZone; zone != nil {
 		check(d, &zone.ID, matches(`Z[A-Z0-9]{1,31}`, "the id of a hosted zone such as Z0123456789ABCDEFGHIJ, without /hostedzone/"))
-		check(d, &zone.Name, hostName)
+		check(d, &zone.Name, by(hostName))
 		d.validateHostedName(lb)
 	}
 
@@ -45,7 +45,7 @@ func (d *document) validateAllowedRanges(lb *LoadBalancer) {
 		d.refuse(&lb.AllowedRanges, fmt.Sprintf("a list of %d", len(lb.AllowedRanges)),
 			fmt.Sprintf("1 to %d ranges: a security group holds 60 rules", maxAllowedRanges))
 	}
-	checkEach(d, lb.AllowedRanges, ipv4Range)
+	checkEach(d, lb.AllowedRanges, by(ipv4Range))
 	first := map[string]*string{}
 	for i := range lb.AllowedRanges {
 		r := &lb.AllowedRanges[i]

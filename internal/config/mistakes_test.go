@@ -194,7 +194,7 @@ func TestConfigArchitectureFollowsFromTheInstanceType(t *testing.T) {
 		"x86_64":  "t3.large t3a.large m5.xlarge m5ad.large m7i-flex.large m7a.xlarge c5n.large r5b.large g4dn.xlarge g5.xlarge g6e.xlarge p4de.24xlarge u-6tb1.metal u7i-12tb.224xlarge trn1.2xlarge inf2.xlarge z1d.large d3en.large vt1.3xlarge x2iedn.xlarge",
 	} {
 		for name := range strings.FieldsSeq(types) {
-			assert.Empty(t, instanceType(name), name)
+			assert.Empty(t, instanceType.want(name), name)
 			assert.Equal(t, want, Server{InstanceType: name}.Architecture(), name)
 			assert.Equal(t, want, Runner{InstanceType: name}.Architecture(), name)
 		}

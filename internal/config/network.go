@@ -67,7 +67,7 @@ func vpcRange(text string) string {
 }
 
 func subnetRange(mostBits int, reason string) rule[string] {
-	return func(text string) string {
+	return by(func(text string) string {
 		if want := ipv4Range(text); want != "" {
 			return want
 		}
@@ -75,7 +75,7 @@ func subnetRange(mostBits int, reason string) rule[string] {
 			return fmt.Sprintf("/%d or larger: %s", mostBits, reason)
 		}
 		return ""
-	}
+	})
 }
 
 var (
@@ -90,7 +90,7 @@ func within(inner, outer netip.Prefix) bool {
 func (d *document) validateNetwork(n *Network) {
 	d.validateZones(n)
 	d.validateReadableBuckets(n)
-	check(d, &n.VPCCIDR, vpcRange)
+	check(d, &n.VPCCIDR, by(vpcRange))
 	checkEach(d, n.PublicSubnets, publicSubnet)
 	check(d, &n.GitLabSubnet, privateSubnet)
 	if d.sound(&n.PublicSubnets) && len(n.PublicSubnets) != zoneCount {

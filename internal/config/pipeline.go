@@ -13,10 +13,10 @@ const (
 )
 
 func (d *document) validatePipeline(pipeline *Pipeline) {
-	check(d, &pipeline.IssuerURL, d.anotherGitLab)
+	check(d, &pipeline.IssuerURL, by(d.anotherGitLab))
 	check(d, &pipeline.IssuerURL, issuerURL)
 	check(d, &pipeline.ProjectPath, projectPath)
-	check(d, &pipeline.Branch, branchName)
+	check(d, &pipeline.Branch, by(branchName))
 	d.validateForkPipelines(pipeline)
 }
 
@@ -30,12 +30,7 @@ func (d *document) validateForkPipelines(pipeline *Pipeline) {
 		ForksFixed, ForksOff)
 	switch {
 	case d.present(&pipeline.ForkPipelines):
-		check(d, &pipeline.ForkPipelines, func(text string) string {
-			if text == ForksFixed || text == ForksOff {
-				return ""
-			}
-			return want
-		})
+		check(d, &pipeline.ForkPipelines, only(want, ForksFixed, ForksOff))
 	case d.sound(&d.config.Pipeline):
 		at := d.places[&d.config.Pipeline]
 		d.report(at.line, child(at.path, "forkPipelines"), "missing, want %s", want)
@@ -80,5 +75,5 @@ func branchName(name string) string {
 	if strings.HasPrefix(name, "refs/") {
 		return "the name of a branch without refs/heads/"
 	}
-	return branchCharacters(name)
+	return branchCharacters.want(name)
 }

@@ -17,6 +17,8 @@ type document struct {
 	// places knows where each value of config stands in the file, by the pointer to it. Pointers instead of paths,
 	// so that a check cannot name a key that does not exist.
 	places map[any]*place
+	// collect takes the limits of each value instead of checking it, for config/schema.json.
+	collect func(path string, of limits)
 }
 
 type place struct {

@@ -45,7 +45,7 @@ func (d *document) validateProjectList(group *DeploymentGroup) {
 	for i := range list {
 		project := &list[i]
 		check(d, &project.Path, projectPath)
-		if !check(d, &project.ID, projectID) {
+		if !check(d, &project.ID, by(projectID)) {
 			continue
 		}
 		if before := first[project.ID]; before != nil {
@@ -75,7 +75,7 @@ func (d *document) validateRefs(group *DeploymentGroup) {
 	first := map[string]*string{}
 	for i := range group.Refs {
 		ref := &group.Refs[i]
-		if !check(d, ref, refName) {
+		if !check(d, ref, by(refName)) {
 			continue
 		}
 		if before := first[*ref]; before != nil {

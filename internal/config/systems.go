@@ -36,24 +36,20 @@ func architecture(instanceType string) string {
 }
 
 func (d *document) validateSystems(server *Server, runner *Runner) {
-	check(d, &server.OperatingSystem, func(system string) string {
-		switch system {
-		case AmazonLinux2:
-			return ""
-		case AmazonLinux2023:
-			return AmazonLinux2 + ": the server's installation, upgrade and restore know no other; " + AmazonLinux2023 + " comes with a later release"
-		}
-		return AmazonLinux2
-	})
+	serverSystem := only(AmazonLinux2, AmazonLinux2)
+	if server.OperatingSystem == AmazonLinux2023 {
+		serverSystem = only(AmazonLinux2+": the server's installation, upgrade and restore know no other; "+AmazonLinux2023+" comes with a later release", AmazonLinux2)
+	}
+	check(d, &server.OperatingSystem, serverSystem)
 	check(d, &runner.OperatingSystem, oneOf(AmazonLinux2, AmazonLinux2023))
 	// There are machines with Apple's processors, too: they run macOS.
 	for _, instanceType := range []*string{&server.InstanceType, &runner.InstanceType} {
-		check(d, instanceType, func(name string) string {
+		check(d, instanceType, by(func(name string) string {
 			if strings.HasPrefix(name, "mac") {
 				return "an instance type that runs Linux such as m5.xlarge"
 			}
 			return ""
-		})
+		}))
 	}
 
 	if d.sound(&server.Version, &server.OperatingSystem, &server.InstanceType) {

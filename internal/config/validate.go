@@ -10,15 +10,35 @@ import (
 	"gitlab-codedeploy/internal/gitlab"
 )
 
-// rule answers what a value should be, or "" when it is right.
-type rule[T any] func(value T) (want string)
+// rule is what a value has to follow.
+type rule[T any] struct {
+	// want answers what a value should be, or "" when it is right.
+	want func(value T) string
+	// As far as the rule is data: what config/schema.json says of the value.
+	limits limits
+}
+
+// limits are the rules that JSON Schema has words for.
+type limits struct {
+	pattern     string // of all of the text
+	least, most *int
+	allowed     []any
+}
+
+// by is a rule that is no data.
+func by[T any](want func(value T) string) rule[T] { return rule[T]{want: want} }
 
 // check applies a rule to a value that is sound so far, and answers whether it still is.
 func check[T any](d *document, value *T, follow rule[T]) bool {
+	if d.collect != nil {
+		d.collect(d.places[value].path, follow.limits)
+		d.places[value].sound = false // nothing more is to be said of it
+		return false
+	}
 	if !d.sound(value) {
 		return false
 	}
-	want := follow(*value)
+	want := follow.want(*value)
 	if want != "" {
 		d.refuse(value, gotValue(*value), want)
 	}
@@ -40,34 +60,43 @@ func gotValue(value any) string {
 
 func matches(pattern, want string) rule[string] {
 	re := regexp.MustCompile(`^(?:` + pattern + `)$`)
-	return func(value string) string {
+	return rule[string]{limits: limits{pattern: re.String()}, want: func(value string) string {
 		if re.MatchString(value) {
 			return ""
 		}
 		return want
-	}
+	}}
 }
 
 func between(least, most int, unit string) rule[int] {
-	return func(value int) string {
+	return rule[int]{limits: limits{least: &least, most: &most}, want: func(value int) string {
 		if least <= value && value <= most {
 			return ""
 		}
 		return fmt.Sprintf("%d to %d %s", least, most, unit)
-	}
+	}}
 }
 
 func oneOf[T comparable](allowed ...T) rule[T] {
-	return func(value T) string {
+	var names []string
+	for _, a := range allowed {
+		names = append(names, fmt.Sprint(a))
+	}
+	return only("one of "+strings.Join(names, ", "), allowed...)
+}
+
+// only is oneOf in words of its own.
+func only[T comparable](want string, allowed ...T) rule[T] {
+	r := by(func(value T) string {
 		if slices.Contains(allowed, value) {
 			return ""
 		}
-		var names []string
-		for _, a := range allowed {
-			names = append(names, fmt.Sprint(a))
-		}
-		return "one of " + strings.Join(names, ", ")
+		return want
+	})
+	for _, a := range allowed {
+		r.limits.allowed = append(r.limits.allowed, a)
 	}
+	return r
 }
 
 var (
@@ -104,12 +133,12 @@ var (
 // validate checks every value, and the values against each other.
 func (d *document) validate(environment string) {
 	c := &d.config
-	check(d, &c.Environment, func(name string) string {
+	check(d, &c.Environment, by(func(name string) string {
 		if name == environment {
 			return ""
 		}
 		return quote(environment) + ": it must be the name of the file"
-	})
+	}))
 	check(d, &c.Region, regionName)
 
 	check(d, &c.GitLab.Account, accountID)
@@ -123,7 +152,7 @@ func (d *document) validate(environment string) {
 	d.validateSecurityUpdates(&c.GitLab.SecurityUpdates, &c.GitLab.Backup)
 	check(d, &c.GitLab.LogRetentionDays, logRetention)
 	if c.GitLab.AlarmEmail != "" {
-		check(d, &c.GitLab.AlarmEmail, emailAddress)
+		check(d, &c.GitLab.AlarmEmail, by(emailAddress))
 	}
 	d.validateRoles(&c.GitLab.BreakGlassRoles, &c.GitLab.Account, "gitlab.account", maxBreakGlassRoles,
 		"they read everything that GitLab holds, and the keys' policies name each")
