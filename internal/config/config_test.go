@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/gitlab"
 	"gitlab-codedeploy/internal/trust/signer"
 )
 
@@ -30,6 +31,17 @@ func TestConfigRealFilesLoad(t *testing.T) {
 		require.Len(t, config.Deploy.DeploymentGroups, 1)
 		assert.Equal(t, "sample-web", config.Deploy.DeploymentGroups[0].Application)
 		assert.Equal(t, "sample-web-blue-green", config.Deploy.DeploymentGroups[0].DeploymentGroup)
+	}
+}
+
+// TestS6TheExampleInstallsAVersionWithoutAKnownHole: it is what a newcomer copies.
+func TestS6TheExampleInstallsAVersionWithoutAKnownHole(t *testing.T) {
+	for _, env := range []string{"staging", "local"} {
+		cfg, err := Load("../../config", env)
+		require.NoError(t, err)
+		version, err := gitlab.ParseVersion(cfg.GitLab.Server.Version)
+		require.NoError(t, err)
+		assert.Empty(t, gitlab.HolesOf(version), "config/%s.yaml", env)
 	}
 }
 
