@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -42,16 +43,28 @@ func main() {
 			return cfg, err
 		},
 		find: exec.LookPath, plugin: func(path string) sessions.Plugin { return sessions.Program(path) },
-		answer: func() string {
-			line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-			return strings.TrimSpace(line)
-		},
+		answer: func() string { return readLine(ctx, os.Stdin) },
 	}
 	err := p.command().ExecuteContext(ctx)
 	if text := message(ctx, err); text != "" {
 		fmt.Fprintln(os.Stderr, plain.Line(text, maxMessage))
 	}
 	os.Exit(exitStatus(err))
+}
+
+// readLine reads a line, or nothing when it is interrupted before somebody types one.
+func readLine(ctx context.Context, r io.Reader) string {
+	line := make(chan string, 1)
+	go func() {
+		text, _ := bufio.NewReader(r).ReadString('\n')
+		line <- strings.TrimSpace(text)
+	}()
+	select {
+	case text := <-line:
+		return text
+	case <-ctx.Done():
+		return ""
+	}
 }
 
 // checkout is the folder that the program was built in: bin/ops is below it.

@@ -55,15 +55,7 @@ var beside = map[string]map[account.Side][]string{
 
 // inScripts are the calls of the commands that are scripts still: scripts/ops.d. What is in commands() counts in their place.
 var inScripts = map[string]map[account.Side][]string{
-	"backup":            {account.GitLab: operation},
-	"configure":         {account.GitLab: operation},
-	"register-runner":   {account.GitLab: append([]string{"ssm:DeleteParameter"}, operation...)},
-	"reset-tokens":      {account.GitLab: operation},
-	"restore":           {account.GitLab: operation},
-	"status":            {account.GitLab: append([]string{"ssm:DescribeInstanceInformation", "s3:ListObjectsV2", "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth"}, operation...)},
-	"unregister-runner": {account.GitLab: operation},
-	"upgrade":           {account.GitLab: operation},
-	"upgrade-runner":    {account.GitLab: operation},
+	"status": {account.GitLab: append([]string{"ssm:DescribeInstanceInformation", "s3:ListObjectsV2", "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth"}, runsOperations...)},
 	"deploy": {
 		account.GitLab: append(preflight.Actions(preflight.A), deployCalls...),
 		account.Deploy: append(preflight.Actions(preflight.B), deployCalls...),
@@ -72,7 +64,6 @@ var inScripts = map[string]map[account.Side][]string{
 }
 
 var (
-	operation   = []string{"ssm:SendCommand", "ssm:GetCommandInvocation"}
 	deployCalls = []string{"ssm:GetParameter", "cloudformation:DescribeStackEvents", "cloudformation:ListStackResources",
 		"cloudformation:SetStackPolicy", "cloudformation:UpdateTerminationProtection", "cloudformation:DeleteStack"}
 )

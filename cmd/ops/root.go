@@ -56,11 +56,22 @@ func (p *program) commands() []declared {
 			account.GitLab: append(preflight.Actions(preflight.A), deploy.Calls...),
 			account.Deploy: append(preflight.Actions(preflight.B), deploy.Calls...),
 		}},
-		{p.trust(), inGitLab("ssm:SendCommand", "ssm:GetCommandInvocation")},
+		{p.backup(), inGitLab(runsOperations...)},
+		{p.restore(), inGitLab(runsOperations...)},
+		{p.configure(), inGitLab(runsOperations...)},
+		{p.resetTokens(), inGitLab(runsOperations...)},
+		{p.registerRunner(), inGitLab(append([]string{"ssm:DeleteParameter"}, runsOperations...)...)},
+		{p.unregisterRunner(), inGitLab(runsOperations...)},
+		{p.upgrade(), inGitLab(runsOperations...)},
+		{p.upgradeRunner(), inGitLab(runsOperations...)},
+		{p.trust(), inGitLab(runsOperations...)},
 		{p.deployments(), inDeploy("s3:ListObjectsV2", "s3:GetObject", "codedeploy:ListDeploymentGroups", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments")},
 		{p.redrive(), inDeploy("sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:ListMessageMoveTasks", "sqs:StartMessageMoveTask", "s3:HeadObject", "lambda:Invoke")},
 	}
 }
+
+// runsOperations are the calls of what starts an operation on a host and follows it.
+var runsOperations = []string{"ssm:SendCommand", "ssm:GetCommandInvocation"}
 
 func inGitLab(calls ...string) map[account.Side][]string {
 	return map[account.Side][]string{account.GitLab: calls}

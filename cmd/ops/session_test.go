@@ -71,6 +71,7 @@ var gitlabOutputs = map[string]string{
 	"VpcId":                 "vpc-0a1b2c3d4e5f67890",
 	"LoadBalancerDnsName":   "lb.example.com",
 	"RootPasswordSecretArn": "arn:aws:secretsmanager:ap-northeast-1:111111111111:secret:RootPassword-AbCdEf",
+	"RunnerTokenKeyArn":     "arn:aws:kms:ap-northeast-1:111111111111:key/12345678-1234-1234-1234-123456789012",
 }
 
 // run runs the program; time passes at once.

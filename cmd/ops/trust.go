@@ -3,14 +3,12 @@ package main
 import (
 	"fmt"
 
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/spf13/cobra"
 
 	"gitlab-codedeploy/internal/account"
 	"gitlab-codedeploy/internal/calls"
 	"gitlab-codedeploy/internal/config"
 	"gitlab-codedeploy/internal/keyring"
-	"gitlab-codedeploy/internal/remote"
 )
 
 func (p *program) trust() *cobra.Command {
@@ -34,13 +32,12 @@ way that only operators have. Compare a changed key with whoever changed it.`,
 			if err != nil {
 				return err
 			}
-			server, err := a.Server()
+			server, err := p.remoteHost(a, o, "server")
 			if err != nil {
 				return err
 			}
-			_, _ = fmt.Fprintf(p.stderr, "asking GitLab on %s for its keys\n", server)
-			answer, err := remote.Host{Commands: ssm.NewFromConfig(a.AWS), Instance: server}.Ask(calls.OnlyReads(ctx),
-				"gitlab-codedeploy-"+a.Config.Environment+"-keys", map[string][]string{"ExternalUrl": {a.Config.GitLab.URL()}})
+			_, _ = fmt.Fprintf(p.stderr, "asking GitLab on %s for its keys\n", server.Instance)
+			answer, err := server.Ask(calls.OnlyReads(ctx), "keys", map[string]string{"ExternalUrl": a.Config.GitLab.URL()})
 			if err != nil {
 				return err
 			}

@@ -18,6 +18,7 @@ import (
 
 	"gitlab-codedeploy/internal/awstest"
 	"gitlab-codedeploy/internal/calls"
+	"gitlab-codedeploy/internal/remote/remotetest"
 	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/internal/trust/signer"
 )
@@ -35,35 +36,30 @@ func newKeys() trust.Keys {
 // server plays GitLab's account with a server in it that shows keys.
 type server struct {
 	*session
-	status []types.CommandInvocationStatus // of each look, the last one stays
-	stdout string
-	stderr string
-	refuse error // of SendCommand
-	file   string
-	looks  int
+	systems *remotetest.Systems
+	status  int // of its script
+	stdout  string
+	stderr  string
+	file    string
 }
 
 func newServer(t *testing.T, known, shown trust.Keys) *server {
 	t.Helper()
-	s := &server{session: newSession(t), stdout: answer(shown), status: []types.CommandInvocationStatus{
-		types.CommandInvocationStatusPending, types.CommandInvocationStatusInProgress, types.CommandInvocationStatusSuccess,
-	}}
+	s := &server{session: newSession(t), stdout: answer(shown)}
+	s.systems = remotetest.Play(t, s.cloud)
+	s.systems.OnLook("keys", func(map[string]string) (int, string, string) { return s.status, s.stdout, s.stderr })
 	s.file = filepath.Join(s.configs, "staging.jwks.json")
 	if known != nil {
 		require.NoError(t, os.WriteFile(s.file, known.Encode(), 0o600))
 	}
-	awstest.On(s.cloud, func(context.Context, *ssm.SendCommandInput) (*ssm.SendCommandOutput, error) {
-		return &ssm.SendCommandOutput{Command: &types.Command{CommandId: aws.String("c-1")}}, s.refuse
-	})
-	awstest.On(s.cloud, func(context.Context, *ssm.GetCommandInvocationInput) (*ssm.GetCommandInvocationOutput, error) {
-		s.looks++
-		if s.looks == 1 {
-			return nil, &types.InvocationDoesNotExist{}
-		}
-		status := s.status[min(s.looks-2, len(s.status)-1)]
-		return &ssm.GetCommandInvocationOutput{Status: status, StandardOutputContent: &s.stdout, StandardErrorContent: &s.stderr}, nil
-	})
 	return s
+}
+
+// neverEnd lets the server never come to an end.
+func (s *server) neverEnd() {
+	awstest.On(s.cloud, func(context.Context, *ssm.GetCommandInvocationInput) (*ssm.GetCommandInvocationOutput, error) {
+		return &ssm.GetCommandInvocationOutput{Status: types.CommandInvocationStatusInProgress}, nil
+	})
 }
 
 func (s *server) sent() []*ssm.SendCommandInput { return awstest.Inputs[ssm.SendCommandInput](s.cloud) }
@@ -173,14 +169,14 @@ func TestS15_TrustWritesNothingWhenItIsNotSure(t *testing.T) {
 		"no server yet": {change: func(s *server) {
 			s.cloud.PlayAccount("111111111111", map[string]map[string]string{"GitLab-staging": {}})
 		}, err: "ServerInstanceId", status: 1},
-		"no terminal":      {change: func(s *server) { s.terminal = false }, err: "pass --yes", status: 2},
-		"no right to send": {change: func(s *server) { s.refuse = errors.New("AccessDenied") }, err: "send gitlab-codedeploy-staging-keys to i-0123456789abcdef0", status: 1},
+		"no terminal": {change: func(s *server) { s.terminal = false }, err: "pass --yes", status: 2},
+		"no right to send": {change: func(s *server) {
+			s.systems.Fail("SendCommand", remotetest.Fault{Refused: "AccessDeniedException"})
+		}, err: "send gitlab-codedeploy-staging-keys to i-0123456789abcdef0", status: 1},
 		"the host fails": {change: func(s *server) {
-			s.status, s.stderr = []types.CommandInvocationStatus{types.CommandInvocationStatusFailed}, "first\n\x1b[31mGitLab shows no keys\x07\n"
-		}, err: "Failed: [31mGitLab shows no keys", status: 1},
-		"the host never ends": {change: func(s *server) {
-			s.status = []types.CommandInvocationStatus{types.CommandInvocationStatusInProgress}
-		}, err: "no answer", status: 1},
+			s.status, s.stderr = 1, "first\n\x1b[31mGitLab shows no keys\x07\n"
+		}, err: "ended with 1: GitLab shows no keys", status: 1},
+		"the host never ends": {change: (*server).neverEnd, err: "no answer", status: 1},
 		"too much":            {change: func(s *server) { s.stdout = strings.Repeat("a", 24000) }, err: "more than Systems Manager tells", status: 1},
 		"nothing":             {change: func(s *server) { s.stdout = "" }, err: "GitLab shows no keys", status: 1},
 		"no JSON":             {change: func(s *server) { s.stdout = "keys /-/jwks <html>" }, err: "/-/jwks of GitLab: want a key set", status: 1},
@@ -215,7 +211,7 @@ func TestS15_TrustWritesNothingWhenItIsNotSure(t *testing.T) {
 
 func TestS15_TrustCanBeInterrupted(t *testing.T) {
 	s := newServer(t, gitlabKey, newKey)
-	s.status = []types.CommandInvocationStatus{types.CommandInvocationStatusInProgress}
+	s.neverEnd()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(5*time.Second, cancel)

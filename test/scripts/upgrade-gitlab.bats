@@ -390,16 +390,16 @@ fails_because() {
   [ "$(on_host sh -c 'cd / && find etc opt var/opt var/lib/gitlab-codedeploy -type f 2>/dev/null | xargs md5sum')" = "$before" ]
 }
 
-@test "S8: a plan can be made anywhere: without root, GitLab or AWS, and by bash 3.2's means" {
-  run --separate-stderr "$ROOT/scripts/ops" upgrade --plan --from 13.10.2
+@test "S8: a plan can be made anywhere: without root, GitLab or AWS" {
+  run --separate-stderr "$ROOT/scripts/server/upgrade-gitlab.sh" --plan --from 13.10.2
   [ "$status" -eq 0 ]
   [ "$(tail -n +2 <<<"$output" | cut -f 1 | paste -s -d ' ')" = "$STOPS" ]
   [ "$(tail -n +2 <<<"$output" | cut -f 4 | paste -s -d ' ')" = '11 12 12 12 12 12 12' ]
-  run --separate-stderr "$ROOT/scripts/ops" upgrade --plan --from 14.4.0 --to 15.11.13
+  run --separate-stderr "$ROOT/scripts/server/upgrade-gitlab.sh" --plan --from 14.4.0 --to 15.11.13
   [ "$(tail -n +2 <<<"$output" | cut -f 1 | paste -s -d ' ')" = '14.9.5 14.10.5 15.0.5 15.4.6 15.11.13' ]
-  run "$ROOT/scripts/ops" upgrade --plan --from 12.10.0
+  run "$ROOT/scripts/server/upgrade-gitlab.sh" --plan --from 12.10.0
   [ "$status" -eq 1 ]
   [[ $output == *'GitLab 12.10.0 is older than 13.8, where this path begins'* ]]
-  run "$ROOT/scripts/ops" upgrade --plan
+  run "$ROOT/scripts/server/upgrade-gitlab.sh" --plan
   [ "$status" -eq 2 ]
 }

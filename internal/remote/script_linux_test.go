@@ -1,0 +1,247 @@
+package remote_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/internal/awstest"
+	"gitlab-codedeploy/internal/remote"
+	"gitlab-codedeploy/internal/remote/remotetest"
+	"gitlab-codedeploy/internal/script"
+)
+
+// realHost is a host whose documents are run by bash: the real follow document, and an operation made of the real
+// scripts/lib/operation.sh. Of systemd it has what those need: a unit is a process in a session of its own.
+type realHost struct {
+	*remotetest.Systems
+	cloud *awstest.Cloud
+	host  remote.Host
+	dir   string
+	log   lines
+	run   string
+}
+
+// lines is a log that is read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+const systemdRun = `#!/bin/sh
+[ ! -e "$STATE/broken" ] || { echo "Failed to start transient service unit: Connection timed out" >&2; exit 1; }
+unit='' set=''
+while :; do
+  case $1 in
+    --unit) unit=$2 ;;
+    --description) ;;
+    --setenv) export "$2" ;;
+    *) break ;;
+  esac
+  shift 2
+done
+setsid sh -c 'echo $$ >"$0"; exec "$@"' "$STATE/units/$unit" "$@" </dev/null >/dev/null 2>&1 &
+until [ -s "$STATE/units/$unit" ]; do sleep 0.01; done
+`
+
+const systemctl = `#!/bin/sh
+grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$(cat "$STATE/units/$3")/status" 2>/dev/null
+`
+
+func newRealHost(t *testing.T, body string) *realHost {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		require.NotEqual(t, "true", os.Getenv("CI"), "operations are started by root")
+		t.Skip("operations are started by root")
+	}
+	cloud := awstest.New(t)
+	r := &realHost{cloud: cloud, Systems: remotetest.Play(t, cloud), dir: t.TempDir()}
+	require.NoError(t, os.MkdirAll(filepath.Join(r.dir, "units"), 0o700))
+	require.NoError(t, os.Mkdir(filepath.Join(r.dir, "bin"), 0o700))
+	for name, text := range map[string]string{"systemd-run": systemdRun, "systemctl": systemctl} {
+		require.NoError(t, os.WriteFile(filepath.Join(r.dir, "bin", name), []byte(text), 0o700))
+	}
+	t.Cleanup(r.kill)
+	source := "#!/usr/bin/env bash\nset -Eeuo pipefail\n"
+	for _, library := range []string{"common", "host", "operation"} {
+		source += fmt.Sprintf("# shellcheck source=../../scripts/lib/%s.sh\nsource %s.sh\n", library, library)
+	}
+	source += "main() {\n" + body + "\n}\noperate test main \"$@\"\n"
+	require.NoError(t, os.WriteFile(filepath.Join(r.dir, "test.sh"), []byte(source), 0o600))
+	root, err := filepath.Abs(".")
+	require.NoError(t, err)
+	relative, err := filepath.Rel(root, filepath.Join(r.dir, "test.sh"))
+	require.NoError(t, err)
+	inlined, err := script.Inline(root, relative)
+	require.NoError(t, err)
+	r.Documents["gitlab-codedeploy-staging-test"] = remotetest.Document{
+		Lines:      append([]string{"#!/usr/bin/env bash", "export RUN_ID='{{ RunId }}'", "set -- --word '{{ Word }}'"}, inlined...),
+		Parameters: map[string]remotetest.Parameter{"RunId": {Pattern: `^[0-9]{8}T[0-9]{6}-[0-9a-f]{8}$`}, "Word": {Pattern: `^[a-z ]+$`}},
+	}
+	r.Script = func(_, text string) (int, string, string) { return r.agent(t, text) }
+	r.host = remote.Host{
+		Commands: ssm.NewFromConfig(cloud.Config("ap-northeast-1")), Kind: "server", Instance: remotetest.Server, Environment: "staging",
+		Flags: "--env staging", Place: "nowhere", Log: &r.log, Poll: 20 * time.Millisecond, Timeout: time.Minute,
+	}
+	return r
+}
+
+// agent runs a document's text as the agent does: from a file of its own that is gone afterwards.
+func (r *realHost) agent(t *testing.T, text string) (int, string, string) {
+	file, err := os.CreateTemp(r.dir, "script-*.sh")
+	if !assert.NoError(t, err) {
+		return 1, "", ""
+	}
+	defer os.Remove(file.Name())
+	assert.NoError(t, errors.Join(file.Chmod(0o700), func() error { _, err := file.WriteString(text); return err }(), file.Close()))
+	command := exec.Command("sh", "-c", file.Name())
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	command.Env = []string{
+		"PATH=" + filepath.Join(r.dir, "bin") + ":" + os.Getenv("PATH"), "STATE=" + r.dir, "FOLLOW_POLL=0.05",
+		"OPERATION_RUNS=" + filepath.Join(r.dir, "runs"), "OPERATION_LOCK=" + filepath.Join(r.dir, "lock"),
+	}
+	if err := command.Run(); err != nil && command.ProcessState == nil {
+		t.Error(err)
+	}
+	return command.ProcessState.ExitCode(), stdout.String(), stderr.String()
+}
+
+// kill ends all units.
+func (r *realHost) kill() {
+	units, _ := filepath.Glob(filepath.Join(r.dir, "units", "*"))
+	for _, unit := range units {
+		text, _ := os.ReadFile(unit)
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
+			_ = syscall.Kill(-pid, syscall.SIGKILL)
+		}
+	}
+}
+
+func (r *realHost) touch(t *testing.T, name string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(r.dir, name), nil, 0o600))
+}
+
+var operation = remote.Operation{Name: "test", Command: "test", Parameters: map[string]string{"Word": "two words"}}
+
+func (r *realHost) start(t *testing.T) {
+	t.Helper()
+	run, err := r.host.Start(t.Context(), operation)
+	require.NoError(t, err, r.log.String())
+	r.run = run
+}
+
+func TestS8_TheRealDocumentsAreUnderstood(t *testing.T) {
+	t.Run("live, past an interrupt, and with every letter", func(t *testing.T) {
+		r := newRealHost(t, `log "working on $*"
+echo once >>"$STATE/count"
+printf 'バックアップ \033]0;owned\007 \302\2332J 10%%\r20%%\n' >&2
+until [[ -e $STATE/go ]]; do sleep 0.02; done
+for ((i = 1; i <= 1000; i++)); do echo "line $i of the log, which is long enough 日本語" >&2; done
+printf '%06000d\n' 7 >&2
+printf '{"a": [1, 2]}\n%030000d\n' 7
+return 7`)
+		r.Fail("SendCommand", remotetest.Fault{LostAnswer: true}, remotetest.Fault{LostAnswer: true})
+		r.start(t)
+		ctx, interrupt := context.WithCancel(t.Context())
+		go func() {
+			for !strings.Contains(r.log.String(), "20%") && t.Context().Err() == nil {
+				time.Sleep(10 * time.Millisecond)
+			}
+			interrupt()
+		}()
+		_, err := r.host.Follow(ctx, operation, r.run)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorContains(t, err, "run "+r.run+" goes on, to follow it: scripts/ops test --env staging --follow "+r.run)
+		assert.Contains(t, r.log.String(), "working on --word two words\n")
+		assert.Contains(t, r.log.String(), "バックアップ ?]0;owned? ??2J 10%\n20%\n")
+		assert.NotContains(t, r.log.String(), "line 1 ")
+
+		r.touch(t, "go")
+		r.log.text.Reset()
+		ended, err := r.host.Follow(t.Context(), operation, "")
+		require.NoError(t, err)
+		assert.Equal(t, r.run, ended.Run)
+		assert.Equal(t, 7, ended.Status)
+		assert.Equal(t, fmt.Sprintf("{\"a\": [1, 2]}\n%030000d\n", 7), ended.Result)
+		assert.Equal(t, 1000, strings.Count(r.log.String(), " of the log, which is long enough 日本語\n"))
+		assert.Contains(t, r.log.String(), fmt.Sprintf("\n%06000d\n", 7))
+		count, err := os.ReadFile(filepath.Join(r.dir, "count"))
+		require.NoError(t, err)
+		assert.Equal(t, "once\n", string(count), "sent three times, begun once")
+		assert.Equal(t, []string{"test", "test", "test"}, remotetest.Sent(r.cloud))
+	})
+	t.Run("a run that is killed", func(t *testing.T) {
+		r := newRealHost(t, `log "first step"; sleep 100`)
+		r.start(t)
+		go func() {
+			for !strings.Contains(r.log.String(), "first step") && t.Context().Err() == nil {
+				time.Sleep(10 * time.Millisecond)
+			}
+			r.kill()
+		}()
+		_, err := r.host.Follow(t.Context(), operation, r.run)
+		require.EqualError(t, err, "run "+r.run+" of test ended without a status: it was killed, or the host was restarted. It can be started again")
+	})
+	t.Run("no such run", func(t *testing.T) {
+		r := newRealHost(t, `true`)
+		_, err := r.host.Follow(t.Context(), operation, "")
+		require.EqualError(t, err, "there is no run of test on the server to follow")
+		_, err = r.host.Follow(t.Context(), operation, "20200101T000000-00000000")
+		require.EqualError(t, err, "there is no run 20200101T000000-00000000 on the server")
+	})
+	t.Run("a host where systemd is broken", func(t *testing.T) {
+		r := newRealHost(t, `true`)
+		r.touch(t, "broken")
+		_, err := r.host.Start(t.Context(), operation)
+		require.EqualError(t, err, "test was not started on the server: its document ended with 1")
+		assert.Contains(t, r.log.String(), "systemd-run could not start gitlab-codedeploy-test-")
+		assert.Contains(t, r.log.String(), "Connection timed out\n")
+	})
+	t.Run("a document of the project, whole", func(t *testing.T) {
+		r := newRealHost(t, `true`)
+		require.NoError(t, os.WriteFile(filepath.Join(r.dir, "bin", "rpm"), []byte("#!/bin/sh\necho gitlab-ce-14.9.5-ce.0.amazon2\n"), 0o700))
+		plan := remote.Operation{Name: "upgrade", Parameters: map[string]string{
+			"Mode": "plan", "From": "", "To": "15.4.6", "Bucket": "example-backups", "Region": "ap-northeast-1",
+			"RepositoryUrl": "https://mirror.example.com/gitlab",
+		}}
+		run, err := r.host.Start(t.Context(), plan)
+		require.NoError(t, err, r.log.String())
+		ended, err := r.host.Follow(t.Context(), plan, run)
+		require.NoError(t, err)
+		assert.Zero(t, ended.Status, r.log.String())
+		var versions []string
+		for _, line := range strings.Split(strings.TrimSpace(ended.Result), "\n")[1:] {
+			version, _, _ := strings.Cut(line, "\t")
+			versions = append(versions, version)
+		}
+		assert.Equal(t, []string{"14.10.5", "15.0.5", "15.4.6"}, versions, "it starts at what the server has")
+	})
+}
