@@ -2,8 +2,8 @@ package test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,7 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/constructs"
+	"gitlab-codedeploy/internal/cdk"
 	"gitlab-codedeploy/internal/config"
+	"gitlab-codedeploy/internal/review"
 	"gitlab-codedeploy/stacks"
 	"gitlab-codedeploy/test/inputs"
 )
@@ -61,10 +63,13 @@ func TestGolden_NoteOf(t *testing.T) {
 			delete(deploy.raw["Resources"].(map[string]any), ids[0])
 		}),
 	}
-	for name, change := range cases {
-		t.Run(name, func(t *testing.T) {
-			compareGolden(t, filepath.Join("testdata", "notes", name+".md"), noteOf(t, &before, change(t)))
-		})
+	names := slices.Sorted(maps.Keys(cases))
+	var about []pairOf
+	for _, name := range names {
+		about = append(about, pairOf{&before, cases[name](t)})
+	}
+	for i, note := range notesOf(t, about) {
+		t.Run(names[i], func(t *testing.T) { compareGolden(t, filepath.Join("testdata", "notes", names[i]+".md"), note) })
 	}
 	kept, err := filepath.Glob(filepath.Join("testdata", "notes", "*"))
 	require.NoError(t, err)
@@ -176,39 +181,46 @@ func scriptInputs(t *testing.T, tpl template, script string) map[string]any {
 // shortHash is what a note leaves of an asset's content hash.
 var shortHash = regexp.MustCompile(`\b[0-9a-f]{8}…`)
 
-// noteOf returns the note about going from the templates before, or from
-// nothing, to those after.
-func noteOf(t *testing.T, before *[2]template, after [2]template) string {
-	t.Helper()
-	folder := t.TempDir()
-	type stack struct {
-		Stack   string `json:"stack"`
-		Account string `json:"account"`
-		Region  string `json:"region"`
-	}
-	both := []stack{{"GitLab-staging", "111111111111", "ap-northeast-1"}, {"Deploy-staging", "222222222222", "ap-northeast-1"}}
-	writeJSON(t, filepath.Join(folder, "stacks.json"), both)
-	for i, s := range both {
-		writeJSON(t, filepath.Join(folder, "new", s.Stack+".json"), after[i].raw)
-		if before != nil {
-			writeJSON(t, filepath.Join(folder, "deployed", s.Stack+".json"), before[i].raw)
-		}
-	}
-	require.NoError(t, inputs.Are("..", "scripts", "package-lock.json"))
-	cmd := exec.Command(tool(t, "node_modules/.bin/node"), "../scripts/ops.d/diff.js", "staging", folder)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	require.NoError(t, err, stderr.String())
-	return shortHash.ReplaceAllString(string(out), "<asset>…")
+// pairOf is what a note is about: the templates that are deployed, or nothing, and those after.
+type pairOf struct {
+	before *[2]template
+	after  [2]template
 }
 
-func writeJSON(t *testing.T, path string, value any) {
+// noteOf returns the note about one pair.
+func noteOf(t *testing.T, before *[2]template, after [2]template) string {
 	t.Helper()
-	text, err := json.Marshal(value)
+	return notesOf(t, []pairOf{{before, after}})[0]
+}
+
+// notesOf returns the note about each pair. The library behind them is loaded once.
+func notesOf(t *testing.T, about []pairOf) []string {
+	t.Helper()
+	tool(t, "node_modules/.bin/node")
+	require.NoError(t, inputs.Are("..", "package-lock.json"))
+	var pairs []review.Pair
+	for _, p := range about {
+		for i := range p.after {
+			pair := review.Pair{Next: p.after[i].raw}
+			if p.before != nil {
+				pair.Deployed = p.before[i].raw
+			}
+			pairs = append(pairs, pair)
+		}
+	}
+	root, err := filepath.Abs("..")
 	require.NoError(t, err)
-	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-	require.NoError(t, os.WriteFile(path, text, 0o644))
+	results, err := review.Compare(t.Context(), cdk.CLI{Root: root}, pairs)
+	require.NoError(t, err)
+	var notes []string
+	for i := 0; i < len(results); i += 2 {
+		note := review.Note("staging", []review.Stack{
+			{Name: "GitLab-staging", Account: "111111111111", Region: "ap-northeast-1", Result: results[i]},
+			{Name: "Deploy-staging", Account: "222222222222", Region: "ap-northeast-1", Result: results[i+1]},
+		})
+		notes = append(notes, shortHash.ReplaceAllString(note, "<asset>…"))
+	}
+	return notes
 }
 
 // tool returns the path of a program that "make setup" installs.

@@ -185,7 +185,7 @@ func interrupted(ctx context.Context) error {
 }
 
 // printer prints the runs of the CDK, with the words of a reader in the place of what only the deploy knows.
-func (p *program) printer(assembly cdk.Assembly) cdk.Program {
+func (p *program) printer() cdk.Program {
 	return cdk.Printer{Out: p.stdout, Quote: func(words ...string) string {
 		for i, word := range words {
 			words[i] = strings.ReplaceAll(word, deploy.UnknownEndpoint, "<S3EndpointId>")

@@ -171,7 +171,7 @@ func (p *program) deployed(ctx context.Context, o deployOptions, d *deploy.Deplo
 
 // rehearse runs the same code in accounts that are as they should be, and prints what it asks of them.
 func (p *program) rehearse(ctx context.Context, o deployOptions, d *deploy.Deploy) error {
-	d.CDK = p.printer(d.Assembly)
+	d.CDK = p.printer()
 	d.Steps = &steps.Steps{Log: func(string, ...any) {}, Now: p.now}
 	if o.assembly == "" {
 		if err := d.CDK.Run(ctx, cdk.Run{Args: cdk.Synthesis(o.environment, string(d.Assembly))}); err != nil {

@@ -52,6 +52,7 @@ func (p *program) commands() []declared {
 		{p.backups(), inGitLab("s3:ListObjectsV2", "s3:GetObject")},
 		{p.script(), nil},
 		{p.policy(), map[account.Side][]string{account.GitLab: {}, account.Deploy: {}}},
+		{p.diff(), map[account.Side][]string{account.GitLab: {"cloudformation:GetTemplate"}, account.Deploy: {"cloudformation:GetTemplate"}}},
 		{p.deploy(), map[account.Side][]string{
 			account.GitLab: append(preflight.Actions(preflight.A), deploy.Calls...),
 			account.Deploy: append(preflight.Actions(preflight.B), deploy.Calls...),

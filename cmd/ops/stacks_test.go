@@ -201,6 +201,15 @@ func (a *playedAccount) failed(state cfntypes.StackStatus) {
 	a.deletions = []cfntypes.StackStatus{cfntypes.StackStatusDeleteComplete}
 }
 
+// Script is the real one: what stands in the libraries cannot be played.
+func (c *playedCDK) Script(ctx context.Context, source string, in, out any) error {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return err
+	}
+	return cdk.CLI{Root: root}.Script(ctx, source, in, out)
+}
+
 func (c *playedCDK) Missing() []string { return c.missing }
 
 func (c *playedCDK) Run(ctx context.Context, run cdk.Run) error {

@@ -3,7 +3,9 @@
 package cdk
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gitlab-codedeploy/internal/plain"
 )
 
 // Run is one run of the command.
@@ -29,6 +33,8 @@ type Program interface {
 	// Missing names the programs that it needs and that are not installed.
 	Missing() []string
 	Run(context.Context, Run) error
+	// Script runs JavaScript with the libraries that the checkout has; in and out are JSON.
+	Script(ctx context.Context, source string, in, out any) error
 }
 
 // Failed is a run that ended with another status than 0.
@@ -137,6 +143,30 @@ func (c CLI) Run(ctx context.Context, run Run) error {
 	return err
 }
 
+// Script runs JavaScript with the libraries of the checkout.
+func (c CLI) Script(ctx context.Context, source string, in, out any) error {
+	node, err := c.find("node")
+	if err != nil {
+		return fmt.Errorf("node is missing: %w; make setup-tools installs it", err)
+	}
+	given, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, node, "--eval", source)
+	cmd.Dir, cmd.Env, cmd.Stdin = c.Root, c.environment(), bytes.NewReader(given)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	answer, err := cmd.Output()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("node: %w: %s", err, strings.Join(plain.Lines(stderr.String(), 5, 300), " | "))
+	}
+	return json.Unmarshal(answer, out)
+}
+
 // Synthesis is the run that writes the templates of an environment to a folder.
 func Synthesis(environment, folder string) []string {
 	return []string{"synth", "--quiet", "--context", "env=" + environment, "--output", folder}
@@ -150,6 +180,11 @@ type Printer struct {
 
 // Missing names nothing: nothing is run.
 func (Printer) Missing() []string { return nil }
+
+// Script runs nothing.
+func (Printer) Script(context.Context, string, any, any) error {
+	return errors.New("a dry run compares nothing")
+}
 
 // Run prints the run.
 func (p Printer) Run(_ context.Context, run Run) error {

@@ -270,7 +270,7 @@ func (d *Deploy) protect(ctx context.Context, file string) error {
 		return err
 	}
 	_, err = d.current.SetStackPolicy(ctx, &cloudformation.SetStackPolicyInput{StackName: &d.current.Name, StackPolicyBody: aws.String(string(policy))})
-	if err != nil && !doesNotExist(err) {
+	if err != nil && !DoesNotExist(err) {
 		return fmt.Errorf("set the policy of %s: %w", d.current.Name, err)
 	}
 	return nil
@@ -333,7 +333,7 @@ func (d *Deploy) outputs(ctx context.Context) (Outputs, error) {
 func (d *Deploy) describe(ctx context.Context, name string) (*cfntypes.Stack, error) {
 	out, err := d.current.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &name})
 	switch {
-	case doesNotExist(err):
+	case DoesNotExist(err):
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -343,9 +343,9 @@ func (d *Deploy) describe(ctx context.Context, name string) (*cfntypes.Stack, er
 	return &out.Stacks[0], nil
 }
 
-// doesNotExist: "If the stack doesn't exist, a ValidationError is returned."
+// DoesNotExist: "If the stack doesn't exist, a ValidationError is returned."
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html
-func doesNotExist(err error) bool {
+func DoesNotExist(err error) bool {
 	var refused smithy.APIError
 	return errors.As(err, &refused) && refused.ErrorCode() == "ValidationError" && strings.Contains(refused.ErrorMessage(), "does not exist")
 }
