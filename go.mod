@@ -30,8 +30,8 @@ require (
 	github.com/goccy/go-yaml v1.19.2
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/google/licensecheck v0.3.1
-	github.com/jedib0t/go-pretty/v6 v6.9.0
 	github.com/invopop/jsonschema v0.14.0
+	github.com/jedib0t/go-pretty/v6 v6.9.0
 	github.com/klauspost/pgzip v1.2.6
 	github.com/minio/crc64nvme v1.1.1
 	github.com/pmezard/go-difflib v1.0.0
