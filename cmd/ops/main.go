@@ -34,7 +34,7 @@ func main() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	root := checkout()
 	p := &program{
-		stdout: os.Stdout, stderr: os.Stderr, root: root, configs: filepath.Join(root, "config"), now: time.Now,
+		stdout: os.Stdout, stderr: os.Stderr, root: root, configs: filepath.Join(root, "config"), now: time.Now, output: outputOf, web: web(),
 		cdk:      cdk.CLI{Root: root, In: os.Stdin, Out: os.Stderr},
 		terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		open: func(ctx context.Context, region, profile string) (aws.Config, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 
 	"gitlab-codedeploy/internal/account"
@@ -58,13 +59,18 @@ func (p *program) enter(ctx context.Context, o options, side account.Side) (*acc
 	if err != nil {
 		return nil, usageError{fmt.Errorf("profile %q: %w", o.profile, err)}
 	}
+	p.watched(&loaded, o, side)
+	return account.Enter(ctx, cfg, side, loaded)
+}
+
+// watched lets each call of the clients that are made of loaded be seen: by tests, and by a dry run.
+func (p *program) watched(loaded *aws.Config, o options, side account.Side) {
 	if p.watch != nil {
-		calls.Watch(&loaded, func(ctx context.Context, call calls.Call) error { return p.watch(ctx, side, call) })
+		calls.Watch(loaded, func(ctx context.Context, call calls.Call) error { return p.watch(ctx, side, call) })
 	}
 	if o.dryRun {
-		calls.DryRun(&loaded, p.stdout)
+		calls.DryRun(loaded, p.stdout)
 	}
-	return account.Enter(ctx, cfg, side, loaded)
 }
 
 // openAccount is enter, and reads what the account's stack has put out.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -31,6 +32,8 @@ type program struct {
 	now      func() time.Time
 	find     func(program string) (path string, err error) // on this machine
 	plugin   func(path string) sessions.Plugin             // AWS's, for sessions
+	output   func(ctx context.Context, path string, args ...string) (string, error)
+	web      *http.Client
 	// watch looks at each call of a command in an account, if it is set.
 	watch func(ctx context.Context, side account.Side, call calls.Call) error
 }
@@ -51,6 +54,7 @@ func (p *program) commands() []declared {
 		{p.rootPassword(), inGitLab("secretsmanager:GetSecretValue")},
 		{p.backups(), inGitLab("s3:ListObjectsV2", "s3:GetObject")},
 		{p.script(), nil},
+		{p.doctor(), doctorCalls()},
 		{p.policy(), map[account.Side][]string{account.GitLab: {}, account.Deploy: {}}},
 		{p.diff(), map[account.Side][]string{account.GitLab: {"cloudformation:GetTemplate"}, account.Deploy: {"cloudformation:GetTemplate"}}},
 		{p.deploy(), map[account.Side][]string{
