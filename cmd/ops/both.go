@@ -156,6 +156,7 @@ func (p *program) whose(ctx context.Context, t deploy.Target) (aws.Config, strin
 	if err != nil {
 		return loaded, "", err
 	}
+	p.watched(&loaded, options{}, t.Side)
 	who, err := sts.NewFromConfig(loaded).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return loaded, "", err

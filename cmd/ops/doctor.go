@@ -94,7 +94,7 @@ func askForKeys(ctx context.Context, a *account.Account) (trust.Keys, error) {
 		return nil, err
 	}
 	answer, err := remote.Host{Commands: ssm.NewFromConfig(a.AWS), Instance: server}.Ask(calls.OnlyReads(ctx),
-		"gitlab-codedeploy-"+a.Config.Environment+"-keys", map[string][]string{"ExternalUrl": {a.Config.GitLab.URL()}})
+		"gitlab-codedeploy-"+a.Config.Environment+"-keys", map[string]string{"ExternalUrl": a.Config.GitLab.URL()})
 	if err != nil {
 		return nil, err
 	}

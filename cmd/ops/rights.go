@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"gitlab-codedeploy/internal/account"
-	"gitlab-codedeploy/internal/preflight"
 	"gitlab-codedeploy/internal/rights"
 )
 
@@ -56,17 +55,8 @@ var beside = map[string]map[account.Side][]string{
 // inScripts are the calls of the commands that are scripts still: scripts/ops.d. What is in commands() counts in their place.
 var inScripts = map[string]map[account.Side][]string{
 	"status": {account.GitLab: append([]string{"ssm:DescribeInstanceInformation", "s3:ListObjectsV2", "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth"}, runsOperations...)},
-	"deploy": {
-		account.GitLab: append(preflight.Actions(preflight.A), deployCalls...),
-		account.Deploy: append(preflight.Actions(preflight.B), deployCalls...),
-	},
-	"diff": {account.GitLab: {"cloudformation:GetTemplate"}, account.Deploy: {"cloudformation:GetTemplate"}},
+	"diff":   {account.GitLab: {"cloudformation:GetTemplate"}, account.Deploy: {"cloudformation:GetTemplate"}},
 }
-
-var (
-	deployCalls = []string{"ssm:GetParameter", "cloudformation:DescribeStackEvents", "cloudformation:ListStackResources",
-		"cloudformation:SetStackPolicy", "cloudformation:UpdateTerminationProtection", "cloudformation:DeleteStack"}
-)
 
 // everyDeclared are all commands with their calls.
 func (p *program) everyDeclared() []declared {
