@@ -118,6 +118,73 @@ func TestS13_ASignalDuringAnUploadTakesItBack(t *testing.T) {
 	}
 }
 
+// A whole upload dies at each of its calls, while S3 is well and while that call is
+// one that it resets, refuses as too many, answers wrongly, or not at all. Who was
+// killed takes nothing back: a part of an upload is no object, and the bucket's
+// lifecycle removes it.
+//
+//fault:whole the job's container is killed at any call of an upload, while S3 is well or not | there is the whole artifact or none, and the job that runs again is done
+//fault:whole the job is cancelled at any call of an upload, while S3 is well or not | it ends, there is the whole artifact or none, and no part of one
+func TestS13_AnUploadThatDiesAtAnyCallLeavesAWholeArtifactOrNone(t *testing.T) {
+	big := noise(6_000_000) // two parts
+	moments := []uploadtest.Call{
+		{Operation: "CreateMultipartUpload", Number: 1}, {Operation: "UploadPart", Number: 1}, {Operation: "UploadPart", Number: 2},
+		{Operation: "CompleteMultipartUpload", Number: 1},
+	}
+	troubles := map[string]uploadtest.Fault{
+		"well": {}, "reset": {After: true}, "503": {Status: 503, Code: "SlowDown"}, "a wrong checksum": {Lie: true}, "no answer": {Hang: true},
+	}
+	for _, moment := range moments {
+		for name, trouble := range troubles {
+			for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+				t.Run(fmt.Sprintf("%s %d, %s, %s", moment.Operation, moment.Number, name, signal), func(t *testing.T) {
+					come := make(chan struct{})
+					var once sync.Once
+					b := uploadtest.NewBucket(t, func(c uploadtest.Call) uploadtest.Fault {
+						if c.Operation != moment.Operation || c.Number != moment.Number {
+							return uploadtest.Fault{}
+						}
+						fault := trouble
+						fault.Do = func() { once.Do(func() { close(come) }) }
+						return fault
+					})
+					j := newJob(t, b)
+					j.write(t, "big", big)
+					command, stdout, stderr := process(t, b.Front.URL, "upload", "--source", j.source)
+					command.Env = append(command.Env, "GITLAB_CODEDEPLOY_TOKEN=a.b.c")
+					require.NoError(t, command.Start())
+					<-come
+					_ = command.Process.Signal(signal)
+					err := command.Wait()
+
+					// Of an upload whose id was never heard nobody can take anything back.
+					unheard := moment.Operation == "CreateMultipartUpload" && trouble.After
+					if signal == syscall.SIGTERM && !unheard {
+						assert.Zero(t, b.Unfinished(), "%s", stderr)
+					}
+					if err == nil {
+						assert.Len(t, b.Versions(defaultKey), 1, "%s", stderr) // It was too late.
+					} else {
+						assert.Empty(t, stdout.String(), "no result")
+					}
+					for _, token := range b.Tokens() {
+						assert.Equal(t, "a.b.c", token)
+					}
+
+					command, _, stderr = process(t, b.Front.URL, "upload", "--source", j.source)
+					require.NoError(t, command.Run(), stderr)
+					assert.True(t, big == unpacked(t, b.Content(t, defaultKey))["./big"], "the artifact is whole")
+					versions := b.Versions(defaultKey)
+					assert.LessOrEqual(t, len(versions), 2)
+					for _, v := range versions { // The same folder gives the same bytes.
+						assert.Equal(t, [2]any{versions[0].ETag, versions[0].Size}, [2]any{v.ETag, v.Size})
+					}
+				})
+			}
+		}
+	}
+}
+
 //fault:whole the job is cancelled while it packs | it ends at once and leaves no files
 func TestS13_ASignalWhilePackingEndsAtOnceAndLeavesNoFiles(t *testing.T) {
 	j := newJob(t, nil)

@@ -215,6 +215,43 @@ func TestS13_AnAppSpecFileForECSGoesAlone(t *testing.T) {
 	assert.Len(t, b.Sent(), 1)
 }
 
+func TestS13_AnAppSpecFileForLambdaInJSONGoesAlone(t *testing.T) {
+	const lambda = `{"version": 0.0, "Resources": [{"web": {"Type": "AWS::Lambda::Function", "Properties": {
+  "Name": "web", "Alias": "live", "CurrentVersion": "1", "TargetVersion": "2"}}}]}
+`
+	b := uploadtest.NewBucket(t, nil)
+	j := newJob(t, b)
+	require.NoError(t, os.Remove(filepath.Join(j.source, "appspec.yml")))
+	j.write(t, "appspec.json", lambda)
+	r := j.upload(t)
+	require.Equal(t, 0, r.status, r.stderr)
+	const key = "artifacts/web/artifact.json"
+	assert.Equal(t, key, r.field(t, "key"))
+	assert.Equal(t, lambda, string(b.Content(t, key)), "byte for byte")
+	assert.Equal(t, "JSON", b.Versions(key)[0].Metadata["bundle-type"])
+	assert.Equal(t, "application/json", b.Versions(key)[0].ContentType)
+	assert.Equal(t, fmt.Sprintf("%x", sha256.Sum256([]byte(lambda))), r.field(t, "sha256"))
+	assert.EqualValues(t, len(lambda), r.field(t, "size"))
+
+	r = j.upload(t, "--key", "artifacts/web/artifact.yaml")
+	assert.Equal(t, 2, r.status)
+	assert.Contains(t, r.stderr, "key: got 'artifacts/web/artifact.yaml', want one that ends in .json")
+
+	for name, tt := range map[string]struct{ text, want string }{
+		"no JSON":          {"version: 0.0\nResources: []\n", "appspec.json"},
+		"JSON that is cut": {lambda[:60], "appspec.json"},
+		"a server's":       {`{"version": 0.0, "os": "linux", "files": []}`, "appspec.json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j.write(t, "appspec.json", tt.text)
+			r := j.upload(t)
+			assert.Equal(t, 2, r.status, r.stderr)
+			assert.Contains(t, r.stderr, tt.want)
+		})
+	}
+	assert.Len(t, b.Sent(), 1)
+}
+
 // --- the token -------------------------------------------------------------
 
 func TestS13_TheTokenIsThereBeforeTheArtifactAndNeverShown(t *testing.T) {

@@ -18,6 +18,8 @@ type Finding struct {
 	Place   config.Place
 	// Got, Want and Remedy are set for what is wrong: "got …, want …", and what to do.
 	Got, Want, Remedy string
+	// Warning is set for what works, and should not stay so: it stops nothing.
+	Warning bool
 	// Unchecked says why it could not be asked; "" for what is wrong.
 	Unchecked string
 	// MissingRight is set when what could not be asked lacks a right, and nothing else.
@@ -28,7 +30,11 @@ func (f Finding) String() string {
 	if f.Unchecked != "" {
 		return fmt.Sprintf("%s: could not be checked: %s", f.Place, f.Unchecked)
 	}
-	return fmt.Sprintf("%s: got %s, want %s\n    remedy: %s", f.Place, f.Got, f.Want, f.Remedy)
+	place := f.Place.String()
+	if f.Warning {
+		place += ": warning"
+	}
+	return fmt.Sprintf("%s: got %s, want %s\n    remedy: %s", place, f.Got, f.Want, f.Remedy)
 }
 
 // Report is what a run found.
@@ -42,21 +48,24 @@ type Report struct {
 
 // Stops says whether the deploy would fail, or nobody can know: AWS has answered nothing.
 func (r Report) Stops() bool {
-	wrong, _ := r.count()
+	wrong, _, _ := r.count()
 	return wrong > 0 || r.silent()
 }
 
 func (r Report) silent() bool { return r.Calls > 0 && r.Answered == 0 }
 
-func (r Report) count() (wrong, unchecked int) {
+func (r Report) count() (wrong, warnings, unchecked int) {
 	for _, f := range r.Findings {
-		if f.Unchecked == "" {
-			wrong++
-		} else {
+		switch {
+		case f.Unchecked != "":
 			unchecked++
+		case f.Warning:
+			warnings++
+		default:
+			wrong++
 		}
 	}
-	return wrong, unchecked
+	return wrong, warnings, unchecked
 }
 
 // Print writes the findings and, last, what they mean.
@@ -66,25 +75,33 @@ func (r Report) Print(out io.Writer) error {
 			return err
 		}
 	}
-	wrong, unchecked := r.count()
 	_, err := fmt.Fprintf(out, "preflight: %s, in %s and %.1f s: %s\n",
-		counted(r.Checks, "check"), counted(int(r.Calls), "call"), r.Took.Seconds(), r.verdict(wrong, unchecked))
+		counted(r.Checks, "check"), counted(int(r.Calls), "call"), r.Took.Seconds(), r.verdict())
 	return err
 }
 
-func (r Report) verdict(wrong, unchecked int) string {
-	const notAsked = "%d could not be asked about"
-	switch {
-	case r.silent():
+func (r Report) verdict() string {
+	wrong, warnings, unchecked := r.count()
+	if r.silent() {
 		return "AWS answered none of them, so nothing is known"
-	case wrong > 0 && unchecked > 0:
-		return fmt.Sprintf("%d to be fixed first, "+notAsked, wrong, unchecked)
-	case wrong > 0:
-		return fmt.Sprintf("%d to be fixed first", wrong)
-	case unchecked > 0:
-		return fmt.Sprintf("nothing wrong was found, "+notAsked+", which does not stop a deploy", unchecked)
 	}
-	return "nothing is wrong"
+	verdict := "nothing is wrong"
+	switch {
+	case wrong > 0:
+		verdict = fmt.Sprintf("%d to be fixed first", wrong)
+	case unchecked > 0:
+		verdict = "nothing wrong was found"
+	}
+	if warnings > 0 {
+		verdict += ", " + counted(warnings, "warning")
+	}
+	if unchecked > 0 {
+		verdict += fmt.Sprintf(", %d could not be asked about", unchecked)
+	}
+	if wrong == 0 && warnings+unchecked > 0 {
+		verdict += ", which does not stop a deploy"
+	}
+	return verdict
 }
 
 func counted(n int, what string) string {
@@ -97,6 +114,13 @@ func counted(n int, what string) string {
 // wrong is a finding about the value behind a pointer into the configuration.
 func (a *asking) wrong(value any, got, want, remedy string) Finding {
 	return Finding{Account: a.account, Place: a.source.Place(value), Got: got, Want: want, Remedy: remedy}
+}
+
+// warning is a finding about a value with which everything works.
+func (a *asking) warning(value any, got, want, remedy string) Finding {
+	f := a.wrong(value, got, want, remedy)
+	f.Warning = true
+	return f
 }
 
 // unchecked is a finding about a value that AWS did not tell about: action is the right that the call needs.

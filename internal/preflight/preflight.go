@@ -6,9 +6,10 @@
 //	config/staging.yaml:42: gitlab.loadBalancer.certificateArn: got a certificate that is EXPIRED, want one that is ISSUED
 //	    remedy: …
 //
-// There are two kinds of findings. What AWS says is wrong stops the deploy. What could not be asked does not, for a
+// There are three kinds of findings. What AWS says is wrong stops the deploy. What could not be asked does not, for a
 // deploy needs none of the rights that asking needs; only when AWS answered nothing at all, and not for want of rights, is
-// that a reason to stop (docs/adr/0019-ask-before-the-deploy.md).
+// that a reason to stop (docs/adr/0019-ask-before-the-deploy.md). A warning is about what is allowed, and should be looked
+// at each time: it never stops a deploy.
 //
 // The table of checks stands here. Each kind of check has a file of its own, with the interfaces that it needs.
 package preflight
@@ -68,6 +69,7 @@ var checks = []check{
 		actions: []string{"s3:ListBucket", "s3:ListAllMyBuckets", "cloudformation:DescribeStackResources"}},
 	{name: "deployment groups", account: B, run: deploymentGroups,
 		actions: []string{"codedeploy:BatchGetDeploymentGroups"}},
+	{name: "who may deploy", account: B, run: whoMayDeploy, needed: hasAnyProject}, // asks nobody
 }
 
 // Actions are the rights that the checks of an account need.

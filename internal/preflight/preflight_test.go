@@ -329,6 +329,34 @@ func TestS15_allFindingsComeAtOnceInTheOrderOfTheFile(t *testing.T) {
 	assert.Equal(t, string(want), got, "rewrite it with go test ./internal/preflight -update")
 }
 
+func TestS15_whereAnybodyMayDeployIsWarnedOfAndStopsNothing(t *testing.T) {
+	open := strings.Replace(settings, "      deploymentGroup: web-blue-green\n", "      deploymentGroup: web-blue-green\n      projects: any\n", 1)
+	print := func(r Report) string {
+		var printed strings.Builder
+		require.NoError(t, r.Print(&printed))
+		return printed.String()
+	}
+	report := newCloud().ask(t, open)
+	require.Len(t, report.Findings, 1)
+	assert.False(t, report.Stops())
+	assert.Equal(t, 12, report.Checks)
+	assert.Regexp(t, `test\.yaml:32: deploy\.deploymentGroups\[0\]\.projects: warning: got any: every job that can upload may deploy to "web-blue-green", `+
+		`whatever its project and branch, want a list of projects, and refs\n    remedy: name the projects and refs`, print(report))
+	assert.Regexp(t, `: nothing is wrong, 1 warning, which does not stop a deploy\n$`, print(report))
+
+	c := newCloud()
+	c.refuse = map[string]error{"GetRole": failure("AccessDenied", "not authorized to perform: iam:GetRole")}
+	report = c.ask(t, open)
+	assert.False(t, report.Stops())
+	assert.Regexp(t, `: nothing wrong was found, 1 warning, \d could not be asked about, which does not stop a deploy\n$`, print(report))
+
+	c = newCloud()
+	c.certificate.Status = "EXPIRED"
+	report = c.ask(t, open)
+	assert.True(t, report.Stops(), "a warning excuses nothing")
+	assert.Regexp(t, `: 1 to be fixed first, 1 warning\n$`, print(report))
+}
+
 func TestS15_aRightThatIsMissingIsNamedAndStopsNothing(t *testing.T) {
 	for operation, refusal := range map[string]error{
 		// The codes and words of each service for the same thing.

@@ -139,7 +139,10 @@ func TestS15_NobodyDeploysWithoutATokenOfTheRightJob(t *testing.T) {
 		"for somebody else":             {jobToken(t, "--project", "team/sample-web", "--ref", "main", "--aud", "https://vault.example.com"), "want gitlab-codedeploy"},
 		"claims of the wrong types":     {gitlab.Sign(claims(jwt.MapClaims{"project_id": []int{1}})), "project_id is a list"},
 		"a token that is none, of 8 KB": {strings.Repeat("a", 8<<10), "cannot be read"},
-		"a token of 17 KB":              {gitlab.Sign(claims(jwt.MapClaims{"filler": strings.Repeat("a", 17<<10)})), "want at most 16384"},
+		"garbage of 8 KB with two dots": {"e30." + strings.Repeat("A", 8<<10) + ".c2ln", "cannot be read"},
+		"another project's, of 8 KB": {gitlab.Sign(claims(jwt.MapClaims{"filler": strings.Repeat("a", 5<<10), "project_id": "2", "project_path": "team/another"})),
+			`("team/another"), want 1 (team/sample-web)`},
+		"a token of 17 KB": {gitlab.Sign(claims(jwt.MapClaims{"filler": strings.Repeat("a", 17<<10)})), "want at most 16384"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id := newUploadID()
