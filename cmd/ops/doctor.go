@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/spf13/cobra"
 
 	"gitlab-codedeploy/internal/account"
@@ -16,7 +15,6 @@ import (
 	"gitlab-codedeploy/internal/config"
 	"gitlab-codedeploy/internal/doctor"
 	"gitlab-codedeploy/internal/keyring"
-	"gitlab-codedeploy/internal/remote"
 	"gitlab-codedeploy/internal/table"
 	"gitlab-codedeploy/internal/trust"
 )
@@ -58,7 +56,8 @@ Exit status 0: nothing is wrong; 1: something is.`,
 				return usageError{err}
 			}
 			d := doctor.Doctor{
-				Source: source, Root: p.root, Find: p.find, Output: p.output, HTTP: p.web, Now: p.now, Keys: askForKeys,
+				Source: source, Root: p.root, Find: p.find, Output: p.output, HTTP: p.web, Now: p.now,
+				Keys: func(ctx context.Context, a *account.Account) (trust.Keys, error) { return p.askForKeys(ctx, o, a) },
 				Open: func(ctx context.Context, side account.Side) (aws.Config, error) {
 					loaded, err := p.open(ctx, source.Config().Region, *profiles[side])
 					if err == nil {
@@ -87,14 +86,13 @@ Exit status 0: nothing is wrong; 1: something is.`,
 	return command
 }
 
-// askForKeys asks GitLab's server for the keys that it signs with: a document that only prints.
-func askForKeys(ctx context.Context, a *account.Account) (trust.Keys, error) {
-	server, err := a.Server()
+// askForKeys asks GitLab's server for the keys that it signs with, by a document that only prints.
+func (p *program) askForKeys(ctx context.Context, o options, a *account.Account) (trust.Keys, error) {
+	server, err := p.remoteHost(a, o, "server")
 	if err != nil {
 		return nil, err
 	}
-	answer, err := remote.Host{Commands: ssm.NewFromConfig(a.AWS), Instance: server}.Ask(calls.OnlyReads(ctx),
-		"gitlab-codedeploy-"+a.Config.Environment+"-keys", map[string]string{"ExternalUrl": a.Config.GitLab.URL()})
+	answer, err := server.Ask(calls.OnlyReads(ctx), "keys", map[string]string{"ExternalUrl": a.Config.GitLab.URL()})
 	if err != nil {
 		return nil, err
 	}

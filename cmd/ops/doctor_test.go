@@ -6,10 +6,13 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+	"testing/synctest"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/account"
 	"gitlab-codedeploy/internal/doctor"
 )
 
@@ -61,4 +64,17 @@ func TestDoctorRefusesWrongUse(t *testing.T) {
 			assert.Empty(t, s.cloud.Calls())
 		})
 	}
+}
+
+func TestDoctorAsksTheServerForItsKeysAsTrustDoes(t *testing.T) {
+	s := newServer(t, gitlabKey, newKey)
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.WithValue(t.Context(), running{}, "doctor")
+		a, err := s.openAccount(ctx, options{environment: "staging"}, account.GitLab)
+		require.NoError(t, err)
+		keys, err := s.askForKeys(ctx, options{environment: "staging"}, a)
+		require.NoError(t, err)
+		assert.Equal(t, newKey, keys)
+	})
+	assert.Equal(t, "gitlab-codedeploy-staging-keys", aws.ToString(s.sent()[0].DocumentName))
 }
