@@ -44,9 +44,10 @@ var abouts = map[string]map[string][]string{
 	"doctor":          {"ssm:SendCommand": {"document:keys"}},
 }
 
-// beside are calls that other programs make for a command, with its credentials.
+// beside are calls that are made for a command by others, with its credentials: another program, or a shell that completes.
 var beside = map[string]map[account.Side][]string{
-	"deploy": {account.GitLab: {"sts:AssumeRole"}, account.Deploy: {"sts:AssumeRole"}},
+	"deploy":  {account.GitLab: {"sts:AssumeRole"}, account.Deploy: {"sts:AssumeRole"}},
+	"restore": {account.GitLab: {"s3:ListObjectsV2"}}, // a shell that completes --backup
 	// The plug-in goes on with a session that was cut off.
 	"connect": {account.GitLab: {"ssm:ResumeSession"}},
 	"forward": {account.GitLab: {"ssm:ResumeSession"}},

@@ -113,6 +113,7 @@ Exit status:
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, d := range p.commands() {
 		knowing(d.command.Name(), d.command)
+		p.completing(d.command)
 		root.AddCommand(d.command)
 	}
 	return root

@@ -115,14 +115,25 @@ func List(ctx context.Context, bucket Bucket, name string, now time.Time) ([]Bac
 
 // Newest answers the newest backup that has a manifest, and "" when there is none. Who may list the bucket may ask.
 func Newest(ctx context.Context, bucket s3.ListObjectsV2APIClient, name string) (string, error) {
+	ids, err := IDs(ctx, bucket, name)
+	if len(ids) == 0 {
+		return "", err
+	}
+	return ids[0], err
+}
+
+// IDs answers all backups that have a manifest, the newest first. Who may list the bucket may ask.
+func IDs(ctx context.Context, bucket s3.ListObjectsV2APIClient, name string) ([]string, error) {
 	sizes, err := list(ctx, bucket, name, "backups/")
-	newest := ""
+	var ids []string
 	for key := range sizes {
 		if found, is := strings.CutSuffix(strings.TrimPrefix(key, "backups/"), manifestName); is && IsID(found) {
-			newest = max(newest, found)
+			ids = append(ids, found)
 		}
 	}
-	return newest, err
+	slices.Sort(ids)
+	slices.Reverse(ids)
+	return ids, err
 }
 
 // list answers the size of each object below the prefixes, by its key.
