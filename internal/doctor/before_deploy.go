@@ -20,11 +20,14 @@ func beforeDeployOf(side account.Side) func(context.Context, *look) []Finding {
 		var found []Finding
 		for _, f := range report.Findings {
 			place := fmt.Sprintf("%s:%d: %s", plain.Line(f.Place.File, 200), f.Place.Line, f.Place.Path)
-			if f.Unchecked != "" {
+			switch {
+			case f.Unchecked != "":
 				found = append(found, unchecked("%s: could not be checked: %s", place, f.Unchecked))
-				continue
+			case f.Warning:
+				found = append(found, ok("%s: warning: got %s, want %s", place, f.Got, f.Want))
+			default:
+				found = append(found, wrong(f.Remedy, "%s: got %s, want %s", place, f.Got, f.Want))
 			}
-			found = append(found, wrong(f.Remedy, "%s: got %s, want %s", place, f.Got, f.Want))
 		}
 		if found == nil {
 			found = []Finding{ok("%d checks found nothing that a deploy would fail on", report.Checks)}

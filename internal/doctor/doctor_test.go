@@ -310,6 +310,9 @@ func TestDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 		"S14 doctor | a group deploys in place | what a deploy asks first is part of it": {func(w *world) {
 			answer[codedeploy.BatchGetDeploymentGroupsInput](w.b, &codedeploy.BatchGetDeploymentGroupsOutput{DeploymentGroupsInfo: []codedeploytypes.DeploymentGroupInfo{{DeploymentGroupName: aws.String("sample-web-blue-green")}}})
 		}, want{accountB, "before a deploy", Wrong, "deploys in place", "BLUE_GREEN"}},
+		"S15 doctor | any project may deploy to a group | it is warned of, and is no fault": {func(w *world) {
+			w.Source.Config().Deploy.DeploymentGroups[0].Projects = config.Projects{Any: true}
+		}, want{accountB, "before a deploy", OK, "projects: warning: got any", ""}},
 		"S7 doctor | an agent is away | the row of check is there": {func(w *world) {
 			answer[ssm.DescribeInstanceInformationInput](w.a, &ssm.DescribeInstanceInformationOutput{})
 		}, want{accountA, "server, SSM Agent", Wrong, "never registered", "scripts/ops check"}},
