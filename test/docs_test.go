@@ -56,7 +56,7 @@ func TestDocsLinkToWhatExists(t *testing.T) {
 	records, err := filepath.Glob("../docs/adr/*.md")
 	require.NoError(t, err)
 	links := 0
-	for _, document := range append(append(documents, records...), "../README.md", "../CONTRIBUTING.md", "../SECURITY.md", "../CHANGELOG.md") {
+	for _, document := range append(append(documents, records...), "../README.md", "../README.ja.md", "../CONTRIBUTING.md", "../SECURITY.md", "../CHANGELOG.md") {
 		raw, err := os.ReadFile(document)
 		require.NoError(t, err)
 		for _, match := range link.FindAllStringSubmatch(string(raw), -1) {
