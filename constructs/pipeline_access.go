@@ -34,8 +34,8 @@ type PipelineAccessProps struct {
 // hour. It is as safe as the GitLab that signs: that one is not the account's
 // own, and takes no fork for the project (package config asks for both).
 //
-//	job of any branch      ──▶ gitlab-codedeploy-<env>-review: read this stack's template
-//	job of the one branch  ──▶ gitlab-codedeploy-<env>-deploy: the CDK's own roles, this stack's outputs
+//	job of the one branch  ──▶ gitlab-codedeploy-<env>-review: read this stack's template
+//	                       ──▶ gitlab-codedeploy-<env>-deploy: the CDK's own roles, this stack's outputs
 //
 // It lives as long as its stack.
 type PipelineAccess struct {
@@ -51,9 +51,9 @@ func NewPipelineAccess(scope constructs.Construct, id string, props PipelineAcce
 	stack := awscdk.Stack_Of(scope)
 	provider := identityProvider(scope, props)
 
-	// Who can push a branch can write its jobs. So the role of any branch reads
-	// one template, and not the whole account as the CDK's own lookup role does.
-	review := pipelineRole(scope, "Review", "review", provider, props, "*",
+	// Its job reads what the jobs of other branches have made. So it reads one
+	// template, and not the whole account as the CDK's own lookup role does.
+	review := pipelineRole(scope, "Review", "review", provider, props, props.Branch,
 		allow("ReadTemplate", []*string{stackARN(scope)}, "cloudformation:GetTemplate"))
 
 	qualifier := *awscdk.DefaultStackSynthesizer_DEFAULT_QUALIFIER()

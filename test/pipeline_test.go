@@ -69,7 +69,7 @@ func TestPipelineRolesAreForOneProject(t *testing.T) {
 	for i, tpl := range withPipeline(t, nil) {
 		provider, _ := tpl.one(t, "AWS::IAM::OIDCProvider")
 		assert.Equal(t, "https://ci.example.com", tpl.Resources[provider].Properties["Url"])
-		for name, branch := range map[string]string{"review": "*", "deploy": "main"} {
+		for name, branch := range map[string]string{"review": "main", "deploy": "main"} {
 			role, _ := roleNamed(t, tpl, "gitlab-codedeploy-staging-"+name)
 			assert.Equal(t, []map[string]any{{
 				"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
@@ -84,7 +84,7 @@ func TestPipelineRolesAreForOneProject(t *testing.T) {
 	}
 }
 
-// TestPipelineReviewRoleReadsOneTemplate: any branch can have this role.
+// TestPipelineReviewRoleReadsOneTemplate: its job handles what other branches made.
 func TestPipelineReviewRoleReadsOneTemplate(t *testing.T) {
 	for i, tpl := range withPipeline(t, nil) {
 		_, allowed := roleNamed(t, tpl, "gitlab-codedeploy-staging-review")
@@ -216,7 +216,7 @@ func TestPipelineJobsWithTokensShareNoHost(t *testing.T) {
 			assert.Contains(t, read(t, "docs/review.md"), "`"+tag.(string)+"`", "the runner of %s", name)
 		}
 	}
-	assert.Equal(t, 3, signIn, "diff, deploy-a, deploy-b")
+	assert.Equal(t, 4, signIn, "diff, notes, deploy-a, deploy-b")
 
 	for _, mistake := range []struct{ old, new, seen string }{
 		{"tags: [gitlab-codedeploy-deploy]", "tags: [gitlab-codedeploy-privileged]", "deploy-a: its runner takes test"},

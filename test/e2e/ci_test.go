@@ -114,9 +114,10 @@ func (c *checkout) job(name string, variables ...string) (string, error) {
 	return string(out), err
 }
 
-// notes plays GitLab's notes of merge request 7 of project 42.
+// notes plays GitLab's notes of merge request 7 of project 42, and what its job synth has made.
 type notes struct {
 	sync.Mutex
+	made     string // the folder
 	bodies   []string
 	requests []string
 }
@@ -148,6 +149,15 @@ func (n *notes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == path+"/1" && r.Method == http.MethodPut:
 		n.bodies[0] = sent.Body
 		answer = map[string]any{"id": 1}
+	case r.URL.Path == "/api/v4/projects/42/merge_requests" && r.URL.Query().Get("target_branch") == "main":
+		answer = []any{map[string]any{"iid": 7}}
+	case r.URL.Path == "/api/v4/projects/42/merge_requests/7":
+		answer = map[string]any{"head_pipeline": map[string]any{"id": 70, "project_id": 42}}
+	case r.URL.Path == "/api/v4/projects/42/pipelines/70/jobs":
+		answer = []any{map[string]any{"id": 700, "name": "check"}, map[string]any{"id": 701, "name": "synth"}}
+	case strings.HasPrefix(r.URL.Path, "/api/v4/projects/42/jobs/701/artifacts/cdk.out/"):
+		http.ServeFile(w, r, filepath.Join(n.made, filepath.Base(r.URL.Path)))
+		return
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}
@@ -166,11 +176,14 @@ func TestPipelineOfThisRepository(t *testing.T) {
 	server := httptest.NewServer(gitlab)
 	defer server.Close()
 	review := []string{
-		"CI_MERGE_REQUEST_IID=7", "CI_PROJECT_ID=42", "CI_API_V4_URL=" + server.URL + "/api/v4", "REVIEW_NOTE_TOKEN=secret-token",
+		"CI_PROJECT_ID=42", "CI_API_V4_URL=" + server.URL + "/api/v4", "REVIEW_NOTE_TOKEN=secret-token", "CI_DEFAULT_BRANCH=main", "CI_PIPELINE_SOURCE=schedule",
 	}
+	gitlab.made = filepath.Join(c.dir, "cdk.out")
 
-	for _, name := range []string{"synth", "diff"} {
-		out, err := c.job(name, review...)
+	out, err := c.job("synth")
+	require.NoError(t, err, out)
+	for name, variables := range map[string][]string{"diff": nil, "notes": review} {
+		out, err := c.job(name, variables...)
 		require.NoError(t, err, "%s: %s", name, out)
 		assert.NotContains(t, out, "secret-token")
 		assert.NotContains(t, out, "header.payload.signature")
@@ -179,7 +192,7 @@ func TestPipelineOfThisRepository(t *testing.T) {
 	require.Len(t, gitlab.bodies, 1)
 	assert.Contains(t, gitlab.bodies[0], "<!-- gitlab-codedeploy: changes in local -->\n## What changes in local")
 
-	out, err := c.job("deploy-a")
+	out, err = c.job("deploy-a")
 	require.NoError(t, err, out)
 	var deployed map[string]map[string]string
 	require.NoError(t, json.Unmarshal([]byte(c.read(t, "outputs-a.json")), &deployed))
@@ -190,11 +203,11 @@ func TestPipelineOfThisRepository(t *testing.T) {
 
 	const script = "scripts/runner/install-runner.sh"
 	c.write(t, script, strings.Replace(c.read(t, script), "\nset -Eeuo pipefail\n", "\nset -Eeuo pipefail\n# A line for the review.\n", 1))
-	for _, name := range []string{"synth", "diff"} {
-		out, err := c.job(name, review...)
-		require.NoError(t, err, "%s: %s", name, out)
-	}
-	note := c.read(t, "diff.md")
+	out, err = c.job("synth")
+	require.NoError(t, err, out)
+	out, err = c.job("notes", review...)
+	require.NoError(t, err, out)
+	note := c.read(t, "review-notes/7.md")
 	assert.Contains(t, note, "0 resources are replaced, 0 removed, 0 created, 1 changed.")
 	assert.Contains(t, note, "<code>"+script+"</code>, +1 −0 lines")
 	assert.Contains(t, note, "\n+# A line for the review.\n")
@@ -234,8 +247,9 @@ func TestPipelineJobsThatReachAWSAreOff(t *testing.T) {
 	assert.ElementsMatch(t, always, jobs("CI_COMMIT_BRANCH=main", "CI_DEFAULT_BRANCH=main"))
 	assert.ElementsMatch(t, append([]string{"diff on_success", "deploy-a manual", "deploy-b manual"}, always...),
 		jobs("CI_COMMIT_BRANCH=main", "CI_DEFAULT_BRANCH=main", "PIPELINE_ACCESS=on"))
-	assert.ElementsMatch(t, append([]string{"diff on_success"}, always...),
-		jobs("CI_COMMIT_BRANCH=feature", "CI_DEFAULT_BRANCH=main", "PIPELINE_ACCESS=on", "CI_PIPELINE_SOURCE=merge_request_event"))
+	assert.ElementsMatch(t, always, jobs("CI_COMMIT_BRANCH=feature", "CI_DEFAULT_BRANCH=main", "PIPELINE_ACCESS=on", "CI_PIPELINE_SOURCE=merge_request_event"),
+		"who can push a branch writes its jobs")
+	assert.Equal(t, []string{"notes on_success"}, jobs("CI_COMMIT_BRANCH=main", "CI_DEFAULT_BRANCH=main", "PIPELINE_ACCESS=on", "CI_PIPELINE_SOURCE=schedule"))
 }
 
 // TestPipelineChecksItself runs the job that needs no account, on this checkout

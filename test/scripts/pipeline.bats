@@ -97,6 +97,70 @@ MARK='<!-- gitlab-codedeploy: changes in staging -->'
   [[ $status == 2 && $stderr == *"nowhere.md is empty or missing"* ]]
 }
 
+# review_notes runs the scheduled job's script in a checkout whose tool of review
+# only shows what it was given.
+review_notes() {
+  REPO="$BATS_TEST_TMPDIR/my project"
+  mkdir -p "$REPO/scripts"
+  cp -R "$ROOT/scripts/pipeline" "$ROOT/scripts/lib" "$REPO/scripts/"
+  printf '%s\n' '#!/usr/bin/env bash' '[[ ! -e $FOLDER/ops-fails ]] || { echo "no such luck" >&2; exit 1; }' \
+    'echo "${REVIEW_NOTE_TOKEN-no token} $*" | tee -a "$FOLDER/ops"; while (($#)); do [[ $1 != --assembly ]] || cat "$2"/*; shift; done' >"$REPO/scripts/ops"
+  chmod +x "$REPO/scripts/ops"
+  export CI_DEFAULT_BRANCH=main ASSEMBLY=cdk.out
+  cd "$REPO" || return 1
+  run --separate-stderr scripts/pipeline/review-notes.sh
+}
+
+# merge_request JSON is how merge request 7 is; synth's files are MADE/NAME.
+merge_request() {
+  echo "$1" >"$FOLDER/merge-request.json"
+  mkdir -p "$FOLDER/made"
+  for name in manifest.json GitLab-staging.template.json Deploy-staging.template.json; do echo "{\"of\": \"$name\"}" >"$FOLDER/made/$name"; done
+}
+
+@test "S15: notes are made of the templates alone, by the default branch's tool, which has no token" {
+  start_gitlab
+  merge_request '{"head_pipeline": {"id": 70, "project_id": 42}}'
+  unset CI_MERGE_REQUEST_IID
+  review_notes
+  [[ $status == 0 ]]
+  [[ $(cat "$FOLDER/ops") == "no token diff --env staging --profile-a gitlab-account --profile-b deploy-account --assembly "*/assembly ]]
+  [[ $(bodies) == "1 5 $MARK|no token diff "*'{"of": "Deploy-staging.template.json"}'*"The templates are those that job 701 of this branch has made.|" ]]
+  [[ $(grep -o '/artifacts/.*' "$FOLDER/requests") == $'/artifacts/cdk.out/manifest.json\n/artifacts/cdk.out/GitLab-staging.template.json\n/artifacts/cdk.out/Deploy-staging.template.json' ]]
+  [[ -s review-notes/7.md ]]
+  if grep -q secret-token "$CALLS"; then return 1; fi
+}
+
+@test "S15: a merge request without templates of this project gets no note, and stops no other" {
+  start_gitlab
+  local request
+  for request in '{"head_pipeline": null}' '{"head_pipeline": {"id": 70, "project_id": 43}}' '{"head_pipeline": {"id": 71, "project_id": 42}}'; do
+    merge_request "$request"
+    review_notes
+    [[ $status == 0 && $(bodies) == '' ]]
+    [[ $stderr == *"merge request 7 has no "* ]]
+  done
+  [[ ! -e $FOLDER/ops ]]
+}
+
+@test "S15: what cannot be compared is named, and written into no note" {
+  start_gitlab
+  merge_request '{"head_pipeline": {"id": 70, "project_id": 42}}'
+  touch "$FOLDER/ops-fails"
+  review_notes
+  [[ $status == 1 && $(bodies) == '' ]]
+  [[ $stderr == *"no such luck"*"error: merge request 7: "*"cannot be compared"* ]]
+  rm "$FOLDER/ops-fails" "$FOLDER/made/manifest.json"
+  review_notes
+  [[ $status == 1 && $stderr == *"artifacts/cdk.out/manifest.json: GitLab answers 404"* ]]
+  REVIEW_NOTE_TOKEN=wrong-token
+  review_notes
+  [[ $status == 1 && $stderr == *"reading the open merge requests: "*"GitLab answers 401"* && $stderr != *wrong-token* ]]
+  unset REVIEW_NOTE_TOKEN
+  review_notes
+  [[ $status == 2 && $stderr == *"not set: REVIEW_NOTE_TOKEN"* ]]
+}
+
 # configured REGION PIPELINE lets the configuration be read as that.
 configured() {
   require_tool node
