@@ -14,11 +14,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"golang.org/x/term"
 
-	"gitlab-codedeploy/internal/calls"
 	"gitlab-codedeploy/internal/cdk"
 	"gitlab-codedeploy/internal/plain"
 	"gitlab-codedeploy/internal/sessions"
@@ -37,12 +34,8 @@ func main() {
 		stdout: os.Stdout, stderr: os.Stderr, root: root, configs: filepath.Join(root, "config"), now: time.Now, output: outputOf, web: web(),
 		cdk:      cdk.CLI{Root: root, In: os.Stdin, Out: os.Stderr},
 		terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
-		open: func(ctx context.Context, region, profile string) (aws.Config, error) {
-			cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(region), awsconfig.WithSharedConfigProfile(profile))
-			calls.KnowAnswers(&cfg)
-			return cfg, err
-		},
-		find: exec.LookPath, plugin: func(path string) sessions.Plugin { return sessions.Program(path) },
+		open:     openAWS,
+		find:     exec.LookPath, plugin: func(path string) sessions.Plugin { return sessions.Program(path) },
 		answer: func() string { return readLine(ctx, os.Stdin) },
 	}
 	err := p.command().ExecuteContext(ctx)
