@@ -24,7 +24,8 @@ type ArtifactBucketProps struct {
 	// last eleven. Required.
 	ReplacedVersionDays int
 
-	// StatusDays is how long the state of an upload is kept, in days. Required.
+	// StatusDays is how long the state of an upload, and an operator's order, is kept,
+	// in days. Required.
 	StatusDays int
 
 	// UploaderAccount is the AWS account whose roles may upload. Required.
@@ -40,7 +41,7 @@ type ArtifactBucketProps struct {
 	// TokenReader is the one role that may read the tokens of jobs. Required.
 	TokenReader awsiam.IRole
 
-	// Notify is told of each object created under Prefix. Required.
+	// Notify is told of each artifact, and of each order of an operator. Required.
 	Notify awssqs.Queue
 
 	// AccessLogs receives the bucket's access log. Required.
@@ -94,6 +95,11 @@ func NewArtifactBucket(scope constructs.Construct, id string, props ArtifactBuck
 		}, {
 			Id:                          jsii.String("old-records"),
 			Prefix:                      jsii.String(recordPrefix),
+			NoncurrentVersionExpiration: awscdk.Duration_Days(jsii.Number(1)),
+		}, {
+			Id:                          jsii.String("old-orders"),
+			Prefix:                      jsii.String(orderPrefix),
+			Expiration:                  awscdk.Duration_Days(jsii.Number(props.StatusDays)),
 			NoncurrentVersionExpiration: awscdk.Duration_Days(jsii.Number(1)),
 		}, {
 			Id:                          jsii.String("old-tokens"),
@@ -220,15 +226,24 @@ func notify(bucket awss3.Bucket, props ArtifactBucketProps) {
 	resource := bucket.Node().DefaultChild().(awss3.CfnBucket)
 	resource.Node().AddDependency(permission.PolicyDependable)
 	resource.SetNotificationConfiguration(&awss3.CfnBucket_NotificationConfigurationProperty{
-		QueueConfigurations: []any{&awss3.CfnBucket_QueueConfigurationProperty{
-			// All of them: a large artifact arrives as CompleteMultipartUpload.
-			Event: jsii.String("s3:ObjectCreated:*"),
-			Queue: props.Notify.QueueArn(),
-			Filter: &awss3.CfnBucket_NotificationFilterProperty{
-				S3Key: &awss3.CfnBucket_S3KeyFilterProperty{
-					Rules: []any{&awss3.CfnBucket_FilterRuleProperty{Name: jsii.String("prefix"), Value: &props.Prefix}},
-				},
-			},
-		}},
+		QueueConfigurations: []any{
+			created(props.Notify, props.Prefix),
+			// S3 says who wrote an order, and that is who is believed.
+			created(props.Notify, orderPrefix),
+		},
 	})
+}
+
+// created tells the queue of each object that is created under a prefix.
+func created(queue awssqs.Queue, prefix string) *awss3.CfnBucket_QueueConfigurationProperty {
+	return &awss3.CfnBucket_QueueConfigurationProperty{
+		// All of them: a large artifact arrives as CompleteMultipartUpload.
+		Event: jsii.String("s3:ObjectCreated:*"),
+		Queue: queue.QueueArn(),
+		Filter: &awss3.CfnBucket_NotificationFilterProperty{
+			S3Key: &awss3.CfnBucket_S3KeyFilterProperty{
+				Rules: []any{&awss3.CfnBucket_FilterRuleProperty{Name: jsii.String("prefix"), Value: &prefix}},
+			},
+		},
+	}
 }

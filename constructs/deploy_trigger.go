@@ -43,7 +43,8 @@ type DeployTriggerProps struct {
 // DeployTrigger starts a CodeDeploy deployment for each artifact.
 //
 //	artifact bucket ──▶ queue ──▶ function ──▶ CodeDeploy
-//	    └─ the job's token ───┼──────▶┘
+//	    ├─ the job's token ───┼──────▶┤
+//	    └─ operators' orders ─┼──────▶┘
 //	                      └──▶ dead-letter queue
 //
 // Who may deploy what is proven by the token that GitLab has signed for the job.
@@ -134,11 +135,12 @@ func triggerFunction(scope constructs.Construct, queue awssqs.Queue, props Deplo
 				objectWildcard(props.BucketName, statusPrefix),
 				objectWildcard(props.BucketName, recordPrefix),
 				objectWildcard(props.BucketName, tokenPrefix),
+				objectWildcard(props.BucketName, orderPrefix),
 				"Resource::" + *codeDeployARN(scope, "deploymentconfig", "*"),
 				"Resource::" + *codeDeployARN(scope, "deploymentgroup", "*"),
 				"Resource::" + *codeDeployARN(scope, "application", "*"),
 			},
-			reason: "Artifacts, their tokens, their states and the groups' records have a prefix each, and the groups choose their deployment configurations. " +
+			reason: "Artifacts, their tokens, their states, operators' orders and the groups' records have a prefix each, and the groups choose their deployment configurations. " +
 				namedPairsOnly + ", and the function refuses what is not on its list.",
 		},
 	})
@@ -232,6 +234,7 @@ func triggerStatements(scope constructs.Construct, props DeployTriggerProps) []a
 		allow("ReadTokens", []*string{jsii.String(objectARN(props.BucketName, tokenPrefix+"*"))}, "s3:GetObject", "s3:GetObjectVersion"),
 		versions,
 		allow("ReadArtifacts", []*string{jsii.String(objectARN(props.BucketName, props.Prefix+"*"))}, "s3:GetObject", "s3:GetObjectVersion"),
+		readOrders(props.BucketName),
 		markUnwanted(props.BucketName, props.Prefix),
 		allow("Deploy", groups,
 			"codedeploy:CreateDeployment", "codedeploy:GetDeploymentGroup", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments"),

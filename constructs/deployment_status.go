@@ -68,6 +68,7 @@ func NewDeploymentStatus(scope constructs.Construct, id string, props Deployment
 		},
 		statements: append(statusStatements(props.BucketName),
 			allow("ReadArtifacts", []*string{jsii.String(objectARN(props.BucketName, props.Prefix+"*"))}, "s3:GetObject", "s3:GetObjectVersion"),
+			readOrders(props.BucketName), // one may be a dead letter
 			markUnwanted(props.BucketName, props.Prefix),
 			// Of every group: one that has left the list may have deployments under
 			// way, whose jobs wait for their end.
@@ -79,11 +80,12 @@ func NewDeploymentStatus(scope constructs.Construct, id string, props Deployment
 			appliesTo: []string{
 				objectWildcard(props.BucketName, statusPrefix),
 				objectWildcard(props.BucketName, recordPrefix),
+				objectWildcard(props.BucketName, orderPrefix),
 				objectWildcard(props.BucketName, props.Prefix),
 				"Resource::" + *codeDeployARN(scope, "deploymentgroup", "*"),
 				"Resource::*",
 			},
-			reason: "Artifacts, their states and the groups' records have a prefix each. A group that has left the list " +
+			reason: "Artifacts, their states, operators' orders and the groups' records have a prefix each. A group that has left the list " +
 				"may have deployments whose jobs wait for their end; the function only reads them, and reports those of the artifact bucket only. " +
 				"On which instance a deployment failed can be asked of all deployments or of none: IAM has no resource for that.",
 		},

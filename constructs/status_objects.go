@@ -14,6 +14,10 @@ const statusPrefix = "deployments/"
 // Nobody but the functions reads or writes there.
 const recordPrefix = "groups/"
 
+// orderPrefix is where operators put what they order, in the artifact bucket. To
+// write there is a right of its own, which jobs do not have; the functions read it.
+const orderPrefix = "orders/"
+
 // tokenPrefix is where jobs put the tokens that prove whose uploads are theirs, in
 // the artifact bucket. The trigger alone reads there.
 const tokenPrefix = "tokens/"
@@ -49,6 +53,11 @@ func statusStatements(bucketName string) []awsiam.PolicyStatement {
 		// Without it, S3 answers 403 where an object is missing, and not 404.
 		allow("SeeThatAnObjectIsMissing", []*string{jsii.String(bucketARN(bucketName))}, "s3:ListBucket"),
 	}
+}
+
+// readOrders lets a function read what operators have ordered.
+func readOrders(bucketName string) awsiam.PolicyStatement {
+	return allow("ReadOrders", []*string{jsii.String(objectARN(bucketName, orderPrefix+"*"))}, "s3:GetObject", "s3:GetObjectVersion")
 }
 
 // markUnwanted lets a function mark versions that nobody wants any more. Jobs

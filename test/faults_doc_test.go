@@ -117,6 +117,7 @@ func faultsDocument(t *testing.T, tests string) string {
 var promises = []struct{ word, text string }{
 	{"order", "One order for a group: its accepted uploads, by the time of their upload"},
 	{"hands", "What other hands deploy is part of that order"},
+	{"operator", "An operator's order goes the way of an upload"},
 	{"once", "An upload is deployed exactly once"},
 	{"end", "A final state always comes, and is true"},
 	{"words", "States mean what they say, and a wait is as long as the configuration says"},

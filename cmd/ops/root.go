@@ -70,8 +70,13 @@ func (p *program) commands() []declared {
 		{p.upgrade(), inGitLab(runsOperations...)},
 		{p.upgradeRunner(), inGitLab(runsOperations...)},
 		{p.trust(), inGitLab(runsOperations...)},
-		{p.deployments(), inDeploy("s3:ListObjectsV2", "s3:GetObject", "codedeploy:ListDeploymentGroups", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments")},
+		{p.deployments(), inDeploy("s3:ListObjectsV2", "s3:GetObject states", "codedeploy:ListDeploymentGroups", "codedeploy:ListDeployments", "codedeploy:BatchGetDeployments")},
 		{p.redrive(), inDeploy("sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:ListMessageMoveTasks", "sqs:StartMessageMoveTask", "s3:HeadObject", "lambda:Invoke")},
+		{p.rollback(), orderCalls()},
+		{p.promote(), orderCalls()},
+		{p.pause(), orderCalls()},
+		{p.resume(), orderCalls()},
+		{p.logs(), logCalls},
 	}
 }
 

@@ -227,7 +227,8 @@ type Artifacts struct {
 	// BucketName is unique in all of AWS and has no dots.
 	BucketName string `yaml:"bucketName"`
 	// Prefix begins the keys that start deployments. It ends with "/" and lies apart from "deployments/",
-	// where the state of each deployment is written, from "groups/", where the order of uploads is kept, and from "tokens/".
+	// where the state of each deployment is written, from "groups/", where the order of uploads is kept, from "orders/" of
+	// operators, and from "tokens/".
 	Prefix string `yaml:"prefix" default:"artifacts/"`
 	// ReplacedVersionDays is how many days a version is kept that is not wanted any more: rejected, superseded, or
 	// deployed before the last successful one and the ten before it. Those never expire.

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"gitlab-codedeploy/internal/order"
 	"gitlab-codedeploy/internal/trust"
 )
 
@@ -14,6 +15,8 @@ const (
 	statePrefix = "deployments/"
 	// The order of each deployment group's uploads below this one, and the tokens of jobs below that one.
 	recordPrefix, tokenPrefix = "groups/", trust.Prefix
+	// What operators order lies below this one.
+	orderPrefix = order.Prefix
 	// A key has 1,024 bytes at most: the prefix, an application's name of up to 100, and "/artifact.gz".
 	maxPrefix = 1024 - 100 - len("/artifact.gz")
 	// A message comes back every 6 minutes at the earliest, and SQS hands it out 1,000 times at most. CodeDeploy's own longest
@@ -183,6 +186,8 @@ func artifactPrefix(prefix string) string {
 		return fmt.Sprintf("a prefix apart from %s, where the state of deployments is written", statePrefix)
 	case strings.HasPrefix(prefix, recordPrefix):
 		return fmt.Sprintf("a prefix apart from %s, where the order of uploads is kept", recordPrefix)
+	case strings.HasPrefix(prefix, orderPrefix):
+		return fmt.Sprintf("a prefix apart from %s, where operators' orders lie", orderPrefix)
 	case strings.HasPrefix(prefix, tokenPrefix):
 		return fmt.Sprintf("a prefix apart from %s, where the tokens of jobs lie", tokenPrefix)
 	}

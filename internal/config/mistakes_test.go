@@ -790,6 +790,8 @@ func TestConfigProjectMistakes(t *testing.T) {
 		ref("a ref with dots", "a..b", git),
 		ref("a ref that is an option", "-f", git),
 		ref("a ref with a slash at its end", "main/", git),
+		value("artifacts among the orders", "prefix: releases/", "prefix: orders/releases/",
+			`42: deploy.artifacts.prefix: got "orders/releases/", want a prefix apart from orders/, where operators' orders lie`),
 		value("artifacts among the tokens", "prefix: releases/", "prefix: tokens/releases/",
 			`42: deploy.artifacts.prefix: got "tokens/releases/", want a prefix apart from tokens/, where the tokens of jobs lie`),
 	})

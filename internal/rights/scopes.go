@@ -86,6 +86,7 @@ var scopes = map[string]scope{
 	"artifacts": {on: func(n Names, _ account.Side) []string {
 		return []string{n.artifacts("/" + n.Config.Deploy.Artifacts.Prefix + "*")}
 	}},
+	"orders":  {on: func(n Names, _ account.Side) []string { return []string{n.artifacts("/orders/*")} }},
 	"records": {on: func(n Names, _ account.Side) []string { return []string{n.artifacts("/groups/*")} }},
 	"queues": {on: func(n Names, s account.Side) []string {
 		return []string{n.queue(s, "QueueUrl"), n.queue(s, "DeadLetterQueueUrl"), n.queue(s, "StatusDeadLetterQueueUrl")}

@@ -40,6 +40,7 @@ const (
 	Search    Verb = "search"    // look through the group's deployments, and decide again
 	Hold      Verb = "hold"      // try again later; do not accept it yet
 	Wait      Verb = "wait"      // accept it, and try again later
+	Park      Verb = "park"      // accept it, and leave it to the record until the group is resumed
 	Create    Verb = "create"    // accept it, and create the deployment
 )
 
@@ -80,8 +81,9 @@ const (
 //	9  somebody may be creating an older one's         Wait, for as long as the Lease
 //	10 it is not known what the group was given        Search
 //	11 a newer one was accepted                        Supersede
-//	12 a deployment keeps the group busy               Wait
-//	13 none of it                                      Create
+//	12 the group is paused, and it is no order         Park
+//	13 a deployment keeps the group busy               Wait
+//	14 none of it                                      Create
 //
 // Rejected and refused uploads never come to be accepted, so they overtake
 // nothing; and what has overtaken an upload was looked for before the upload is
@@ -113,6 +115,8 @@ func decide(f Facts) Action {
 		return Action{Do: Search}
 	case f.Record.Overtaken(f.Upload):
 		return Action{Do: Supersede, Reason: reasonOvertaken}
+	case f.Record.Paused != nil && !f.Upload.Ordered():
+		return Action{Do: Park, Reason: f.Record.Paused.Reason()}
 	case f.Active != "":
 		return Action{Do: Wait, Reason: reasonBusy}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"gitlab-codedeploy/internal/order"
 	"gitlab-codedeploy/lambda/internal/again"
 	"gitlab-codedeploy/lambda/internal/clip"
 )
@@ -29,7 +30,11 @@ const (
 type record struct {
 	EventName string `json:"eventName"`
 	EventTime string `json:"eventTime"` // when the upload was complete, with milliseconds
-	S3        struct {
+	// UserIdentity is who has written the object, by S3.
+	UserIdentity struct {
+		PrincipalID string `json:"principalId"`
+	} `json:"userIdentity"`
+	S3 struct {
 		Bucket struct {
 			Name string `json:"name"`
 		} `json:"bucket"`
@@ -77,7 +82,7 @@ func decodeRecord(raw json.RawMessage, bucket, prefix string) (u Upload, end Out
 		return u, outcome(Rejected, "the record is no S3 event record: %s", clip.Text(err.Error(), 200))
 	}
 	u.Bucket, u.Key, u.VersionID = r.S3.Bucket.Name, r.S3.Object.Key, r.S3.Object.VersionID
-	u.Known = r.Known
+	u.Known, u.Principal = r.Known, r.UserIdentity.PrincipalID
 	u.Completed = decodeTime(r.EventTime)
 	if !strings.HasPrefix(r.EventName, "ObjectCreated:") {
 		return u, outcome(Ignored, "event %q creates no object", clip.Text(r.EventName, 100))
@@ -90,8 +95,8 @@ func decodeRecord(raw json.RawMessage, bucket, prefix string) (u Upload, end Out
 		return u, Outcome{Rejected, fault}
 	}
 	u.Key = key
-	if !strings.HasPrefix(key, prefix) {
-		return u, outcome(Ignored, "the key is outside %s", prefix)
+	if !strings.HasPrefix(key, prefix) && !u.IsOrder() {
+		return u, outcome(Ignored, "the key is outside %s and %s", prefix, order.Prefix)
 	}
 	if strings.HasSuffix(key, "/") {
 		return u, outcome(Ignored, "the key is a folder's")

@@ -3,6 +3,7 @@
 //
 //	artifact bucket ── ObjectCreated ──▶ SQS queue ──▶ trigger ──▶ CodeDeploy
 //	       ▲                                 ▲            │
+//	       ├─ orders/… ── an operator's ──▶──┤            │
 //	       ├─ deployments/<upload-id>.json ──┼────────────┤
 //	       └─ groups/<application>/<group>.json ──────────┤
 //	                                         └── later ───┘
@@ -67,6 +68,7 @@ func New(host environment.Host) (*Handler, error) {
 				Now:    records.Time,
 			},
 			Deployer: deployer,
+			Orders:   &Orders{Client: objects, Bucket: bucket},
 			Marker:   &mark.Marker{Client: objects, Bucket: bucket},
 			Allowed:  allowed,
 			Prefix:   prefix,

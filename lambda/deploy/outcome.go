@@ -21,6 +21,11 @@ const (
 	Ignored End = "ignored"
 	// Waiting: nothing is wrong, but it is not the upload's turn yet.
 	Waiting End = "waiting"
+	// Parked: the group is paused. Its record lets the upload wait, and no message
+	// has to.
+	Parked End = "paused"
+	// Switched: the group is paused or resumed.
+	Switched End = "switched"
 	// Failed: something went wrong that may pass.
 	Failed End = "retried later"
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 	"github.com/aws/smithy-go"
 
+	"gitlab-codedeploy/internal/order"
 	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/lambda/internal/again"
 	"gitlab-codedeploy/lambda/internal/allowlist"
@@ -40,7 +42,12 @@ type Upload struct {
 	Rule         string    // of who may deploy; the one that failed
 
 	Known again.Known // of messages that the status function has sent
+	// Principal is who has written the object, by S3's event; "" when it is not S3's.
+	Principal string
 }
+
+// IsOrder says whether the object is an operator's order, and no artifact.
+func (u Upload) IsOrder() bool { return strings.HasPrefix(u.Key, order.Prefix) }
 
 // LogValue lists what is known; each value is bounded, as all come from outside.
 func (u Upload) LogValue() slog.Value {
@@ -57,6 +64,8 @@ func (u Upload) LogValue() slog.Value {
 		{"ref", u.By.Ref},
 		{"user", u.By.User},
 		{"pipelineUrl", u.By.PipelineURL},
+		{"order", u.Order.Kind},
+		{"operator", u.Order.Operator},
 	} {
 		if field.value != "" {
 			attrs = append(attrs, slog.String(field.name, clip.Text(field.value, maxKey)))
@@ -107,6 +116,7 @@ type Trigger struct {
 	Statuses  *status.Store
 	History   *History
 	Deployer  Deployer
+	Orders    *Orders
 	Marker    *mark.Marker
 	Allowed   allowlist.List
 	Prefix    string // of artifacts' keys
@@ -129,6 +139,7 @@ type work struct {
 	try
 	artifact artifact
 	request  metadata.Request
+	order    order.Order // what the operator wants, if it is an order
 	bundle   types.BundleType
 	entry    *status.Entry
 	record   *group.Entry // nil while the upload's group is unknown
@@ -142,6 +153,9 @@ func (t *Trigger) Deploy(ctx context.Context, u *Upload, by try) Outcome {
 	fault, err := t.identify(ctx, w)
 	if err != nil {
 		return failed(err)
+	}
+	if w.order.Kind != "" && !w.order.Deploys() {
+		return t.turn(ctx, w, fault)
 	}
 	for range rounds {
 		facts, err := t.gather(ctx, w, fault)
@@ -175,6 +189,9 @@ func (t *Trigger) Deploy(ctx context.Context, u *Upload, by try) Outcome {
 // identify finds out what the upload is: nothing of that changes from try to try,
 // except that it may go. A fault says why it can never be deployed.
 func (t *Trigger) identify(ctx context.Context, w *work) (fault string, err error) {
+	if w.IsOrder() {
+		return t.identifyOrder(ctx, w)
+	}
 	w.ID = w.VersionID
 	w.artifact, fault, err = t.Artifacts.Find(ctx, w.Upload)
 	if err != nil {
@@ -210,6 +227,15 @@ func (t *Trigger) gather(ctx context.Context, w *work, fault string) (f Facts, e
 		}
 		if err = t.hear(ctx, w, &f); err != nil {
 			return f, err
+		}
+	}
+	if w.IsOrder() {
+		unknown := w.Order.Key == ""
+		if incomplete := w.complete(&f.Record); f.Fault == "" {
+			f.Fault = incomplete
+		}
+		if unknown && w.Order.Key != "" { // The order is gone, and the record knows it.
+			w.entry = t.stateOf(w)
 		}
 	}
 	known := f.Record.Knows(w.Upload.Upload)
@@ -255,10 +281,14 @@ func (t *Trigger) check(ctx context.Context, w *work, f *Facts) (err error) {
 			clip.Text(w.Application, 100), clip.Text(w.DeploymentGroup, 100))
 		return nil
 	}
-	if f.Refusal, err = t.prove(ctx, w, f); err != nil || f.Refusal != nil {
+	allow := t.prove
+	if w.IsOrder() {
+		allow = t.authorize
+	}
+	if f.Refusal, err = allow(ctx, w, f); err != nil || f.Refusal != nil || f.Fault != "" {
 		return err
 	}
-	if f.Fault = misplaced(w.Key, t.Prefix, w.Application, alone(w.Application, t.Allowed)); f.Fault != "" {
+	if f.Fault = misplaced(w.Artifact().Key, t.Prefix, w.Application, alone(w.Application, t.Allowed)); f.Fault != "" {
 		return nil
 	}
 	f.Fault, err = t.Groups.Check(ctx, w.Pair)
@@ -346,6 +376,8 @@ func (t *Trigger) act(ctx context.Context, w *work, f *Facts, a Action) (Outcome
 			return Outcome{Waiting, a.Reason}, nil
 		}
 		return t.tell(ctx, w, Outcome{Waiting, a.Reason}, nil), nil
+	case Park:
+		return t.park(ctx, w, f, a.Reason)
 	case Wait:
 		return t.wait(ctx, w, f, a.Reason)
 	case Create:
@@ -461,7 +493,11 @@ func (t *Trigger) finish(ctx context.Context, w *work, state status.State, reaso
 // waited is told at once that it waits in vain.
 func (t *Trigger) wait(ctx context.Context, w *work, f *Facts, reason string) (Outcome, error) {
 	known := f.Record
-	displaced := known.Accept(f.Upload)
+	accept := known.Accept
+	if known.Paused != nil && !f.Upload.Ordered() {
+		accept = known.Park // An order that waits goes first.
+	}
+	displaced := accept(f.Upload)
 	if err := t.keep(ctx, w, &known); err != nil {
 		return Outcome{}, err
 	}
@@ -475,11 +511,11 @@ func (t *Trigger) tellDisplaced(ctx context.Context, w *work, r *group.Record, u
 		return
 	}
 	end := r.End(*u)
-	entry := t.Statuses.Entry(u.ID, u.Key, u.VersionID)
+	entry := u.Entry(t.Statuses)
 	err := entry.Load(ctx)
 	if err == nil {
 		err = entry.Merge(ctx, status.Status{
-			State: end.State, Reason: end.Reason, Application: r.Application, DeploymentGroup: r.DeploymentGroup, Deployer: u.By,
+			State: end.State, Reason: end.Reason, Application: r.Application, DeploymentGroup: r.DeploymentGroup, Deployer: u.By, Order: u.Order.Order,
 		})
 	}
 	if err == nil && entry.DeploymentID == "" {
@@ -511,6 +547,9 @@ func (t *Trigger) create(ctx context.Context, w *work, f *Facts) (Outcome, error
 		return Outcome{}, errors.Join(err, giveBack)
 	}
 	t.tellDisplaced(ctx, w, &known, displaced)
+	if end, err := t.withdraw(ctx, w, f); err != nil || end.End != "" {
+		return end, err
+	}
 
 	out, err := t.send(ctx, w)
 	if err != nil {
@@ -543,7 +582,11 @@ func (t *Trigger) announce(ctx context.Context, w *work) error {
 // neither fileExistsBehavior nor the two switches are set: their defaults are
 // the safe side, and a blue/green group gets fresh instances anyway.
 func (t *Trigger) send(ctx context.Context, w *work) (*codedeploy.CreateDeploymentOutput, error) {
-	from := origin.Origin{UploadID: w.ID, Uploaded: w.Uploaded, Commit: w.request.Commit, Pipeline: w.request.Pipeline}
+	from := origin.Origin{
+		UploadID: w.ID, Uploaded: w.Uploaded, Commit: w.request.Commit, Pipeline: w.request.Pipeline,
+		Order: w.Order.Kind, By: w.Order.Operator,
+	}
+	deployed := w.Artifact()
 	return t.Deployer.CreateDeployment(ctx, &codedeploy.CreateDeploymentInput{
 		ApplicationName:     &w.Application,
 		DeploymentGroupName: &w.DeploymentGroup,
@@ -552,8 +595,8 @@ func (t *Trigger) send(ctx context.Context, w *work) (*codedeploy.CreateDeployme
 			RevisionType: types.RevisionLocationTypeS3,
 			S3Location: &types.S3Location{
 				Bucket:     &w.Bucket,
-				Key:        &w.Key,
-				Version:    &w.VersionID,
+				Key:        &deployed.Key,
+				Version:    &deployed.VersionID,
 				ETag:       optional(w.artifact.ETag),
 				BundleType: w.bundle,
 			},
@@ -653,6 +696,7 @@ func (w *work) status(state status.State, reason string) status.Status {
 		DeploymentGroup: clip.Line(w.DeploymentGroup, 100),
 		Reason:          reason,
 		Deployer:        w.By,
+		Order:           w.Order.Order,
 		Group:           w.settings,
 	}
 }

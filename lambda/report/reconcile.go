@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"gitlab-codedeploy/internal/order"
 	"gitlab-codedeploy/lambda/deploy"
 	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/clip"
@@ -218,7 +219,7 @@ func (r *Reporter) group(ctx context.Context, key string) (t tally, err error) {
 	if err != nil {
 		return t, err
 	}
-	marked, err := r.mark(ctx, record.Expired)
+	marked, err := r.mark(ctx, record.Pair(), record.Expired)
 	if err != nil {
 		return t, err
 	}
@@ -243,22 +244,32 @@ func (r *Reporter) group(ctx context.Context, key string) (t tally, err error) {
 			return t, err
 		}
 	}
-	r.setCalm(key, record.ETag(), calm(&record.Record, now))
+	r.setCalm(key, record.ETag(), r.settled(&record.Record, now))
 	return t, err
 }
 
-// calm says whether nothing is to be done about a record until it changes.
+// settled says whether nothing is to be done about a record until it changes.
+func (r *Reporter) settled(record *group.Record, now time.Time) bool {
+	return calm(record, now) && (record.Parked == nil || r.listed(record))
+}
+
+// calm says whether nothing of a record is unfinished. What waits until the group is
+// resumed is not: then the record changes.
 func calm(r *group.Record, now time.Time) bool {
 	return r.Waiting == nil && r.Attempt == nil && len(r.Expired) == 0 && len(r.Noted) == 0 &&
 		!slices.ContainsFunc(r.Ended, func(e group.End) bool { return !e.Told }) &&
 		!slices.ContainsFunc(r.Deployments, func(d group.Deployment) bool { return d.Unfinished(now) })
 }
 
+func (r *Reporter) listed(record *group.Record) bool {
+	return r.Allowed == nil || r.Allowed.Has(allowlist.Pair{Application: record.Application, DeploymentGroup: record.DeploymentGroup})
+}
+
 // turn returns the upload whose turn it is, if any, as far as the record tells:
 // whatever became of its message.
 func (r *Reporter) turn(record *group.Record, now time.Time) []group.Upload {
 	busy := slices.ContainsFunc(record.Deployments, func(d group.Deployment) bool { return !d.State.Final() })
-	listed := r.Allowed == nil || r.Allowed.Has(allowlist.Pair{Application: record.Application, DeploymentGroup: record.DeploymentGroup})
+	listed := r.listed(record)
 	switch {
 	case record.Attempt != nil && now.Sub(record.Attempt.At) < deploy.Lease:
 		return nil
@@ -266,6 +277,8 @@ func (r *Reporter) turn(record *group.Record, now time.Time) []group.Upload {
 		return []group.Upload{record.Attempt.Upload}
 	case record.Waiting != nil && (!busy || !listed): // What is not on the list any more has to be told.
 		return []group.Upload{*record.Waiting}
+	case record.Parked != nil && !listed:
+		return []group.Upload{*record.Parked}
 	}
 	return nil
 }
@@ -315,12 +328,12 @@ func (r *Reporter) ask(ctx context.Context, unfinished []group.Deployment, now t
 // tellUpload tells an upload how its deployment is, and returns whether that was
 // another state than it had.
 func (r *Reporter) tellUpload(ctx context.Context, d group.Deployment, state status.Status) (changed bool, err error) {
-	entry := r.Statuses.Entry(d.ID, d.Key, d.VersionID)
+	entry := d.Upload.Entry(r.Statuses)
 	if err := entry.Load(ctx); err != nil {
 		return false, err
 	}
 	before := entry.Status
-	state.Deployer = d.By
+	state.Deployer, state.Order = d.By, d.Order.Order
 	if err := entry.Merge(ctx, state); err != nil {
 		return false, err
 	}
@@ -333,12 +346,12 @@ func (r *Reporter) tellEnds(ctx context.Context, record *group.Entry) (told []gr
 		if e.Told {
 			continue
 		}
-		entry := r.Statuses.Entry(e.ID, e.Key, e.VersionID)
+		entry := e.Upload.Entry(r.Statuses)
 		if err := entry.Load(ctx); err != nil {
 			return told, err
 		}
 		if err := entry.Merge(ctx, status.Status{
-			State: e.State, Reason: e.Reason, Application: record.Application, DeploymentGroup: record.DeploymentGroup, Deployer: e.By,
+			State: e.State, Reason: e.Reason, Application: record.Application, DeploymentGroup: record.DeploymentGroup, Deployer: e.By, Order: e.Order.Order,
 		}); err != nil {
 			return told, err
 		}
@@ -352,15 +365,51 @@ func (r *Reporter) tellEnds(ctx context.Context, record *group.Entry) (told []gr
 	return told, nil
 }
 
-// mark marks versions that the group does not want any more.
-func (r *Reporter) mark(ctx context.Context, expired []group.Upload) (marked []group.Upload, err error) {
+// mark marks versions that the group does not want any more, unless another group
+// of the application was given one: then it is that one's to mark later. Others are
+// looked at after the group has let go, and a promotion looks at this group once
+// another one has it: so one of both sees the other.
+func (r *Reporter) mark(ctx context.Context, pair allowlist.Pair, expired []group.Upload) (marked []group.Upload, err error) {
+	if len(expired) == 0 {
+		return nil, nil
+	}
+	others, err := r.others(ctx, pair)
+	if err != nil {
+		return nil, err
+	}
 	for _, u := range expired[:min(len(expired), mostMarked)] {
+		if slices.ContainsFunc(others, func(other *group.Entry) bool { return other.Holds(u) }) {
+			marked = append(marked, u)
+			continue
+		}
 		if err := r.Marker.Expire(ctx, u); err != nil {
 			return marked, err
 		}
 		marked = append(marked, u)
 	}
 	return marked, nil
+}
+
+// others reads the records of the application's other groups.
+func (r *Reporter) others(ctx context.Context, pair allowlist.Pair) (others []*group.Entry, err error) {
+	own := group.Key(pair)
+	in := &s3.ListObjectsV2Input{Bucket: &r.Bucket, Prefix: aws.String(own[:strings.LastIndex(own, "/")+1])}
+	for pages := s3.NewListObjectsV2Paginator(r.Objects, in); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list the application's records: %w", err)
+		}
+		for _, o := range page.Contents {
+			if key := aws.ToString(o.Key); key != own {
+				other, err := r.Records.LoadKey(ctx, key)
+				if err != nil {
+					return nil, err
+				}
+				others = append(others, other)
+			}
+		}
+	}
+	return others, nil
 }
 
 // giveUp looks into the dead letters of the trigger: whoever still waits for one
@@ -416,20 +465,14 @@ func (r *Reporter) giveUpUpload(ctx context.Context, u deploy.Upload) (bool, err
 	if u.VersionID == "" {
 		return false, nil // Nobody knows which version it is about.
 	}
-	head, err := r.Objects.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &r.Bucket, Key: &u.Key, VersionId: &u.VersionID})
-	if err != nil && object.Status(err) != 404 && object.Status(err) != 405 {
-		return false, fmt.Errorf("read the artifact's metadata: %w", err)
+	about := r.upload
+	if u.IsOrder() {
+		about = r.order
 	}
-	var request metadata.Request
-	since, gone := u.Completed, err != nil
-	if !gone {
-		request, _ = metadata.Parse(head.Metadata)
-		since = aws.ToTime(head.LastModified)
+	request, entry, since, gone, err := about(ctx, u)
+	if err != nil {
+		return false, err
 	}
-	if u.Known.Application != "" {
-		request.Pair, request.UploadID = u.Known.Pair, u.Known.UploadID
-	}
-	entry := r.Statuses.Entry(request.UploadID, u.Key, u.VersionID)
 	if err := entry.Load(ctx); err != nil {
 		return false, err
 	}
@@ -460,6 +503,8 @@ func (r *Reporter) giveUpUpload(ctx context.Context, u deploy.Upload) (bool, err
 			known.State, known.Reason, known.GivenUp, known.DeploymentID = deployment.State, deployment.Reason, false, deployment.DeploymentID
 		case record.Attempt != nil && record.Attempt.Same(u.Upload):
 			return false, nil // What comes of it is found out by another message.
+		case record.Parked != nil && record.Parked.Same(u.Upload):
+			return false, nil // It needs none.
 		case record.Waiting != nil && record.Waiting.Same(u.Upload):
 			if err := record.Change(ctx, func(r *group.Record) {
 				if r.Waiting != nil && r.Waiting.Same(u.Upload) && (r.Attempt == nil || !r.Attempt.Same(u.Upload)) {
@@ -483,6 +528,53 @@ func (r *Reporter) giveUpUpload(ctx context.Context, u deploy.Upload) (bool, err
 		err = r.Marker.Expire(ctx, u.Upload) // Its end was decided, and nobody told.
 	}
 	return err == nil && entry.GivenUp, err
+}
+
+// upload reads what a dead letter is about: whose it is, where its job looks, and
+// since when it waits.
+func (r *Reporter) upload(ctx context.Context, u deploy.Upload) (request metadata.Request, entry *status.Entry, since time.Time, gone bool, err error) {
+	head, err := r.Objects.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &r.Bucket, Key: &u.Key, VersionId: &u.VersionID})
+	if err != nil && object.Status(err) != 404 && object.Status(err) != 405 {
+		return request, nil, since, false, fmt.Errorf("read the artifact's metadata: %w", err)
+	}
+	since, gone = u.Completed, err != nil
+	if !gone {
+		request, _ = metadata.Parse(head.Metadata)
+		since = aws.ToTime(head.LastModified)
+	}
+	if u.Known.Application != "" {
+		request.Pair, request.UploadID = u.Known.Pair, u.Known.UploadID
+	}
+	return request, r.Statuses.Entry(request.UploadID, u.Key, u.VersionID), since, gone, nil
+}
+
+// order is upload for an operator's order.
+func (r *Reporter) order(ctx context.Context, u deploy.Upload) (request metadata.Request, entry *status.Entry, since time.Time, gone bool, err error) {
+	orders := &deploy.Orders{Client: r.Records.Objects, Bucket: r.Bucket}
+	read, since, fault, err := orders.Read(ctx, &u.Upload)
+	if err != nil {
+		return request, nil, since, false, err
+	}
+	if gone = fault != ""; gone {
+		since = u.Completed
+	}
+	request.Pair, request.UploadID = allowlist.Pair{Application: read.Application, DeploymentGroup: read.DeploymentGroup}, order.ID(u.Key, u.VersionID)
+	if u.Known.Application != "" {
+		request.Pair = u.Known.Pair
+	}
+	u.ID = request.UploadID
+	if read.Deploys() {
+		u.Order = group.Order{Key: read.Key, VersionID: read.VersionID}
+	} else if gone && request.Application != "" {
+		record, err := r.Records.Load(ctx, request.Pair)
+		if err != nil {
+			return request, nil, since, gone, err
+		}
+		if known := record.Find(u.Upload); known != nil {
+			u.Upload = *known
+		}
+	}
+	return request, u.Upload.Entry(r.Statuses), since, gone, nil
 }
 
 // Redrive works off the function's own dead letters: events that it failed on.

@@ -59,6 +59,8 @@ func (w *World) actor(name string) actor {
 		return role(b, "auditor", "auditor", w.managed("ReadOnlyAccess"))
 	case "operator":
 		return role(a, "operator", "person", policy{"Operator", w.Operator})
+	case "operator of B":
+		return role(b, "operator", "person", policy{"Orders", w.orders()})
 	case "operator with a shell":
 		return role(a, "operator", "person", policy{"Operator", w.Operator}, policy{"Shell", w.Shell})
 	case "anonymous":
@@ -71,6 +73,17 @@ func (w *World) actor(name string) actor {
 		return w.job(job)
 	}
 	return w.service(name)
+}
+
+// orders is the right to order, and to see what came of it: what rollback, promote,
+// pause and resume need.
+func (w *World) orders() any {
+	bucket := w.ownBucket(w.B, w.artifacts()).arn
+	return document(
+		statement("Allow", nil, "s3:PutObject", bucket+"/orders/*"),
+		statement("Allow", nil, "s3:GetObject", []any{bucket + "/groups/*", bucket + "/deployments/*"}),
+		statement("Allow", nil, "s3:ListBucket", bucket),
+	)
 }
 
 // job returns the actor with a token that GitLab signed for a job, as the

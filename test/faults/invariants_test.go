@@ -60,6 +60,11 @@ func (w *world) written(v *cloud.Version) {
 	if "deployments/"+now.UploadID+".json" != v.Key {
 		w.violate("%s says it is about upload %q", v.Key, now.UploadID)
 	}
+	if strings.HasPrefix(now.UploadID, "order.") {
+		w.orderTold(now)
+		w.followed(v.Key, now)
+		return
+	}
 	artifact := now.Key + "?" + now.VersionID
 	if w.states[artifact] == nil {
 		w.states[artifact] = map[string]statusObject{}
@@ -73,21 +78,26 @@ func (w *world) written(v *cloud.Version) {
 			w.superseded(u)
 		}
 	}
-	history := w.history[v.Key]
-	w.history[v.Key] = append(history, now)
+	w.followed(v.Key, now)
+}
+
+// followed checks that a state goes forward only.
+func (w *world) followed(key string, now statusObject) {
+	history := w.history[key]
+	w.history[key] = append(history, now)
 	if len(history) == 0 {
 		return
 	}
 	before := history[len(history)-1]
 	switch {
 	case rankOf(before) == final && before.State != now.State:
-		w.violate("%s went from %s to %s", v.Key, before.State, now.State)
+		w.violate("%s went from %s to %s", key, before.State, now.State)
 	case rankOf(now) < rankOf(before):
-		w.violate("%s went backwards, from %s to %s", v.Key, before.State, now.State)
+		w.violate("%s went backwards, from %s to %s", key, before.State, now.State)
 	case before.Key != now.Key || before.VersionID != now.VersionID:
-		w.violate("%s was about %s?versionId=%s and is now about %s?versionId=%s", v.Key, before.Key, before.VersionID, now.Key, now.VersionID)
+		w.violate("%s was about %s?versionId=%s and is now about %s?versionId=%s", key, before.Key, before.VersionID, now.Key, now.VersionID)
 	case before.DeploymentID != "" && before.DeploymentID != now.DeploymentID:
-		w.violate("%s was about deployment %s and is now about %s", v.Key, before.DeploymentID, now.DeploymentID)
+		w.violate("%s was about deployment %s and is now about %s", key, before.DeploymentID, now.DeploymentID)
 	}
 }
 
@@ -96,7 +106,7 @@ func (w *world) recorded(v *cloud.Version) {
 	type entry struct{ UploadID, Key, VersionID string }
 	var r struct {
 		Application, DeploymentGroup string
-		Waiting, Attempt             *entry
+		Waiting, Attempt, Parked     *entry
 		Deployments, Noted           []entry
 		Ended                        []struct {
 			entry
@@ -113,10 +123,17 @@ func (w *world) recorded(v *cloud.Version) {
 		w.spend(spending{pair, s.Token}, s.Upload)
 	}
 	accepted := slices.Clone(r.Deployments)
-	for _, one := range []*entry{r.Waiting, r.Attempt} {
+	w.parked[pair] = ""
+	if r.Parked != nil {
+		w.parked[pair] = r.Parked.VersionID
+	}
+	for _, one := range []*entry{r.Waiting, r.Attempt, r.Parked} {
 		if one != nil {
 			accepted = append(accepted, *one)
 		}
+	}
+	for _, o := range w.orders {
+		o.accepted = o.accepted || slices.ContainsFunc(accepted, func(e entry) bool { return e.Key == o.version.Key && e.VersionID == o.version.ID })
 	}
 	named := slices.Concat(accepted, r.Noted)
 	for _, e := range r.Ended {
@@ -201,6 +218,10 @@ func (w *world) course(d *cloud.Deployment) cloud.Course {
 		return cloud.Course{Lasts: time.Minute, Outcome: "Failed"}
 	}
 	w.tracef("%s deploys %s to %s", d.ID, u, d.Pair)
+	if o := w.orderOf(d); o != nil {
+		w.orderDeployed(o, d, u)
+		return u.Course
+	}
 	reason, sure := w.refusal(u)
 	switch {
 	case sure && reason != "":
@@ -215,6 +236,12 @@ func (w *world) course(d *cloud.Deployment) cloud.Course {
 	for _, earlier := range w.aws.Deployments.Of(d.Pair) {
 		other := w.uploadOf(earlier)
 		if earlier == d || other == nil || earlier.Creator != "user" || !w.listed(earlier) {
+			continue
+		}
+		if o := w.orderOf(earlier); o != nil {
+			if o.version.Modified.UnixMilli() > u.version.Modified.UnixMilli() {
+				w.violate("%s was deployed after %s, and undoes it", u, o)
+			}
 			continue
 		}
 		if other == u {
@@ -269,8 +296,15 @@ func older(a, b *placed) bool {
 // acknowledged checks that a message may go: its uploads were deployed, or
 // have their final state.
 func (w *world) acknowledged(m *cloud.Message) {
+	if o := w.ordersBy[m]; o != nil && !strings.Contains(m.Body, "gitlabCodeDeploy") {
+		if s := w.orderStates[o.id]; rank[s.State] != final && s.DeploymentID == "" {
+			w.violate("%s is done with, but the state of %s is %+v", m.ID, o, s)
+		}
+	}
 	for _, u := range w.messages[m] {
-		known := func(s statusObject) bool { return rank[s.State] == final || s.DeploymentID != "" }
+		known := func(s statusObject) bool {
+			return rank[s.State] == final || s.DeploymentID != "" || strings.Contains(s.Reason, "the group is paused by "+cloud.Principal) && w.parked[u.Pair] == u.version.ID
+		}
 		again := strings.Contains(m.Body, "gitlabCodeDeploy") // There is a message of S3's too.
 		if found := w.statusesOf(u); !again && !slices.ContainsFunc(found, known) {
 			w.violate("%s is done with, but the state of %s is %+v", m.ID, u, found)
@@ -290,7 +324,7 @@ func (w *world) retried(work *invocation, m *cloud.Message) {
 			w.violate("%s waits, and its state does not say why: %+v", u, found)
 		}
 	}
-	if len(w.messages[m]) == 0 {
+	if len(w.messages[m]) == 0 && w.ordersBy[m] == nil {
 		w.violate("%s comes again, which is about no artifact", m.ID)
 	}
 }
@@ -326,6 +360,9 @@ func (w *world) judge() {
 	for _, u := range w.uploads {
 		w.judgeUpload(u)
 	}
+	for _, o := range w.orders {
+		w.judgeOrder(o)
+	}
 	for _, pair := range slices.Concat(goodGroups, loadGroups) {
 		w.judgeGroup(pair)
 	}
@@ -341,7 +378,7 @@ func (w *world) judgeGroup(pair cloud.Pair) {
 			newest = u
 		}
 	}
-	if newest == nil || w.givenUp(newest) || w.newerDeployed(newest) || w.newerAccepted(newest) && w.statusesOf(newest)[0].State == "Superseded" {
+	if newest == nil || w.waitsForResume(newest) || w.givenUp(newest) || w.newerDeployed(newest) || w.newerAccepted(newest) && w.statusesOf(newest)[0].State == "Superseded" {
 		return
 	}
 	if !slices.ContainsFunc(w.aws.Deployments.Of(pair), func(d *cloud.Deployment) bool {
@@ -375,7 +412,7 @@ func (w *world) judgeUpload(u *placed) {
 	s := found[0]
 	var own, told *cloud.Deployment
 	for _, d := range w.aws.Deployments.Of(u.Pair) {
-		if w.uploadOf(d) != u || d.Creator != "user" {
+		if w.uploadOf(d) != u || d.Creator != "user" || w.orderOf(d) != nil {
 			continue
 		}
 		if !d.ByHand {
@@ -387,6 +424,8 @@ func (w *world) judgeUpload(u *placed) {
 	}
 	reason, sure := w.refusal(u)
 	switch {
+	case w.waitsForResume(u):
+		return
 	case rank[s.State] != final:
 		w.violate("%s ended as %s (%s)", u, s.State, s.Reason)
 	case sure && reason != "" && told == nil && s.State != "Rejected":
@@ -435,6 +474,11 @@ func (w *world) longReplaced(u *placed) bool {
 
 // newerAccepted says whether the group had accepted an upload that is newer than u.
 func (w *world) newerAccepted(u *placed) bool {
+	if slices.ContainsFunc(w.orders, func(o *placedOrder) bool {
+		return o.accepted && o.Pair == u.Pair && !o.version.Modified.Before(u.version.Modified)
+	}) {
+		return true
+	}
 	return slices.ContainsFunc(w.uploads, func(other *placed) bool {
 		return other != u && other.Pair == u.Pair && other.accepted && !older(other, u)
 	})

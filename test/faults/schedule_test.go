@@ -80,6 +80,7 @@ type schedule struct {
 	RollBack []bool        // by good group
 	Uploads  []upload
 	Foreign  []foreign
+	Orders   []ordered
 	Noise    []noise
 	Faults   []fault
 

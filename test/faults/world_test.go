@@ -43,15 +43,20 @@ type world struct {
 	quietRuns          int // of the schedule, since nothing was left to do
 
 	uploads  []*placed
-	foreign  foreign // the last one that somebody tried to deploy
-	messages map[*cloud.Message][]*placed
-	events   []*notification // due
-	dead     []*notification
-	history  map[string][]statusObject          // by key
-	states   map[string]map[string]statusObject // the present ones, by artifact and key
-	tokens   map[string][]*token                // by key, in the order in which they were put
-	signed   int                                // tokens so far
-	spent    map[spending]*placed
+	orders   []*placedOrder
+	ordersBy map[*cloud.Message]*placedOrder
+	parked   map[cloud.Pair]string // versions that wait until their group is resumed
+	// orderStates are the present ones, by id.
+	orderStates map[string]statusObject
+	foreign     foreign // the last one that somebody tried to deploy
+	messages    map[*cloud.Message][]*placed
+	events      []*notification // due
+	dead        []*notification
+	history     map[string][]statusObject          // by key
+	states      map[string]map[string]statusObject // the present ones, by artifact and key
+	tokens      map[string][]*token                // by key, in the order in which they were put
+	signed      int                                // tokens so far
+	spent       map[spending]*placed
 
 	trace      []string
 	violations []string
@@ -142,6 +147,10 @@ type statusObject struct {
 	TrafficMoved bool `json:"trafficMoved"`
 	GivenUp      bool `json:"givenUp"`
 
+	Order struct {
+		Kind, Operator, FromVersionID, FromGroup string
+	} `json:"order"`
+
 	Project     string `json:"project"`
 	Ref         string `json:"ref"`
 	User        string `json:"user"`
@@ -166,6 +175,9 @@ func newWorld(s schedule) *world {
 		noticed:     make(chan struct{}, 1),
 		invocations: map[string]int{},
 		messages:    map[*cloud.Message][]*placed{},
+		ordersBy:    map[*cloud.Message]*placedOrder{},
+		parked:      map[cloud.Pair]string{},
+		orderStates: map[string]statusObject{},
 		history:     map[string][]statusObject{},
 		states:      map[string]map[string]statusObject{},
 		tokens:      map[string][]*token{},
@@ -212,6 +224,9 @@ func (w *world) book() {
 			w.aws.Queue.Send(n.Body, false)
 		})
 	}
+	for i, o := range w.schedule.Orders {
+		w.aws.Clock.After(o.At, func() { w.order(i, o) })
+	}
 	for _, a := range w.schedule.AutoScaling {
 		for i := range a.Count {
 			w.aws.Clock.After(a.At+time.Duration(i)*a.Pause, func() {
@@ -237,11 +252,17 @@ func (w *world) scheduled() {
 
 // quiet says whether every upload has its end, as far as the job can see.
 func (w *world) quiet() bool {
+	if !w.ordersQuiet() {
+		return false
+	}
 	if len(w.uploads) < len(w.schedule.Uploads) || len(w.aws.Queue.Waiting()) > 0 {
 		return false
 	}
 	for _, u := range w.uploads {
 		found := w.statusesOf(u)
+		if w.waitsForResume(u) {
+			continue
+		}
 		if len(found) == 0 || slices.ContainsFunc(found, func(s statusObject) bool { return rank[s.State] != final }) {
 			return false
 		}
@@ -319,6 +340,12 @@ func (w *world) upload(number int, u upload) {
 
 // kicked is told of a message that a function has sent.
 func (w *world) kicked(m *cloud.Message) {
+	for _, o := range w.orders {
+		if strings.Contains(m.Body, o.version.ID) {
+			w.ordersBy[m] = o
+			w.tracef("%s is sent about %s", m.ID, o)
+		}
+	}
 	for _, u := range w.uploads {
 		if strings.Contains(m.Body, u.version.ID) {
 			w.messages[m] = append(w.messages[m], u)

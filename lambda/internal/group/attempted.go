@@ -17,7 +17,7 @@ func (r *Record) Attempted(ctx context.Context, states *status.Store, now time.T
 	if r.Attempt == nil {
 		return nil, nil
 	}
-	told := states.Entry(r.Attempt.ID, r.Attempt.Key, r.Attempt.VersionID)
+	told := r.Attempt.Entry(states)
 	if err := told.Load(ctx); err != nil {
 		return nil, fmt.Errorf("find out what came of an attempt: %w", err)
 	}

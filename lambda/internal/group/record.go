@@ -29,6 +29,9 @@ type Upload struct {
 	Uploaded  time.Time `json:"uploaded"`
 	// By is whose upload it is, once that is proven.
 	By trust.Deployer `json:"by,omitzero"`
+	// Order is there where an operator deploys again what was deployed before. Key
+	// and version are those of his order then.
+	Order Order `json:"order,omitzero"`
 }
 
 // Same says whether u and other are one object version.
@@ -109,6 +112,11 @@ type Record struct {
 
 	Waiting *Upload  `json:"waiting,omitempty"` // the newest accepted, until it is deployed
 	Attempt *Attempt `json:"attempt,omitempty"`
+	// Paused lets uploads wait, of which Parked is the newest. Switched is the last
+	// order that paused or resumed the group.
+	Paused   *Pause  `json:"paused,omitempty"`
+	Parked   *Upload `json:"parked,omitempty"`
+	Switched Upload  `json:"switched,omitzero"`
 	// Noted uploads are not accepted yet, as AWS did not answer, but their jobs
 	// were told that they wait.
 	Noted []Upload `json:"noted,omitempty"`
@@ -146,12 +154,15 @@ func (r *Record) End(u Upload) *End {
 
 // Knows says whether the record has heard of u.
 func (r *Record) Knows(u Upload) bool {
-	return r.Waiting != nil && r.Waiting.Same(u) || r.Attempt != nil && r.Attempt.Same(u) || r.Deployment(u) != nil || r.End(u) != nil
+	return r.Waiting != nil && r.Waiting.Same(u) || r.Parked != nil && r.Parked.Same(u) || r.Attempt != nil && r.Attempt.Same(u) ||
+		r.Deployment(u) != nil || r.End(u) != nil
 }
 
-// Overtaken says whether an upload that is newer than u was accepted.
+// Overtaken says whether an upload that is newer than u was accepted. What waits
+// until the group is resumed overtakes no order: that is carried out before.
 func (r *Record) Overtaken(u Upload) bool {
-	return r.Newest.Newer(u) || r.Waiting != nil && r.Waiting.Newer(u) || r.Attempt != nil && r.Attempt.Newer(u)
+	return r.Newest.Newer(u) || r.Waiting != nil && r.Waiting.Newer(u) || r.Attempt != nil && r.Attempt.Newer(u) ||
+		r.Parked != nil && !u.Ordered() && r.Parked.Newer(u)
 }
 
 // maxNoted bounds the uploads that are noted.
@@ -178,6 +189,10 @@ func (r *Record) Accept(u Upload) (displaced *Upload) {
 	}
 	if r.Waiting == nil || displaced != nil {
 		r.Waiting = &u
+	}
+	if r.Parked != nil && u.Newer(*r.Parked) {
+		parked := *r.Parked
+		r.Finish(End{Upload: parked, State: status.Superseded, Reason: reasonDisplaced})
 	}
 	return displaced
 }
@@ -219,6 +234,9 @@ func (r *Record) Finish(e End) {
 	if r.Waiting != nil && r.Waiting.Same(e.Upload) {
 		r.Waiting = nil
 	}
+	if r.Parked != nil && r.Parked.Same(e.Upload) {
+		r.Parked = nil
+	}
 	if r.Attempt != nil && r.Attempt.Same(e.Upload) {
 		r.Attempt = nil
 	}
@@ -227,7 +245,7 @@ func (r *Record) Finish(e End) {
 	}
 }
 
-const reasonDisplaced = "a newer upload to the group came while this one waited"
+const reasonDisplaced = "a newer upload to the group, or an operator's order, came while this one waited"
 
 // maxEnded bounds the ends that are kept. They are for messages about an upload
 // that are worked on at the same time; what comes later finds its state told.
@@ -245,6 +263,10 @@ func (r *Record) Heard(d Deployment) {
 		d.Upload = *r.Waiting
 		r.Waiting = nil
 	}
+	if r.Parked != nil && r.Parked.Same(d.Upload) {
+		d.Upload = *r.Parked
+		r.Parked = nil
+	}
 	if r.Attempt != nil && r.Attempt.Same(d.Upload) {
 		d.Upload = r.Attempt.Upload
 		r.Attempt = nil
@@ -252,9 +274,10 @@ func (r *Record) Heard(d Deployment) {
 	if d.Newer(r.Newest) {
 		r.Newest = d.Upload
 	}
-	if r.Waiting != nil && r.Newest.Newer(*r.Waiting) {
-		waited := *r.Waiting
-		r.Finish(End{Upload: waited, State: status.Superseded, Reason: "the group was given a newer artifact before, by deployment " + d.DeploymentID})
+	for _, waits := range []*Upload{r.Waiting, r.Parked} {
+		if waits != nil && r.Newest.Newer(*waits) {
+			r.Finish(End{Upload: *waits, State: status.Superseded, Reason: "the group was given a newer artifact before, by deployment " + d.DeploymentID})
+		}
 	}
 	for i := range r.Deployments {
 		seen := &r.Deployments[i]
@@ -290,7 +313,7 @@ func (r *Record) prune() {
 		if wanted[i] = len(succeeded) < kept || !d.State.Final(); wanted[i] {
 			n++
 		}
-		if d.State == status.Succeeded && !slices.ContainsFunc(succeeded, d.Same) {
+		if d.State == status.Succeeded && !slices.ContainsFunc(succeeded, d.SameArtifact) {
 			succeeded = append(succeeded, d.Upload)
 		}
 	}
@@ -308,11 +331,11 @@ func (r *Record) prune() {
 	}
 	r.Deployments = stay
 	for _, d := range gone {
-		if r.Deployment(d.Upload) == nil && !slices.ContainsFunc(r.Expired, d.Same) {
-			r.Expired = append(r.Expired, d.Upload)
+		if a := d.Artifact(); !r.Holds(a) && !slices.ContainsFunc(r.Expired, a.Same) {
+			r.Expired = append(r.Expired, a)
 		}
 	}
-	r.Expired = slices.DeleteFunc(r.Expired, func(u Upload) bool { return r.Deployment(u) != nil })
+	r.Expired = slices.DeleteFunc(r.Expired, r.Holds)
 }
 
 // Place is where an upload that the record knows stands in the order: a message
@@ -321,6 +344,8 @@ func (r *Record) Place(u Upload) time.Time {
 	switch {
 	case r.Waiting != nil && r.Waiting.Same(u):
 		return r.Waiting.Uploaded
+	case r.Parked != nil && r.Parked.Same(u):
+		return r.Parked.Uploaded
 	case r.Attempt != nil && r.Attempt.Same(u):
 		return r.Attempt.Uploaded
 	}
@@ -331,4 +356,26 @@ func (r *Record) Place(u Upload) time.Time {
 		return e.Uploaded
 	}
 	return u.Uploaded
+}
+
+// Find returns what the record says of u, nil if it has not heard of it.
+func (r *Record) Find(u Upload) *Upload {
+	switch {
+	case r.Waiting != nil && r.Waiting.Same(u):
+		return r.Waiting
+	case r.Parked != nil && r.Parked.Same(u):
+		return r.Parked
+	case r.Attempt != nil && r.Attempt.Same(u):
+		return &r.Attempt.Upload
+	}
+	if d := r.Deployment(u); d != nil {
+		return &d.Upload
+	}
+	if e := r.End(u); e != nil {
+		return &e.Upload
+	}
+	if i := slices.IndexFunc(r.Noted, u.Same); i >= 0 {
+		return &r.Noted[i]
+	}
+	return nil
 }

@@ -57,6 +57,8 @@ func (r *Record) Accepted(u Upload) (by trust.Deployer, ok bool) {
 	switch {
 	case r.Waiting != nil && r.Waiting.Same(u):
 		by = r.Waiting.By
+	case r.Parked != nil && r.Parked.Same(u):
+		by = r.Parked.By
 	case r.Attempt != nil && r.Attempt.Same(u):
 		by = r.Attempt.By
 	}

@@ -6,20 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
+	"gitlab-codedeploy/internal/order"
 	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/clip"
 	"gitlab-codedeploy/lambda/internal/object"
 )
 
-// Prefix and suffix of a record's key.
-const (
-	Prefix = "groups/"
-	suffix = ".json"
-)
+// Prefix is that of records' keys.
+const Prefix = order.RecordPrefix
 
 // maxRecord bounds what is read. A full record has about a quarter of it.
 const maxRecord = 1 << 20
@@ -47,8 +43,7 @@ type Entry struct {
 // Key is that of a group's record. Names may come from outside: escaped, they
 // are two segments whatever they hold.
 func Key(pair allowlist.Pair) string {
-	segment := func(name string) string { return strings.ReplaceAll(url.PathEscape(name), ".", "%2E") }
-	return Prefix + segment(pair.Application) + "/" + segment(pair.DeploymentGroup) + suffix
+	return order.RecordKey(pair.Application, pair.DeploymentGroup)
 }
 
 // Load reads the record of a group.

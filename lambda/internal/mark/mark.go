@@ -6,11 +6,13 @@ package mark
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"gitlab-codedeploy/internal/order"
 	"gitlab-codedeploy/lambda/internal/group"
 	"gitlab-codedeploy/lambda/internal/object"
 )
@@ -32,8 +34,12 @@ type Marker struct {
 	Bucket string
 }
 
-// Expire marks a version, if it is there.
+// Expire marks a version, if it is there. An order's artifact is others' to mark: the
+// group that it comes from, or one that has deployed it, may want it.
 func (m *Marker) Expire(ctx context.Context, u group.Upload) error {
+	if u.Ordered() || strings.HasPrefix(u.Key, order.Prefix) {
+		return nil
+	}
 	_, err := m.Client.PutObjectTagging(ctx, &s3.PutObjectTaggingInput{
 		Bucket: &m.Bucket, Key: &u.Key, VersionId: &u.VersionID,
 		Tagging: &types.Tagging{TagSet: []types.Tag{{Key: aws.String(Key), Value: aws.String(Value)}}},

@@ -1,7 +1,7 @@
 // Package origin is about what a deployment's description says of where the
 // deployment comes from:
 //
-//	upload-id=… uploaded=2026-11-23T01:02:03Z commit=… pipeline=https://…
+//	upload-id=… uploaded=2026-11-23T01:02:03Z order=rollback by=AWS:… commit=… pipeline=https://…
 //
 // People read it in CodeDeploy's console; the functions read in it which
 // upload a deployment belongs to and when that was made.
@@ -19,6 +19,8 @@ type Origin struct {
 	Uploaded time.Time // S3's Last-Modified of the artifact
 	Commit   string
 	Pipeline string
+	// Order is "rollback" or "promote" where an operator has ordered it, and By who.
+	Order, By string
 }
 
 // maxDescription is CodeDeploy's limit.
@@ -34,7 +36,7 @@ func (o Origin) Description() string {
 	}
 	text := ""
 	for _, part := range []struct{ name, value string }{
-		{"upload-id", o.UploadID}, {"uploaded", uploaded}, {"commit", o.Commit}, {"pipeline", o.Pipeline},
+		{"upload-id", o.UploadID}, {"uploaded", uploaded}, {"order", o.Order}, {"by", o.By}, {"commit", o.Commit}, {"pipeline", o.Pipeline},
 	} {
 		if part.value == "" {
 			continue
@@ -59,6 +61,10 @@ func Parse(description string) Origin {
 			if at, err := time.Parse(time.RFC3339, value); err == nil {
 				o.Uploaded = at.UTC()
 			}
+		case name == "order" && o.Order == "":
+			o.Order = value
+		case name == "by" && o.By == "":
+			o.By = value
 		case name == "commit" && o.Commit == "":
 			o.Commit = value
 		case name == "pipeline" && o.Pipeline == "":

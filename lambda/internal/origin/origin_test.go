@@ -16,11 +16,12 @@ func TestS14_DescriptionFitsCodeDeploysLimit(t *testing.T) {
 		origin Origin
 		want   string
 	}{
-		"all":               {Origin{"job-9", at, commit, url}, "upload-id=job-9 uploaded=2026-11-23T01:02:03Z commit=" + commit + " pipeline=" + url},
+		"all":               {Origin{UploadID: "job-9", Uploaded: at, Commit: commit, Pipeline: url}, "upload-id=job-9 uploaded=2026-11-23T01:02:03Z commit=" + commit + " pipeline=" + url},
 		"milliseconds":      {Origin{Uploaded: at.Add(40 * time.Millisecond)}, "uploaded=2026-11-23T01:02:03.04Z"},
+		"an order":          {Origin{UploadID: "order.1", Uploaded: at, Order: "rollback", By: "AWS:AROAEXAMPLE:alice"}, "upload-id=order.1 uploaded=2026-11-23T01:02:03Z order=rollback by=AWS:AROAEXAMPLE:alice"},
 		"only the id":       {Origin{UploadID: "job-9"}, "upload-id=job-9"},
 		"nothing":           {Origin{}, ""},
-		"pipeline too long": {Origin{"job-9", time.Time{}, commit, url + strings.Repeat("7", 250)}, "upload-id=job-9 commit=" + commit},
+		"pipeline too long": {Origin{UploadID: "job-9", Commit: commit, Pipeline: url + strings.Repeat("7", 250)}, "upload-id=job-9 commit=" + commit},
 		"id too long":       {Origin{UploadID: strings.Repeat("v", 250), Commit: commit}, "commit=" + commit},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -30,7 +31,10 @@ func TestS14_DescriptionFitsCodeDeploysLimit(t *testing.T) {
 }
 
 func TestS14_ADescriptionIsReadBack(t *testing.T) {
-	all := Origin{"job-9", time.Date(2026, 11, 23, 1, 2, 3, 4e6, time.UTC), "0123456", "https://gitlab.example.com/p?uploaded=2036-01-01T00:00:00Z"}
+	all := Origin{
+		UploadID: "job-9", Uploaded: time.Date(2026, 11, 23, 1, 2, 3, 4e6, time.UTC), Commit: "0123456", Pipeline: "https://gitlab.example.com/p?uploaded=2036-01-01T00:00:00Z",
+		Order: "promote", By: "AIDAEXAMPLE",
+	}
 	assert.Equal(t, all, Parse(all.Description()))
 	for description, want := range map[string]Origin{
 		"":                                    {},

@@ -61,10 +61,13 @@ func (f *Finder) Of(ctx context.Context, r *group.Record, info *types.Deployment
 		return u, false, nil
 	}
 	u = group.Upload{Key: aws.ToString(revision.Key), VersionID: aws.ToString(revision.Version)}
-	if known := knownTo(r, u); known != nil {
+	said := origin.Parse(aws.ToString(info.Description))
+	if known := ordered(r, u, aws.ToString(info.DeploymentId), said.UploadID); known != nil {
 		return *known, true, nil
 	}
-	said := origin.Parse(aws.ToString(info.Description))
+	if known := r.Find(u); known != nil {
+		return *known, true, nil
+	}
 	head, err := f.Client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &f.Bucket, Key: &u.Key, VersionId: &u.VersionID})
 	switch {
 	case object.Status(err) == 404:
@@ -82,21 +85,28 @@ func (f *Finder) Of(ctx context.Context, r *group.Record, info *types.Deployment
 	return u, true, nil
 }
 
-func knownTo(r *group.Record, u group.Upload) *group.Upload {
-	switch {
-	case r.Waiting != nil && r.Waiting.Same(u):
-		return r.Waiting
-	case r.Attempt != nil && r.Attempt.Same(u):
+// ordered returns the operator's order that a deployment of an artifact is of, nil
+// if it is of none. One artifact may be deployed several times by orders: so it is
+// the deployment that the record has, or the one that says which order it is of
+// while the record waits for that one.
+func ordered(r *group.Record, artifact group.Upload, deployment, id string) *group.Upload {
+	if i := slices.IndexFunc(r.Deployments, func(d group.Deployment) bool { return d.DeploymentID == deployment }); i >= 0 {
+		if !r.Deployments[i].Ordered() {
+			return nil
+		}
+		return &r.Deployments[i].Upload
+	}
+	is := func(u group.Upload) bool { return u.Ordered() && u.ID == id && u.SameArtifact(artifact) }
+	if r.Attempt != nil && is(r.Attempt.Upload) {
 		return &r.Attempt.Upload
 	}
-	if d := r.Deployment(u); d != nil {
-		return &d.Upload
+	if r.Waiting != nil && is(*r.Waiting) {
+		return r.Waiting
 	}
-	if e := r.End(u); e != nil {
-		return &e.Upload
-	}
-	if i := slices.IndexFunc(r.Noted, u.Same); i >= 0 {
-		return &r.Noted[i]
+	for i := range r.Ended {
+		if is(r.Ended[i].Upload) {
+			return &r.Ended[i].Upload
+		}
 	}
 	return nil
 }

@@ -29,6 +29,9 @@ type Status struct {
 	// pipelineUrl. It is there as soon as it is proven, and stays.
 	trust.Deployer
 
+	// Order is there where an operator has ordered what the state is about.
+	Order Order `json:"order,omitzero"`
+
 	// Group is there once it is known, and stays.
 	Group Group `json:"group,omitzero"`
 
@@ -42,6 +45,16 @@ type Status struct {
 	// GivenUp is there when the state is Rejected because the upload's message
 	// was tried in vain for too long. Alone of all ends it can be revived.
 	GivenUp bool `json:"givenUp,omitzero"`
+}
+
+// Order is what an operator has ordered, and who he is.
+type Order struct {
+	Kind     string `json:"kind"`     // rollback, promote, pause or resume
+	Operator string `json:"operator"` // as AWS names him
+	// FromVersionID is the version that ran before, and FromGroup the group whose
+	// artifact is promoted.
+	FromVersionID string `json:"fromVersionId,omitempty"`
+	FromGroup     string `json:"fromGroup,omitempty"`
 }
 
 // Settled says whether the upload has its deployment, or never gets one.

@@ -81,6 +81,9 @@ func (e *Entry) Change(ctx context.Context, next func(Status) (Status, error)) e
 		if changed.Deployer == (trust.Deployer{}) { // Only the trigger has seen the token.
 			changed.Deployer = e.Deployer
 		}
+		if changed.Order == (Order{}) {
+			changed.Order = e.Order
+		}
 		if changed.Group == (Group{}) {
 			changed.Group = e.Group
 		}

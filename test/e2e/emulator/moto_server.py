@@ -16,7 +16,8 @@ endpoint, would refuse every upload; moto knows no endpoint a call came through.
 
 Events: moto looks for a bucket's queue in the account of the uploader, which is
 not the bucket's, and finds none. It also leaves out the fields versionId and
-sequencer, which S3 sends for a versioned bucket.
+sequencer, which S3 sends for a versioned bucket, and userIdentity, which says who
+wrote the object; here that is the access key.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 
 CodeDeploy's answers: moto writes times as text, and names Auto Scaling groups in
@@ -33,8 +34,10 @@ import datetime
 import inspect
 import itertools
 import json
+import re
 import sys
 
+from flask import request
 from moto.cloudformation import responses as cloudformation_responses
 from moto.cloudformation.utils import get_stack_from_s3_url
 from moto.codedeploy.models import Application, DeploymentGroup, DeploymentInfo
@@ -126,8 +129,17 @@ def describe_the_version(event_name, bucket, key, notification_id):
     for record in event["Records"]:
         if bucket.is_versioned:
             record["s3"]["object"]["versionId"] = key.version_id
+        record["userIdentity"] = {"principalId": f"AWS:{access_key()}"}
         record["s3"]["object"]["sequencer"] = f"{next(sequence):018X}"
     return event
+
+
+def access_key():
+    """The access key that the present request is signed with."""
+    signed = re.search(
+        r"Credential=([A-Za-z0-9]+)/", request.headers.get("Authorization", "")
+    )
+    return signed[1] if signed else "unsigned"
 
 
 send_event = notifications.send_event
@@ -235,6 +247,8 @@ def needless():
 
     if "bucket.account_id" in inspect.getsource(send_event):
         yield "the events' account"
+    if "userIdentity" in inspect.getsource(get_s3_event):
+        yield "the events' author"
     if "versionId" in inspect.getsource(get_s3_event):
         yield "the events' fields"
 

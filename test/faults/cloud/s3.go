@@ -99,6 +99,9 @@ func (b *Bucket) add(key string) *Version {
 	return v
 }
 
+// Principal is who writes what is put, by S3's events.
+const Principal = "AWS:AROAEXAMPLE:alice"
+
 // Event is the message that S3 sends about a new version.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 func (b *Bucket) Event(v *Version) string {
@@ -108,6 +111,7 @@ func (b *Bucket) Event(v *Version) string {
 		"awsRegion":    "ap-northeast-1",
 		"eventTime":    v.Modified.UTC().Format("2006-01-02T15:04:05.000Z"),
 		"eventName":    "ObjectCreated:Put",
+		"userIdentity": map[string]any{"principalId": Principal},
 		"s3": map[string]any{
 			"s3SchemaVersion": "1.0",
 			"bucket":          map[string]any{"name": b.Name, "arn": "arn:aws:s3:::" + b.Name},
