@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gitlab-codedeploy/internal/account"
+	"gitlab-codedeploy/internal/beginning"
 	"gitlab-codedeploy/internal/calls"
 	"gitlab-codedeploy/internal/cdk"
 	"gitlab-codedeploy/internal/deploy"
@@ -47,6 +48,7 @@ type declared struct {
 // commands are all of them, by their names.
 func (p *program) commands() []declared {
 	return []declared{
+		{p.init(), map[account.Side][]string{account.GitLab: beginning.GitLabCalls, account.Deploy: beginning.DeployCalls}},
 		{p.check(), inGitLab("ssm:DescribeInstanceInformation", "ec2:DescribeInstances", "ec2:DescribeVpcEndpoints",
 			"iam:GetInstanceProfile", "iam:ListAttachedRolePolicies")},
 		{p.connect(), inGitLab("ssm:StartSession", "ssm:TerminateSession")},

@@ -109,6 +109,12 @@ var catalogue = map[string][]grant{
 	"servicequotas:GetServiceQuota":           {{"servicequotas:GetServiceQuota", "everything"}},
 	"servicequotas:GetAWSDefaultServiceQuota": {{"servicequotas:GetAWSDefaultServiceQuota", "everything"}},
 
+	// Before there is an environment.
+	"acm:ListCertificates":        {{"acm:ListCertificates", "everything"}},
+	"route53:ListHostedZones":     {{"route53:ListHostedZones", "everything"}},
+	"codedeploy:ListApplications": {{"codedeploy:ListApplications", "everything"}},
+	"ssm:GetParameters":           {{"ssm:GetParameters", "newest images"}},
+
 	// By hand, with a break-glass role: docs/recovery.md and docs/migration.md. The buckets' and keys' policies open what
 	// they hold to these roles, and to nobody else.
 	"break-glass:Recovery": {

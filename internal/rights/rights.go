@@ -72,8 +72,11 @@ func grantsFor(side account.Side, declared string) ([]grant, error) {
 		return nil, fmt.Errorf("internal/rights does not know what IAM wants for %s in the account %s: say it in its catalogue", call, side)
 	}
 	found = slices.Clone(found)
+	all := about == "everything" // what the call is otherwise about is not known yet
 	for i := range found {
 		switch {
+		case all:
+			found[i].scope, isAbout = about, false
 		case found[i].scope != told:
 		case !isAbout:
 			return nil, fmt.Errorf("%s is about different things: say which after it, such as %q", call, call+" <scope>")

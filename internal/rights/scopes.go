@@ -62,6 +62,13 @@ var scopes = map[string]scope{
 		}
 		return nil
 	}},
+	"newest images": {
+		// https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-public-parameters.html
+		on: func(n Names, _ account.Side) []string {
+			return []string{"arn:" + n.Config.Partition() + ":ssm:" + n.Config.Region + "::parameter/aws/service/ami-amazon-linux-latest/*"}
+		},
+		why: "AWS's own public parameters, one for each system and processor",
+	},
 	"data volume": {on: func(n Names, s account.Side) []string {
 		return []string{n.arn(s, "ec2", "volume/"+n.output(s, "DataVolumeId"))}
 	}},
