@@ -204,10 +204,16 @@ func (o *Orderer) Group(ctx context.Context, application, group string) (g Group
 	case text == nil:
 		return g, fmt.Errorf("nothing was ever deployed to %s/%s by an upload: it has no record", application, group)
 	}
-	if err := json.Unmarshal(text, &g); err != nil || g.Application != application || g.DeploymentGroup != group {
+	if g, err = Parse(text); err != nil || g.Application != application || g.DeploymentGroup != group {
 		return g, fmt.Errorf("the record of %s/%s is none: %s", application, group, plain.Line(fmt.Sprint(err), 200))
 	}
 	return g, nil
+}
+
+// Parse reads a group's record.
+func Parse(text []byte) (g Group, err error) {
+	err = json.Unmarshal(text, &g)
+	return g, err
 }
 
 // read returns an object, nil when there is none.

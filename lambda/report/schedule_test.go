@@ -403,6 +403,32 @@ func TestS15_NoMoreVersionsAreMarkedAtOnceThanTimeAllows(t *testing.T) {
 	require.ErrorContains(t, f.handle(t, schedule), "mark the version as unwanted")
 }
 
+// What one group lets go of another one may have been given by a promotion.
+//
+//fault:live a version is promoted, and the group that it comes from has had eleven newer ones | it is marked only once the other group lets go of it, too
+func TestS15_WhatAnotherGroupHoldsIsNotMarked(t *testing.T) {
+	const other = "/" + testBucket + "/groups/web/production.json"
+	promoted := group.Upload{ID: "order.1", Key: "orders/web/production/1.json", VersionID: "o1", Order: group.Order{Order: status.Order{Kind: "promote", Operator: "AWS:X:alice"}, Key: job9.Key, VersionID: job9.VersionID}}
+	for name, r := range map[string]group.Record{
+		"deployed":       {Deployments: []group.Deployment{{Upload: promoted, DeploymentID: "d-1", State: status.Succeeded, Told: true}}},
+		"is about to be": {Attempt: &group.Attempt{Upload: promoted, At: time.Now()}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, _ := newSchedule(t, nil)
+			f.records(recordPath, other)
+			f.putRecord(t, group.Record{Expired: []group.Upload{job9, job10}})
+			r.Application, r.DeploymentGroup = "web", "production"
+			text, err := json.Marshal(r)
+			require.NoError(t, err)
+			f.Put(other, nil, string(text))
+			require.NoError(t, f.handle(t, schedule))
+			assert.Empty(t, f.readRecord(t).Expired, "it is the other group's now")
+			marked := slices.DeleteFunc(f.Requests(), func(r string) bool { return !strings.Contains(r, "tagging") })
+			assert.Equal(t, []string{"PUT /" + testBucket + "/" + job10.Key + "?tagging=&versionId=v2"}, marked)
+		})
+	}
+}
+
 // A run that has no time left for a group lets the next one begin with it.
 func TestS15_ARunThatIsLateIsGoneOnWith(t *testing.T) {
 	f, q := newSchedule(t, nil)
