@@ -41,7 +41,10 @@ var roles = []role{
 var abouts = map[string]map[string][]string{
 	"register-runner": {"ssm:SendCommand": {"document:runner-token", "document:register-runner", "document:follow"}},
 	"trust":           {"ssm:SendCommand": {"document:keys"}},
-	"doctor":          {"ssm:SendCommand": {"document:keys"}},
+	"sample": {
+		"cloudformation:DescribeStacks": {"sample stack"}, "cloudformation:DescribeStackEvents": {"sample stack"}, "cloudformation:DeleteStack": {"sample stack"},
+	},
+	"doctor": {"ssm:SendCommand": {"document:keys"}},
 }
 
 // beside are calls that are made for a command by others, with its credentials: another program, or a shell that completes.

@@ -17,6 +17,7 @@ import (
 	"gitlab-codedeploy/internal/cdk"
 	"gitlab-codedeploy/internal/deploy"
 	"gitlab-codedeploy/internal/preflight"
+	"gitlab-codedeploy/internal/sample"
 	"gitlab-codedeploy/internal/sessions"
 )
 
@@ -57,6 +58,7 @@ func (p *program) commands() []declared {
 		{p.backups(), inGitLab("s3:ListObjectsV2", "s3:GetObject")},
 		{p.script(), nil},
 		{p.doctor(), doctorCalls()},
+		{p.sample(), map[account.Side][]string{account.Deploy: append([]string{"cloudformation:DescribeStacks"}, sample.Calls...)}},
 		{p.policy(), map[account.Side][]string{account.GitLab: {}, account.Deploy: {}}},
 		{p.diff(), map[account.Side][]string{account.GitLab: {"cloudformation:GetTemplate"}, account.Deploy: {"cloudformation:GetTemplate"}}},
 		{p.deploy(), map[account.Side][]string{

@@ -114,6 +114,13 @@ var catalogue = map[string][]grant{
 	"route53:ListHostedZones":     {{"route53:ListHostedZones", "everything"}},
 	"codedeploy:ListApplications": {{"codedeploy:ListApplications", "everything"}},
 	"ssm:GetParameters":           {{"ssm:GetParameters", "newest images"}},
+	// The sample target.
+	"cloudformation:CreateStack": {{"cloudformation:CreateStack", "sample stack"}, {"cloudformation:TagResource", "sample stack"}, {"iam:PassRole", "deploying role"}},
+	"deploy codedeploy:CreateDeploymentGroup": {{"codedeploy:CreateDeploymentGroup", "deployment groups"}, {"codedeploy:TagResource", "deployment groups"},
+		{"iam:PassRole", "sample roles"}},
+	"deploy codedeploy:DeleteDeploymentGroup": {{"codedeploy:DeleteDeploymentGroup", "deployment groups"}},
+	"autoscaling:DescribeAutoScalingGroups":   {{"autoscaling:DescribeAutoScalingGroups", "everything"}},
+	"autoscaling:DeleteAutoScalingGroup":      {{"autoscaling:DeleteAutoScalingGroup", "sample instances"}},
 
 	// By hand, with a break-glass role: docs/recovery.md and docs/migration.md. The buckets' and keys' policies open what
 	// they hold to these roles, and to nobody else.

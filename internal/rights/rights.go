@@ -73,6 +73,10 @@ func grantsFor(side account.Side, declared string) ([]grant, error) {
 	}
 	found = slices.Clone(found)
 	all := about == "everything" // what the call is otherwise about is not known yet
+	if isAbout && len(found) == 1 {
+		found[0].scope = about // another one than the usual
+		return found, nil
+	}
 	for i := range found {
 		switch {
 		case all:

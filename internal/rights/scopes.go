@@ -119,6 +119,34 @@ var scopes = map[string]scope{
 		why: "a group chooses its configuration, and may change it",
 	},
 
+	// The sample target, in account B.
+	"sample stack": {
+		on: func(n Names, s account.Side) []string {
+			return []string{n.arn(s, "cloudformation", "stack/Sample-"+n.Config.Environment+"/*")}
+		},
+		why: "an id that CloudFormation gives to a stack of this one name",
+	},
+	"deploying role": {
+		on: func(n Names, s account.Side) []string {
+			return []string{n.role(s, fmt.Sprintf("cdk-hnb659fds-cfn-exec-role-%s-%s", n.account(s), n.Config.Region))}
+		},
+		when: map[string]map[string]any{"StringEquals": {"iam:PassedToService": "cloudformation.amazonaws.com"}},
+	},
+	"sample roles": {
+		on: func(n Names, s account.Side) []string {
+			return []string{n.role(s, "Sample-"+n.Config.Environment+"-*")}
+		},
+		when: map[string]map[string]any{"StringEquals": {"iam:PassedToService": "codedeploy.amazonaws.com"}},
+		why:  "CloudFormation ends the name of a role that begins with its stack's",
+	},
+	"sample instances": {
+		on: func(n Names, s account.Side) []string {
+			return []string{n.arn(s, "autoscaling", "autoScalingGroup:*:autoScalingGroupName/*")}
+		},
+		when: map[string]map[string]any{"StringLike": {"aws:ResourceTag/gitlab-codedeploy-sample": "sample-*"}},
+		why:  "CodeDeploy names the copies; the tag says that they are the sample's",
+	},
+
 	// Both accounts.
 	"stack": {
 		on: func(n Names, s account.Side) []string {
