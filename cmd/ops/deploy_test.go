@@ -801,7 +801,7 @@ func TestS15_ALeftoverWithANameThatTheNewStackNeedsEndsTheDeploy(t *testing.T) {
 	s.a.failed(cfntypes.StackStatusRollbackComplete)
 	err := s.deploy(t)
 	assert.Equal(t, 1, exitStatus(err))
-	assert.Contains(t, s.err.String(), "the new stack needs the name logs-1: empty and delete the old one, and deploy again")
+	assert.Equal(t, 1, strings.Count(s.err.String(), "the new stack needs the name logs-1: empty and delete the old one, and deploy again"), "once, when the old stack is gone")
 	assert.ErrorContains(t, err, "GitLab-staging was deleted, and nothing was created")
 	assert.Empty(t, s.runs("deploy"))
 }
