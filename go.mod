@@ -29,7 +29,6 @@ require (
 	github.com/aws/constructs-go/constructs/v10 v10.6.0
 	github.com/aws/jsii-runtime-go v1.139.0
 	github.com/aws/smithy-go v1.28.9
-	github.com/aymanbagabas/go-udiff v0.3.1
 	github.com/cdklabs/cdk-nag-go/cdknag/v2 v2.35.0
 	github.com/goccy/go-yaml v1.19.2
 	github.com/golang-jwt/jwt/v5 v5.3.1

@@ -23,12 +23,13 @@ import (
 const realConfigs = "../../config"
 
 func TestConfigRealFilesLoad(t *testing.T) {
-	for _, environment := range []string{"staging", "local"} {
+	// The emulator has another group, to promote to.
+	for environment, groups := range map[string]int{"staging": 1, "local": 2} {
 		config, err := Load(realConfigs, environment)
 		require.NoError(t, err)
 		assert.Equal(t, environment, config.Environment)
 		assert.Equal(t, "example-deploy-"+environment, config.Deploy.Artifacts.BucketName)
-		require.Len(t, config.Deploy.DeploymentGroups, 1)
+		require.Len(t, config.Deploy.DeploymentGroups, groups)
 		assert.Equal(t, "sample-web", config.Deploy.DeploymentGroups[0].Application)
 		assert.Equal(t, "sample-web-blue-green", config.Deploy.DeploymentGroups[0].DeploymentGroup)
 	}

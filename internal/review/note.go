@@ -9,8 +9,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/aymanbagabas/go-udiff"
-	"github.com/aymanbagabas/go-udiff/myers"
+	"github.com/pmezard/go-difflib/difflib"
 )
 
 // Stack is a stack, and what a deploy does to it.
@@ -142,16 +141,22 @@ func (s Stack) permissionRows() (rows [][]string) {
 
 // patch is the difference of two scripts by their lines.
 func patch(before, after []any) []string {
-	one, other := joined(before, "\n")+"\n", joined(after, "\n")+"\n"
-	unified, err := udiff.ToUnifiedDiff("", "", one, myers.ComputeEdits(one, other), udiff.DefaultContextLines)
-	if err != nil {
-		panic(fmt.Errorf("compare two scripts: %w", err)) // cannot be: the edits are of these texts
-	}
+	one, other := strings.Split(joined(before, "\n"), "\n"), strings.Split(joined(after, "\n"), "\n")
 	var lines []string
-	for _, hunk := range unified.Hunks {
-		lines = append(lines, fmt.Sprintf("@@ -%d +%d @@", hunk.FromLine, hunk.ToLine))
-		for _, l := range hunk.Lines {
-			lines = append(lines, map[udiff.OpKind]string{udiff.Delete: "-", udiff.Insert: "+", udiff.Equal: " "}[l.Kind]+strings.TrimSuffix(l.Content, "\n"))
+	add := func(sign string, some []string) {
+		for _, line := range some {
+			lines = append(lines, sign+line)
+		}
+	}
+	for _, hunk := range difflib.NewMatcher(one, other).GetGroupedOpCodes(3) {
+		lines = append(lines, fmt.Sprintf("@@ -%d +%d @@", hunk[0].I1+1, hunk[0].J1+1))
+		for _, edit := range hunk {
+			if edit.Tag == 'e' {
+				add(" ", one[edit.I1:edit.I2])
+				continue
+			}
+			add("-", one[edit.I1:edit.I2])
+			add("+", other[edit.J1:edit.J2])
 		}
 	}
 	if len(lines) > maxScriptLines {

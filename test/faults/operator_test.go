@@ -33,7 +33,6 @@ type placedOrder struct {
 	version  *cloud.Version
 	id       string
 	accepted bool // by its group's record, at some time
-	unproven bool // its artifact had not succeeded by then
 }
 
 func (o *placedOrder) String() string { return fmt.Sprintf("order %d (%s)", o.number, o.Kind) }
