@@ -58,8 +58,7 @@ var beside = map[string]map[account.Side][]string{
 
 // inScripts are the calls of the commands that are scripts still: scripts/ops.d. What is in commands() counts in their place.
 var inScripts = map[string]map[account.Side][]string{
-	"status": {account.GitLab: append([]string{"ssm:DescribeInstanceInformation", "s3:ListObjectsV2", "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth"}, runsOperations...)},
-	"diff":   {account.GitLab: {"cloudformation:GetTemplate"}, account.Deploy: {"cloudformation:GetTemplate"}},
+	"diff": {account.GitLab: {"cloudformation:GetTemplate"}, account.Deploy: {"cloudformation:GetTemplate"}},
 }
 
 // everyDeclared are all commands with their calls.

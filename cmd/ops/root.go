@@ -55,6 +55,8 @@ func (p *program) commands() []declared {
 		{p.connect(), inGitLab("ssm:StartSession", "ssm:TerminateSession")},
 		{p.forward(), inGitLab("ssm:StartSession", "ssm:TerminateSession")},
 		{p.rootPassword(), inGitLab("secretsmanager:GetSecretValue")},
+		{p.status(), inGitLab(append([]string{"ssm:DescribeInstanceInformation", "s3:ListObjectsV2", "elasticloadbalancing:DescribeLoadBalancers",
+			"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth"}, runsOperations...)...)},
 		{p.backups(), inGitLab("s3:ListObjectsV2", "s3:GetObject")},
 		{p.script(), nil},
 		{p.doctor(), doctorCalls()},

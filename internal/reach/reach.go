@@ -318,11 +318,11 @@ func (f Finding) say(format string, values ...any) Finding {
 
 func (f Finding) unknown(err error) Finding {
 	f.State = Unknown
-	return f.say("AWS did not say: %s", reason(err))
+	return f.say("AWS did not say: %s", Reason(err))
 }
 
-// reason is an error in AWS's own words, without the SDK's about the request.
-func reason(err error) string {
+// Reason is an error in AWS's own words, without the SDK's about the request.
+func Reason(err error) string {
 	var none *calls.NoAnswer
 	if errors.As(err, &none) {
 		return none.Error()

@@ -1,7 +1,6 @@
 #!/usr/bin/env bats
 # shellcheck disable=SC2016 # the stubs expand it
-# The whole way of an operation on a stand-in host: scripts/ops, the real AWS
-# CLI, the played Systems Manager, the real documents, and the scripts as root
+# The whole way of an operation on a stand-in host: scripts/ops, the played Systems Manager, the real documents, and the scripts as root
 # on their normal paths.
 
 load helper
@@ -9,8 +8,10 @@ load fixtures/host/host
 load fixtures/host/systemd
 load fixtures/ops-remote
 
+# The operator's program is built before a stub takes the place of go.
 setup_file() {
   require_host
+  "$ROOT/scripts/ops" --version
   make_host_package
 }
 
@@ -21,6 +22,9 @@ setup() {
   start_remote BackupBucketName=example-backups LoadBalancerDnsName=lb.example.com
   run_on_host server TEST_WORD=word
 }
+
+# ops COMMAND ARGUMENT … is the operator's program against the played account.
+ops() { run --separate-stderr "$ROOT/scripts/ops" "$1" --env staging --profile account-a "${@:2}"; }
 
 teardown() {
   stop_remote

@@ -1,12 +1,10 @@
 #!/usr/bin/env bats
 # shellcheck disable=SC2016,SC2030,SC2031 # the stubs expand it; each test is a subshell
-# scripts/ops status: the server's script with commands of GitLab's that play
-# their part and a real PostgreSQL, run through the played Systems Manager, next
-# to a load balancer and a bucket on moto.
+# The server's status, with commands of GitLab's that play their part and a real
+# PostgreSQL. The operator's command around it is tested in cmd/ops.
 
 load helper
 load fixtures/host/systemd
-load fixtures/ops-remote
 load fixtures/postgresql
 
 setup_file() { start_postgresql; }
@@ -18,11 +16,6 @@ setup() {
   STATE=$BATS_TEST_TMPDIR/state
   mkdir -p "$STATE"
   export STATE
-}
-
-teardown() {
-  stop_remote
-  [[ -z ${MOTO:-} ]] || kill "$MOTO"
 }
 
 # gitlab VERSION makes a GitLab whose parts all are well.
@@ -126,73 +119,4 @@ part() { grep -P "^$1\t" <<<"$output"; }
   [[ $(part operation) == *"upgrade ended with 1, started 2026-11-24T18:54:36Z (run 20261124T185436-0a1b2c3d)"* ]]
   pkill --parent "$holder" || true
   wait "$holder" || true
-}
-
-# start_moto gives the account a load balancer and a bucket.
-start_moto() {
-  PATH=$PYTHON_TOOLS:$PATH
-  require_tool moto_server
-  env -u MOTO_ACCOUNT_ID moto_server -H 127.0.0.1 -p 0 >"$BATS_TEST_TMPDIR/moto.log" 2>&1 3>&- &
-  MOTO=$!
-  local tries=0
-  until grep -q 'Running on' "$BATS_TEST_TMPDIR/moto.log"; do
-    ((tries++ < 300))
-    sleep 0.1
-  done
-  MOTO_URL=http://localhost:$(sed -n 's|.*Running on http://127.0.0.1:\([0-9]*\).*|\1|p' "$BATS_TEST_TMPDIR/moto.log")
-  NAME=$(
-    "$ROOT/.venv/bin/python" - "$MOTO_URL" "$1" <<'PY'
-import boto3, sys
-def client(name):
-    return boto3.client(name, region_name="ap-northeast-1", endpoint_url=sys.argv[1], aws_access_key_id="anybody", aws_secret_access_key="anything")
-ec2, elb, s3 = client("ec2"), client("elbv2"), client("s3")
-vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{i}.0/24", AvailabilityZone=f"ap-northeast-1{z}")["Subnet"]["SubnetId"] for i, z in enumerate("ac")]
-balancer = elb.create_load_balancer(Name="gitlab", Subnets=subnets)["LoadBalancers"][0]
-group = elb.create_target_group(Name="server", Protocol="HTTP", Port=80, VpcId=vpc)["TargetGroups"][0]["TargetGroupArn"]
-instance = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, SubnetId=subnets[0])["Instances"][0]["InstanceId"]
-elb.register_targets(TargetGroupArn=group, Targets=[{"Id": instance}])
-elb.create_listener(LoadBalancerArn=balancer["LoadBalancerArn"], Protocol="HTTP", Port=80, DefaultActions=[{"Type": "forward", "TargetGroupArn": group}])
-s3.create_bucket(Bucket="example-backups", CreateBucketConfiguration={"LocationConstraint": "ap-northeast-1"})
-s3.put_object(Bucket="example-backups", Key="backups/1606734000_2020_11_30_13.10.2/manifest.json", Body=b"{}")
-s3.put_object(Bucket="example-backups", Key=f"backups/{sys.argv[2]}_2026_11_24_13.10.2/manifest.json", Body=b"{}")
-s3.put_object(Bucket="example-backups", Key="backups/4102444800_2100_01_01_13.10.2/half.tar", Body=b"{}")
-print(balancer["DNSName"])
-PY
-  )
-}
-
-row() { grep -E "^$1 " <<<"$output" | tr -s ' '; }
-
-@test "S8: status puts server, backup, load balancer and agents on one screen" {
-  gitlab 13.10.2
-  start_moto "$(($(date +%s) - 7200))"
-  start_remote BackupBucketName=example-backups LoadBalancerDnsName="$NAME"
-  echo "$MOTO_URL" >"$REMOTE/forward"
-  run_on_folder server
-  run_on_folder runner
-  ops status
-  echo "$output"
-  [[ $(row 'last backup') == *" ok "*"_2026_11_24_13.10.2, 2 hours old" ]]
-  [[ $(row 'load balancer') == *" ok the server is healthy" ]]
-  [[ $(row services) == *" ok all 2 are up" ]]
-  [[ $(row runners) == *" ok 1 of 3 "* ]]
-  [[ $(row "runner's agent") == *" ok online, $REMOTE_RUNNER" ]]
-  # No GitLab is installed on this machine.
-  [ "$status" -eq 1 ]
-  [[ $(row version) == *" wrong GitLab is not installed"* ]]
-}
-
-@test "S8 status | the server's agent is offline, and AWS refuses the rest | each part says so; exit 1" {
-  gitlab 13.10.2
-  start_remote BackupBucketName=example-backups LoadBalancerDnsName=lb.example.com
-  run_on_folder server
-  touch "$REMOTE/offline-$REMOTE_SERVER"
-  ops status
-  [ "$status" -eq 1 ]
-  [[ $(row server) == *" unknown status was not started: the agent on the instance did not take it"* ]]
-  [[ $(row "server's agent") == *" wrong ConnectionLost, $REMOTE_SERVER: scripts/ops check says why" ]]
-  [[ $(row "runner's agent") == *" wrong not registered"* ]]
-  [[ $(row 'last backup') == *" unknown AWS did not say: "* ]]
-  [[ $(row 'load balancer') == *" unknown AWS did not say: "* ]]
 }
