@@ -54,7 +54,7 @@ teardown() {
   [[ $output == '{"run":"'*'","operation":"status",'*'"state":"ended","exit":0,'* ]]
 }
 
-@test "S8 status | all of its unit is killed on the server | the table says that it was lost" {
+@test "S8 status | the unit of a real run is killed on the host | the program tells that it was lost" {
   stub gitlab-ctl 'echo "run: nginx: (pid 1) 10s"'
   stub curl 'printf 200'
   on_host bash -c 'mkdir -p /opt/gitlab && echo "gitlab-ce 13.10.2" >/opt/gitlab/version-manifest.txt'
