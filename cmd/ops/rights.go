@@ -56,22 +56,6 @@ var beside = map[string]map[account.Side][]string{
 	"forward": {account.GitLab: {"ssm:ResumeSession"}},
 }
 
-// inScripts are the calls of the commands that are scripts still: scripts/ops.d. What is in commands() counts in their place.
-var inScripts = map[string]map[account.Side][]string{
-	"diff": {account.GitLab: {"cloudformation:GetTemplate"}, account.Deploy: {"cloudformation:GetTemplate"}},
-}
-
-// everyDeclared are all commands with their calls.
-func (p *program) everyDeclared() []declared {
-	all := p.commands()
-	for _, name := range slices.Sorted(maps.Keys(inScripts)) {
-		if !slices.ContainsFunc(all, func(d declared) bool { return d.command.Name() == name }) {
-			all = append(all, declared{&cobra.Command{Use: name}, inScripts[name]})
-		}
-	}
-	return all
-}
-
 // declaredBy are the calls of a command in one account, with what they are about.
 func (d declared) declaredBy(side account.Side) []string {
 	name := d.command.Name()
@@ -100,7 +84,7 @@ func (p *program) policies(names rights.Names, r role) (map[account.Side]rights.
 		}
 	}
 	calls := map[account.Side][]string{}
-	for _, d := range p.everyDeclared() {
+	for _, d := range p.commands() {
 		if slices.Contains(commands, d.command.Name()) {
 			for side := range d.calls {
 				calls[side] = append(calls[side], d.declaredBy(side)...)

@@ -97,7 +97,7 @@ func TestRightsOfEveryCommandBelongToOneRole(t *testing.T) {
 			of[command] = append(of[command], r.name)
 		}
 	}
-	for _, d := range (&program{}).everyDeclared() {
+	for _, d := range (&program{}).commands() {
 		assert.Len(t, of[d.command.Name()], 1, "the role of %s in rights.go", d.command.Name())
 	}
 }
@@ -147,7 +147,7 @@ func TestRightsAreDecidedByTheSimulator(t *testing.T) {
 		}
 	}
 	p := &program{}
-	for _, d := range p.everyDeclared() {
+	for _, d := range p.commands() {
 		for side := range d.calls {
 			policy, err := rights.Make(names, side, d.declaredBy(side))
 			require.NoError(t, err, d.command.Name())
@@ -238,7 +238,7 @@ func pageOfRights(t *testing.T) string {
 	var policies strings.Builder
 	for _, r := range roles {
 		var has []string
-		for _, d := range p.everyDeclared() {
+		for _, d := range p.commands() {
 			if slices.Contains(r.commands, d.command.Name()) {
 				has = append(has, "`"+d.command.Name()+"`")
 			}
