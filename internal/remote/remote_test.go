@@ -187,6 +187,17 @@ func TestS8_AnyOperation(t *testing.T) {
 			assert.Equal(t, []string{ended.Run}, c.Runs())
 		})
 	})
+	t.Run("S8 any operation | its start meets throttling, expired credentials or the page of a proxy | it is sent again and runs once", func(t *testing.T) {
+		for _, code := range []string{"ThrottlingException", "ExpiredTokenException", "RequestExpired", "InternalServerError", "UnknownError"} {
+			in(t, steps(1, time.Minute), func(t *testing.T, c *test) {
+				c.Fail("SendCommand", remotetest.Fault{Refused: code})
+				_, err := c.run(t.Context())
+				require.NoError(t, err, code)
+				assert.Len(t, remotetest.Sent(c.cloud), 2, code)
+				assert.Equal(t, 1, c.begun, code)
+			})
+		}
+	})
 	t.Run("S8 any operation | the answer to its start is lost five times | it says that it may have begun, and how to see", func(t *testing.T) {
 		in(t, steps(1, time.Minute), func(t *testing.T, c *test) {
 			c.Fail("SendCommand", remotetest.Fault{LostAnswer: true}, remotetest.Fault{LostAnswer: true}, remotetest.Fault{LostAnswer: true}, remotetest.Fault{LostAnswer: true}, remotetest.Fault{LostAnswer: true})
@@ -224,8 +235,10 @@ func TestS8_AnyOperation(t *testing.T) {
 	t.Run("S8 any operation | the network is away for longer than the patience | it says so, and that the operation goes on", func(t *testing.T) {
 		in(t, steps(2, 2*time.Hour), func(t *testing.T, c *test) {
 			time.AfterFunc(time.Minute, func() { c.Down(true) })
+			began := time.Now()
 			_, err := c.run(t.Context())
 			run := c.Runs()[0]
+			assert.InDelta(t, 60+900, time.Since(began).Seconds(), 15)
 			require.EqualError(t, err, "nothing heard for 900 s; run "+run+" may go on, to follow it: scripts/ops backup --env staging --profile account-a --follow "+run)
 			var said []string
 			for _, line := range c.said {
