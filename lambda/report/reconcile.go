@@ -228,7 +228,7 @@ func (r *Reporter) group(ctx context.Context, key string) (t tally, err error) {
 			known.Heard(*made)
 		}
 		for _, d := range heard {
-			known.Heard(d)
+			known.HeardBeside(d)
 		}
 		for i := range known.Ended {
 			known.Ended[i].Told = known.Ended[i].Told || slices.ContainsFunc(ended, known.Ended[i].Same)

@@ -130,7 +130,7 @@ func (r *Reporter) change(ctx context.Context, event change) error {
 	if !state.State.Final() {
 		return nil // The record has to know of ends only.
 	}
-	if err := r.ended(ctx, info, state); err != nil {
+	if err := r.ended(ctx, info, state, entry.DeploymentID == state.DeploymentID); err != nil {
 		return r.failed(ctx, log, err)
 	}
 	return nil
@@ -162,7 +162,7 @@ func (r *Reporter) tell(ctx context.Context, info *types.DeploymentInfo, heard s
 		// be found out twice, as the version may be removed.
 		now := r.Records.Time()
 		if err := record.Change(ctx, func(known *group.Record) {
-			known.Heard(group.Deployment{Upload: u, DeploymentID: state.DeploymentID, State: state.State, SeenAt: now})
+			known.HeardBeside(group.Deployment{Upload: u, DeploymentID: state.DeploymentID, State: state.State, SeenAt: now})
 		}); err != nil {
 			return nil, "", err
 		}
@@ -179,8 +179,8 @@ func (r *Reporter) tell(ctx context.Context, info *types.DeploymentInfo, heard s
 }
 
 // ended notes a deployment's end in its group's record, and lets the upload that
-// waited for it have its turn.
-func (r *Reporter) ended(ctx context.Context, info *types.DeploymentInfo, state status.Status) error {
+// waited for it have its turn. It is the upload's own when the job was told of it.
+func (r *Reporter) ended(ctx context.Context, info *types.DeploymentInfo, state status.Status, own bool) error {
 	record, err := r.Records.Load(ctx, allowlist.Pair{Application: state.Application, DeploymentGroup: state.DeploymentGroup})
 	if err != nil {
 		return err
@@ -191,7 +191,12 @@ func (r *Reporter) ended(ctx context.Context, info *types.DeploymentInfo, state 
 	}
 	now := r.Records.Time()
 	err = record.Change(ctx, func(known *group.Record) {
-		known.Heard(group.Deployment{Upload: u, DeploymentID: state.DeploymentID, State: state.State, Reason: clip.Line(state.Reason, 200), SeenAt: now, Told: true})
+		end := group.Deployment{Upload: u, DeploymentID: state.DeploymentID, State: state.State, Reason: clip.Line(state.Reason, 200), SeenAt: now, Told: true}
+		if own {
+			known.Heard(end)
+		} else {
+			known.HeardBeside(end)
+		}
 	})
 	if err != nil || record.Waiting == nil {
 		return err

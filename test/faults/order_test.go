@@ -169,6 +169,35 @@ func TestS14_ADeploymentByHandIsFollowedByWhoHeardOfIt(t *testing.T) {
 	}
 }
 
+// The record knows of our own deployment by the job's state alone, until somebody looks.
+//
+//fault:hands the end of our deployment is lost, and somebody deploys the same version again by hand | the job is told of the end of its own
+func TestS14_ADeploymentByHandHidesNoneOfOurs(t *testing.T) {
+	t.Parallel()
+	s := one(1)
+	s.Soon, s.Late = time.Second, time.Second
+	u := &s.Uploads[0]
+	u.At, u.Course.Lasts, u.Course.Outcome = 61*time.Minute, 20*time.Second, "Succeeded"
+	s.Foreign = []foreign{{At: 62 * time.Minute, Pair: goodGroups[0], Lasts: 20 * time.Second, Upload: 1, Description: "by hand", Outcome: "Succeeded"}}
+	first := ""
+	w := playWith(t, s, func(w *world) {
+		told := w.aws.Deployments.Changed
+		w.aws.Deployments.Changed = func(d *cloud.Deployment, state string) {
+			if first == "" {
+				first = d.ID
+			}
+			if d.ID != first || state != "SUCCESS" {
+				told(d, state)
+			}
+		}
+	})
+	require.Empty(t, w.violations, "%s", w.report())
+	for _, state := range w.statusesOf(w.uploads[0]) {
+		assert.Equal(t, "Succeeded", state.State)
+		assert.Equal(t, first, state.DeploymentID)
+	}
+}
+
 // A token lies in the bucket for a day or two, and is worth one upload to a group.
 //
 //fault:trust a proven upload waits until its token is gone | it is deployed all the same

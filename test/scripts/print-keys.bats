@@ -54,7 +54,7 @@ keys /-/jwks {"keys":[{"kid":"b"}]}' ]
 
 @test "S15: scripts/ops trust is the program's own command, and listed with the others" {
   run --separate-stderr "$ROOT/scripts/ops" --help
-  [[ $output == *$'\n  trust              Reads the keys that GitLab signs with'* ]]
+  [[ $output =~ $'\n  trust '\ +Read\ the\ keys\ that\ GitLab\ signs\ with ]]
   cd "$BATS_TEST_TMPDIR"
   run --separate-stderr "$ROOT/scripts/ops" trust --help
   [ "$status" -eq 0 ]

@@ -256,8 +256,18 @@ func (r *Record) end(e End) {
 	r.Ended = r.Ended[max(0, len(r.Ended)-maxEnded):]
 }
 
-// Heard notes a deployment, or how one goes on. States never go back.
+// Heard notes a deployment, or how one goes on. States never go back. The attempt to
+// deploy its upload has come to this deployment.
 func (r *Record) Heard(d Deployment) {
+	r.HeardBeside(d)
+	if r.Attempt != nil && r.Attempt.Same(d.Upload) {
+		r.Attempt = nil
+	}
+}
+
+// HeardBeside is Heard for a deployment that may be by other hands than the attempt's: what came of
+// that is still to be found out, see [Record.Attempted].
+func (r *Record) HeardBeside(d Deployment) {
 	r.Forget(d.Upload)
 	if r.Waiting != nil && r.Waiting.Same(d.Upload) {
 		d.Upload = *r.Waiting
@@ -269,7 +279,6 @@ func (r *Record) Heard(d Deployment) {
 	}
 	if r.Attempt != nil && r.Attempt.Same(d.Upload) {
 		d.Upload = r.Attempt.Upload
-		r.Attempt = nil
 	}
 	if d.Newer(r.Newest) {
 		r.Newest = d.Upload
