@@ -38,20 +38,10 @@ applied. Exit status 1 means that the old settings are back, unless it says othe
 			operation := func(check, yes string) remote.Operation {
 				return remote.Operation{Name: "configure", Command: "configure", Parameters: map[string]string{"ExternalUrl": url, "Check": check, "Yes": yes}}
 			}
-			if f.follow == "" {
-				end, err := p.operate(c.Context(), a, o, f, "server", operation("yes", "no"))
-				if err != nil || end.Status != 0 {
-					return failed(end, err)
-				}
-				if check {
-					return p.finish(o, end)
-				}
+			return p.checkFirst(c.Context(), a, o, f, check, operation, func() error {
 				// Applied even when nothing differs: the server itself knows whether an earlier run was left unfinished.
-				if err := p.confirmIn(a, o, "write the difference shown above, if any, and reconfigure GitLab? What it concerns is restarted."); err != nil {
-					return err
-				}
-			}
-			return p.conclude(c.Context(), a, o, f, "server", operation("no", "yes"))
+				return p.confirmIn(a, o, "write the difference shown above, if any, and reconfigure GitLab? What it concerns is restarted.")
+			})
 		},
 	}
 	o.forAccount(command, account.GitLab)

@@ -127,6 +127,25 @@ func (p *program) conclude(ctx context.Context, a *account.Account, o options, f
 	return p.finish(o, end)
 }
 
+// checkFirst lets the server show what an operation would do, asks, and lets it be done. With check it only shows, and with --follow
+// it only follows.
+func (p *program) checkFirst(ctx context.Context, a *account.Account, o options, f following, check bool,
+	operation func(check, yes string) remote.Operation, ask func() error) error {
+	if f.follow == "" {
+		end, err := p.operate(ctx, a, o, f, "server", operation("yes", "no"))
+		if err != nil || end.Status != 0 {
+			return failed(end, err)
+		}
+		if check {
+			return p.finish(o, end)
+		}
+		if err := ask(); err != nil {
+			return err
+		}
+	}
+	return p.conclude(ctx, a, o, f, "server", operation("no", "yes"))
+}
+
 // failed is the end of a command whose first operation has not ended well.
 func failed(end remote.Ended, err error) error {
 	if err != nil {

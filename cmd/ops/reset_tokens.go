@@ -37,24 +37,13 @@ Exit status 1 means that nothing was changed.`,
 			operation := func(check, yes string) remote.Operation {
 				return remote.Operation{Name: "reset-tokens", Command: "reset-tokens", Parameters: map[string]string{"LostSecrets": yesNo(lost), "Check": check, "Yes": yes}}
 			}
-			if f.follow == "" {
-				end, err := p.operate(c.Context(), a, o, f, "server", operation("yes", "no"))
-				if err != nil || end.Status != 0 {
-					return failed(end, err)
-				}
-				if check {
-					return p.finish(o, end)
-				}
-				if err := p.confirmIn(a, o, "reset the tokens listed above in GitLab's database? Whoever registers runners needs the new ones."); err != nil {
+			return p.checkFirst(c.Context(), a, o, f, check, operation, func() error {
+				err := p.confirmIn(a, o, "reset the tokens listed above in GitLab's database? Whoever registers runners needs the new ones.")
+				if err != nil || !lost {
 					return err
 				}
-				if lost {
-					if err := p.confirmIn(a, o, "what is listed as variables, webhooks and integrations is deleted for good, and all of it is wrong as long as the right gitlab-secrets.json can be found. Is there a backup, and is the file lost?"); err != nil {
-						return err
-					}
-				}
-			}
-			return p.conclude(c.Context(), a, o, f, "server", operation("no", "yes"))
+				return p.confirmIn(a, o, "what is listed as variables, webhooks and integrations is deleted for good, and all of it is wrong as long as the right gitlab-secrets.json can be found. Is there a backup, and is the file lost?")
+			})
 		},
 	}
 	o.forAccount(command, account.GitLab)
