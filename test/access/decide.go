@@ -30,27 +30,50 @@ type Decision struct {
 // "ci.example.com:sub".
 var tokenKey = regexp.MustCompile(`"([a-z0-9-]+(?:\.[a-z0-9-]+)+):(aud|sub)":`)
 
-// Decide asks the simulator, in a run of it for each processor. root is the
+// Decide asks the simulator, in a run of it for each processor. Equal questions are
+// asked once: one mistake in a template leaves most of them as they are. root is the
 // folder of the project, whose node_modules hold it.
 func Decide(root string, simulations []Simulation) ([]Decision, error) {
 	if err := inputs.Are(root, "test/access", "package-lock.json", "requirements-dev.lock"); err != nil {
 		return nil, err
 	}
+	var asked []json.RawMessage
+	place := map[string]int{}
+	places := make([]int, len(simulations))
+	for i, s := range simulations {
+		question, err := json.Marshal(s)
+		if err != nil {
+			return nil, err
+		}
+		at, known := place[string(question)]
+		if !known {
+			at = len(asked)
+			place[string(question)], asked = at, append(asked, question)
+		}
+		places[i] = at
+	}
 	var runs errgroup.Group
-	each := max(1, (len(simulations)+runtime.NumCPU()-1)/runtime.NumCPU())
-	parts := slices.Collect(slices.Chunk(simulations, each))
-	decided := make([][]Decision, len(parts))
+	each := max(1, (len(asked)+runtime.NumCPU()-1)/runtime.NumCPU())
+	parts := slices.Collect(slices.Chunk(asked, each))
+	answers := make([][]Decision, len(parts))
 	for i, part := range parts {
 		runs.Go(func() (err error) {
-			decided[i], err = decide(root, part)
+			answers[i], err = decide(root, part)
 			return err
 		})
 	}
-	err := runs.Wait()
-	return slices.Concat(decided...), err
+	if err := runs.Wait(); err != nil {
+		return nil, err
+	}
+	decisions := make([]Decision, len(simulations))
+	answered := slices.Concat(answers...)
+	for i, at := range places {
+		decisions[i] = answered[at]
+	}
+	return decisions, nil
 }
 
-func decide(root string, simulations []Simulation) ([]Decision, error) {
+func decide(root string, simulations []json.RawMessage) ([]Decision, error) {
 	input, err := json.Marshal(simulations)
 	if err != nil {
 		return nil, err
