@@ -228,8 +228,8 @@ func someOf(names []string) string {
 // https://docs.aws.amazon.com/codedeploy/latest/userguide/auth-and-access-control-permissions-reference.html
 func triggerStatements(scope constructs.Construct, props DeployTriggerProps) []awsiam.PolicyStatement {
 	groups, applications := deploymentGroupARNs(scope, props.DeploymentGroups)
-	versions := allow("FindTokens", []*string{jsii.String(bucketARN(props.BucketName))}, "s3:ListBucketVersions")
-	versions.AddCondition(jsii.String("StringLike"), map[string]any{"s3:prefix": tokenPrefix + "*"})
+	versions := allow("FindVersions", []*string{jsii.String(bucketARN(props.BucketName))}, "s3:ListBucketVersions")
+	versions.AddCondition(jsii.String("StringLike"), map[string]any{"s3:prefix": []string{props.Prefix + "*", tokenPrefix + "*"}})
 	return append(statusStatements(props.BucketName),
 		allow("ReadTokens", []*string{jsii.String(objectARN(props.BucketName, tokenPrefix+"*"))}, "s3:GetObject", "s3:GetObjectVersion"),
 		versions,

@@ -276,13 +276,13 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 			nothing, bySid("ReadTokens", never),
 			"trigger, s3:GetObjectVersion on artifacts/tokens/one from AWS: is refused, want allowed",
 		},
-		"the trigger finds no versions of tokens": {
-			nothing, bySid("FindTokens", never),
+		"the trigger finds no versions": {
+			nothing, bySid("FindVersions", never),
 			"trigger, s3:ListBucketVersions on artifacts (s3:prefix tokens/one) from AWS: is refused, want allowed",
 		},
 		"the trigger looks through all versions": {
-			nothing, bySid("FindTokens", unconditional),
-			"trigger, s3:ListBucketVersions on artifacts (s3:prefix artifacts/) from AWS: is allowed, want refused",
+			nothing, bySid("FindVersions", unconditional),
+			"trigger, s3:ListBucketVersions on artifacts (s3:prefix deployments/) from AWS: is allowed, want refused",
 		},
 		"states are read by any way": {
 			nothing, bySid("ReadStates", unconditional),

@@ -17,6 +17,7 @@ import (
 // ObjectReader is the part of the S3 client that Artifacts needs.
 type ObjectReader interface {
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
+	ListObjectVersions(context.Context, *s3.ListObjectVersionsInput, ...func(*s3.Options)) (*s3.ListObjectVersionsOutput, error)
 }
 
 // Artifacts is what S3 knows of the uploads.
@@ -54,13 +55,49 @@ func (a *Artifacts) Find(ctx context.Context, u *Upload) (found artifact, fault 
 		return current.artifact, "", nil
 	}
 	own, err := a.head(ctx, u, u.VersionID)
-	switch {
-	case err != nil:
+	if err != nil {
 		return found, gone(err), unless(gone(err), err)
-	case deleted:
+	}
+	if !deleted {
+		if deleted, err = a.takenBack(ctx, u); err != nil {
+			return found, "", err
+		}
+	}
+	if deleted {
 		fault = "the object was deleted before it could be deployed: upload the artifact again"
 	}
 	return own.artifact, fault, nil
+}
+
+// maxAbove bounds how many versions are looked through that lie upon an upload.
+const maxAbove = 1000
+
+// takenBack says whether the object was deleted after an upload that is not the
+// current version any more: then a delete marker lies between the two. S3 shows the
+// newest first. The SDK tells markers and versions in lists of their own, so their
+// order is known only when each comes on a page of its own.
+func (a *Artifacts) takenBack(ctx context.Context, u *Upload) (bool, error) {
+	pages := s3.NewListObjectVersionsPaginator(a.Client, &s3.ListObjectVersionsInput{
+		Bucket: &u.Bucket, Prefix: &u.Key, MaxKeys: aws.Int32(1),
+	})
+	for range maxAbove {
+		if !pages.HasMorePages() {
+			return false, nil
+		}
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return false, fmt.Errorf("look for what lies upon the artifact: %w", err)
+		}
+		if len(page.DeleteMarkers) > 0 {
+			return aws.ToString(page.DeleteMarkers[0].Key) == u.Key, nil
+		}
+		for _, v := range page.Versions {
+			if aws.ToString(v.Key) != u.Key || aws.ToString(v.VersionId) == u.VersionID {
+				return false, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // unless leaves an error out that a fault explains.

@@ -71,8 +71,11 @@ type world struct {
 	puts    int
 	marked  []string // versions
 	tokens  []token  // in the order in which they were put
-	log     bytes.Buffer
-	metrics bytes.Buffer
+	// versions of the artifact's key and of those that begin with it, the newest first;
+	// with the text "deleted" it is a delete marker.
+	versions []token
+	log      bytes.Buffer
+	metrics  bytes.Buffer
 }
 
 // token is one version of a job's token.
@@ -152,11 +155,38 @@ func (w *world) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*s
 
 func (w *world) ListObjectVersions(_ context.Context, in *s3.ListObjectVersionsInput, _ ...func(*s3.Options)) (*s3.ListObjectVersionsOutput, error) {
 	w.called("ListObjectVersions")
+	if !strings.HasPrefix(aws.ToString(in.Prefix), trust.Prefix) {
+		return w.above(in)
+	}
 	out := &s3.ListObjectVersionsOutput{}
 	for _, v := range slices.Backward(w.tokens) {
 		if strings.HasPrefix(v.key, aws.ToString(in.Prefix)) {
 			out.Versions = append(out.Versions, s3types.ObjectVersion{Key: aws.String(v.key), VersionId: aws.String(v.version), LastModified: aws.Time(v.at)})
 		}
+	}
+	return out, nil
+}
+
+// above shows what lies upon an artifact, a version a page as S3 does.
+func (w *world) above(in *s3.ListObjectVersionsInput) (*s3.ListObjectVersionsOutput, error) {
+	if len(w.versions) == 0 {
+		return &s3.ListObjectVersionsOutput{}, nil // nobody looks what there is
+	}
+	at := 0
+	if in.VersionIdMarker != nil {
+		at = 1 + slices.IndexFunc(w.versions, func(v token) bool { return v.version == *in.VersionIdMarker })
+	}
+	if aws.ToInt32(in.MaxKeys) != 1 || at == len(w.versions) {
+		return nil, fmt.Errorf("got %d versions from number %d on, want one that is there", aws.ToInt32(in.MaxKeys), at)
+	}
+	v := w.versions[at]
+	out := &s3.ListObjectVersionsOutput{
+		IsTruncated: aws.Bool(at+1 < len(w.versions)), NextKeyMarker: aws.String(v.key), NextVersionIdMarker: aws.String(v.version),
+	}
+	if v.text == "deleted" {
+		out.DeleteMarkers = []s3types.DeleteMarkerEntry{{Key: &v.key, VersionId: &v.version}}
+	} else {
+		out.Versions = []s3types.ObjectVersion{{Key: &v.key, VersionId: &v.version}}
 	}
 	return out, nil
 }

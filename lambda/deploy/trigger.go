@@ -77,7 +77,8 @@ func (u Upload) LogValue() slog.Value {
 // Trigger starts the deployment that an upload asks for, once, and in the order
 // of the group's uploads. Its way is straight: gather the facts, decide, act.
 //
-//	gather  1. HeadObject         what is it?
+//	gather  1. HeadObject         what is it? If another one lies upon it, ListObjectVersions:
+//	                              was it deleted before?
 //	        2. GetObject          the group's record: who was accepted, who deploys
 //	        3. GetObject          the job's token: may this project and ref deploy it?
 //	                              And what another attempt's job was told, if there is one.

@@ -19,6 +19,7 @@ import (
 //fault:order six uploads wait for a busy group | only the newest is deployed, and the others are told
 //fault:order an older upload's event comes after the newer one was deployed | the newer one stays
 //fault:order the newer of two uploads is deleted before its event comes | the older one is deployed
+//fault:order an upload that waits is deleted, and another group's is put to the same key | it is not deployed, and the other one is
 //fault:order the newer of two uploads that wait is deleted | the older one stays superseded, for its job was told so
 func TestS14_AGroupsOrderIsThatOfItsAcceptedUploads(t *testing.T) {
 	t.Parallel()
@@ -44,6 +45,17 @@ func TestS14_AGroupsOrderIsThatOfItsAcceptedUploads(t *testing.T) {
 				u.Metadata["application-name"], u.Metadata["deploymentgroup-name"] = u.Pair.Application, u.Pair.Group
 				u.At = time.Duration(i) * time.Millisecond
 			}), nil, map[cloud.Pair][]int{goodGroups[0]: {0}, goodGroups[2]: {1}}, []string{"Succeeded", "Succeeded"},
+		},
+		"one is taken back, and another group's lies upon it": {
+			uploads(2, func(i int, u *upload) {
+				u.Key, u.Pair = "artifacts/alpha/shared.tgz", goodGroups[2*i]
+				u.Metadata["application-name"], u.Metadata["deploymentgroup-name"] = u.Pair.Application, u.Pair.Group
+				if i == 0 {
+					u.Gone, u.GoneAt = "deleted", 5*time.Minute
+				} else {
+					u.At = 10 * time.Minute
+				}
+			}), busy, map[cloud.Pair][]int{goodGroups[2]: {1}}, []string{"Rejected", "Succeeded"},
 		},
 		"a rejected one on the same key": {
 			uploads(2, func(i int, u *upload) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -253,8 +254,8 @@ func (b *Bucket) list(r Request) Response {
 	return Response{Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/xml"}}, Body: body}
 }
 
-// listVersions shows the versions under a prefix: of a key, the newest first. There
-// are never as many as a page holds.
+// listVersions shows the versions under a prefix: of a key, the newest first. A page
+// goes on after the version that the markers name.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html
 func (b *Bucket) listVersions(r Request) Response {
 	type version struct {
@@ -263,32 +264,57 @@ func (b *Bucket) listVersions(r Request) Response {
 		Size                               int
 	}
 	var out struct {
-		XMLName      xml.Name `xml:"ListVersionsResult"`
-		IsTruncated  bool
-		Version      []version
-		DeleteMarker []version
+		XMLName             xml.Name `xml:"ListVersionsResult"`
+		IsTruncated         bool
+		NextKeyMarker       string `xml:",omitempty"`
+		NextVersionIdMarker string `xml:",omitempty"`
+		Version             []version
+		DeleteMarker        []version
 	}
+	var all []*Version
 	for _, key := range slices.Sorted(maps.Keys(b.versions)) {
-		if !strings.HasPrefix(key, r.Query.Get("prefix")) {
-			continue
-		}
-		for _, v := range slices.Backward(b.versions[key]) {
-			shown := version{key, v.ID, v.ETag, v.Modified.UTC().Truncate(time.Second).Format(time.RFC3339), v == b.Current(key), len(v.Body)}
-			if v.Marker {
-				out.DeleteMarker = append(out.DeleteMarker, shown)
-			} else {
-				out.Version = append(out.Version, shown)
-			}
+		if strings.HasPrefix(key, r.Query.Get("prefix")) {
+			all = slices.AppendSeq(all, backward(b.versions[key]))
 		}
 	}
-	if len(out.Version)+len(out.DeleteMarker) > 1000 {
-		return Refuse(r, http.StatusNotImplemented, "NotImplemented", "a second page of versions")
+	if after := r.Query.Get("version-id-marker"); after != "" {
+		at := slices.IndexFunc(all, func(v *Version) bool { return v.Key == r.Query.Get("key-marker") && v.ID == after })
+		if at < 0 {
+			return Refuse(r, http.StatusNotImplemented, "NotImplemented", "a version-id-marker that is gone")
+		}
+		all = all[at+1:]
+	}
+	size := 1000
+	if given := r.Query.Get("max-keys"); given != "" {
+		size, _ = strconv.Atoi(given)
+	}
+	if len(all) > size {
+		all, out.IsTruncated = all[:size], true
+		out.NextKeyMarker, out.NextVersionIdMarker = all[size-1].Key, all[size-1].ID
+	}
+	for _, v := range all {
+		shown := version{v.Key, v.ID, v.ETag, v.Modified.UTC().Truncate(time.Second).Format(time.RFC3339), v == b.Current(v.Key), len(v.Body)}
+		if v.Marker {
+			out.DeleteMarker = append(out.DeleteMarker, shown)
+		} else {
+			out.Version = append(out.Version, shown)
+		}
 	}
 	body, err := xml.Marshal(out)
 	if err != nil {
 		panic(err)
 	}
 	return Response{Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/xml"}}, Body: body}
+}
+
+func backward(versions []*Version) iter.Seq[*Version] {
+	return func(yield func(*Version) bool) {
+		for _, v := range slices.Backward(versions) {
+			if !yield(v) {
+				return
+			}
+		}
+	}
 }
 
 // put honours If-None-Match and If-Match:
