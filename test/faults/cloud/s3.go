@@ -28,6 +28,7 @@ type Bucket struct {
 	clock    *Clock
 	random   *rand.Rand
 	versions map[string][]*Version // by key, oldest first
+	removed  map[string]*Version   // by id
 	sequence uint64
 }
 
@@ -63,6 +64,10 @@ func (b *Bucket) Remove(v *Version) {
 		}
 	}
 	b.versions[v.Key] = kept
+	if b.removed == nil {
+		b.removed = map[string]*Version{}
+	}
+	b.removed[v.ID] = v
 }
 
 // Current is the newest version of a key, or nil when there is none; it may be
@@ -277,12 +282,17 @@ func (b *Bucket) listVersions(r Request) Response {
 			all = slices.AppendSeq(all, backward(b.versions[key]))
 		}
 	}
-	if after := r.Query.Get("version-id-marker"); after != "" {
-		at := slices.IndexFunc(all, func(v *Version) bool { return v.Key == r.Query.Get("key-marker") && v.ID == after })
-		if at < 0 {
-			return Refuse(r, http.StatusNotImplemented, "NotImplemented", "a version-id-marker that is gone")
+	if marker := r.Query.Get("version-id-marker"); marker != "" {
+		key, last := r.Query.Get("key-marker"), b.removed[marker] // gone since the page before
+		for _, v := range b.versions[key] {
+			if v.ID == marker {
+				last = v
+			}
 		}
-		all = all[at+1:]
+		if last == nil {
+			return Refuse(r, http.StatusBadRequest, "InvalidArgument", "Invalid version id specified")
+		}
+		all = slices.DeleteFunc(all, func(v *Version) bool { return v.Key < key || v.Key == key && v.Sequence >= last.Sequence })
 	}
 	size := 1000
 	if given := r.Query.Get("max-keys"); given != "" {
