@@ -1,0 +1,45 @@
+//go:build unix
+
+// Command host does GitLab's operations on the hosts, as root: SSM documents start it,
+// and on an old server people do.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+
+	"gitlab-codedeploy/internal/machine"
+	"gitlab-codedeploy/internal/operation"
+)
+
+// version is set by the linker.
+var version = "devel"
+
+func main() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
+	go func() { cancel(stopped{(<-signals).(syscall.Signal)}) }()
+	executable, err := os.Executable()
+	if err != nil {
+		executable = os.Args[0]
+	}
+	host := &machine.Machine{Runner: machine.System{}, Root: "/", Log: os.Stderr, Architecture: processors[runtime.GOARCH]}
+	os.Exit(program{
+		machine: host,
+		runs:    &operation.Runs{Machine: host, Program: executable, Home: os.Getenv("HOME"), Path: os.Getenv("PATH")},
+		stdout:  os.Stdout, stderr: os.Stderr, root: os.Geteuid() == 0,
+		aws: func(ctx context.Context, region string) (aws.Config, error) {
+			return config.LoadDefaultConfig(ctx, config.WithRegion(region))
+		},
+	}.run(ctx, os.Args[1:]))
+}
+
+// processors are the names that "uname -m" has for Go's.
+var processors = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}

@@ -1,0 +1,93 @@
+package machine
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// InstallLog has everything that packages and GitLab have said: Run Command keeps the
+// first 24,000 characters only.
+// https://docs.aws.amazon.com/systems-manager/latest/userguide/rc-console.html
+const InstallLog = "/var/log/gitlab-codedeploy-install.log"
+
+// Logged is Do for a command whose talk people want to see: both of its outputs go to
+// Log and to InstallLog, line by line, without the Secrets. GitLab's reconfigure prints
+// its resources when it fails, and GitLab Runner a part of its token.
+func (m *Machine) Logged(ctx context.Context, c Command) error {
+	path := m.Path(InstallLog)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	lines := &redacting{to: io.MultiWriter(m.Log, file), machine: m}
+	c.Stdout, c.Stderr = lines, lines
+	err = m.Do(ctx, c)
+	lines.end()
+	return err
+}
+
+// colours are the control sequences of a terminal. GitLab Runner writes them without
+// looking for one, in the middle of a token.
+var colours = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`)
+
+// redact leaves the Secrets out of a text, and colours.
+func (m *Machine) redact(text string) string {
+	text = colours.ReplaceAllString(text, "")
+	for _, secret := range m.Secrets {
+		if secret == "" {
+			continue
+		}
+		for _, form := range []string{secret, rubyText(secret)} {
+			text = strings.ReplaceAll(text, form, "********")
+		}
+	}
+	return text
+}
+
+// rubyText is a text as Ruby's inspect writes it, without the quotes.
+func rubyText(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, `#`, `\#`).Replace(text)
+}
+
+// redacting hands whole lines on, redacted.
+type redacting struct {
+	to      io.Writer
+	machine *Machine
+	begun   bytes.Buffer // a line without its end
+}
+
+// maxLine is how long a line may get before it is handed on without its end.
+const maxLine = 64 << 10
+
+func (r *redacting) Write(p []byte) (int, error) {
+	r.begun.Write(p)
+	for {
+		text := r.begun.Bytes()
+		end := bytes.IndexByte(text, '\n') + 1
+		if end == 0 {
+			if len(text) < maxLine {
+				return len(p), nil
+			}
+			end = len(text)
+		}
+		_, err := io.WriteString(r.to, r.machine.redact(string(r.begun.Next(end))))
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (r *redacting) end() {
+	if r.begun.Len() > 0 {
+		_, _ = io.WriteString(r.to, r.machine.redact(r.begun.String())+"\n")
+	}
+}
