@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -37,6 +38,7 @@ func tiny(t *testing.T) Options {
 	return Options{
 		Root: root, Work: t.TempDir(), Keep: t.TempDir(), Script: "scripts/ci/upload-artifact.sh",
 		Pairs: 1, Warm: 2, UploadPairs: 1, FolderMB: 12, SmallFolderMB: 1, HugeFolderMB: 24,
+		OperatorPairs: 1, FollowPairs: 1, FollowFor: 2 * time.Second,
 		SynthPairs: 1, DeploymentGroups: 20,
 		GOARCH: runtime.GOARCH, Progress: t.Output(),
 	}
@@ -56,7 +58,8 @@ func TestEveryBenchmarkStillMeasures(t *testing.T) {
 		}
 	}
 	for _, part := range []string{"trigger: program", "status: program", "start to ready", "first invocation", "warm invocation", "peak memory", "calls per deployment",
-		"AWS's pace", "never waits", "24 against 1 MB", "artifact: program for arm64", "synth: 20 deployment groups", "synth: without the CDK's validation"} {
+		"AWS's pace", "never waits", "24 against 1 MB", "artifact: program for arm64",
+		"ops deployments", "ops check", "ops backups", "ops backup: CPU", "synth: 20 deployment groups", "synth: without the CDK's validation"} {
 		assert.True(t, slices.ContainsFunc(names, func(name string) bool { return strings.Contains(name, part) }), "no row on %q in %q", part, names)
 	}
 	assert.NotEmpty(t, report.Calls)
@@ -105,6 +108,39 @@ func TestS14_ReferenceInPythonAsksForTheSameDeployment(t *testing.T) {
 }
 
 var uploadedTime = regexp.MustCompile(`uploaded=\S+`)
+
+func TestCommandThatDoesNotDoItsWorkIsNotMeasured(t *testing.T) {
+	for name, tt := range map[string]struct {
+		script, says string
+		status       int
+		want         string // "" when it is
+	}{
+		"its work":            {script: "echo 3 backups", says: "backups"},
+		"its status":          {script: "echo found; exit 1", says: "found", status: 1},
+		"another status":      {script: "echo found; exit 2", says: "found", status: 1, want: "exit status 2, want 1"},
+		"a status for none":   {script: "echo found", says: "found", status: 1, want: "exit status 0, want 1"},
+		"no status is wanted": {script: "exit 1", want: "exit status 1"},
+		"nothing":             {script: "true", says: "backups", want: `did not do its work: want "backups"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := command{args: []string{"sh", "-c", tt.script}, says: tt.says, status: tt.status}.run(t.Context())
+			if tt.want == "" {
+				assert.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
+}
+
+func TestFollowingThatEndsEarlyIsNotMeasured(t *testing.T) {
+	h := newHost(time.Minute)
+	defer h.server.Close()
+	h.send("gitlab-codedeploy-local-backup", map[string][]string{"RunId": {"20261128T000000-00000001"}})
+	follow := h.send("gitlab-codedeploy-local-follow", map[string][]string{"LogFrom": {"0"}, "Wait": {"8"}})
+	assert.Equal(t, "InProgress", h.invocation(follow, "i-1")["Status"])
+	assert.ErrorContains(t, h.check(), "was not followed for 1m0s")
+}
 
 func TestRatioIsThatOfThePairsAndNotOfTheMedians(t *testing.T) {
 	var s Series

@@ -20,6 +20,10 @@ type command struct {
 	env  []string // the whole environment
 	// memory: watch it, which takes a processor a tenth of its time and more.
 	memory bool
+	// status is what it ends with, and says a part of what it prints. Without
+	// them: 0, and anything.
+	status int
+	says   string
 }
 
 // usage is what a command took, with all the processes that it started.
@@ -70,8 +74,17 @@ func (c command) run(ctx context.Context) (usage, error) {
 	u := usage{wall: time.Since(began)}
 	close(stop)
 	u.peak = <-peak
+	if state := cmd.ProcessState; c.status != 0 && state != nil && ctx.Err() == nil && state.Exited() {
+		err = nil
+		if state.ExitCode() != c.status {
+			err = fmt.Errorf("exit status %d, want %d", state.ExitCode(), c.status)
+		}
+	}
+	text := output.Bytes()
+	if err == nil && !bytes.Contains(text, []byte(c.says)) {
+		err = fmt.Errorf("did not do its work: want %q in what it prints", c.says)
+	}
 	if err != nil {
-		text := output.Bytes()
 		return u, fmt.Errorf("%s: %w\n%s", filepath.Base(c.args[0]), err, text[max(0, len(text)-2000):])
 	}
 	u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
