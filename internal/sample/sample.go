@@ -49,7 +49,7 @@ type Sample struct {
 	AllowedRange                            string // that may look at it
 	AWS                                     aws.Config
 	Say                                     func(format string, values ...any)
-	// Poll is the pause between two looks; 0 means 10 seconds.
+	// Poll is the pause between two looks; 0 means 3 seconds.
 	Poll time.Duration
 }
 
@@ -244,7 +244,7 @@ func (s Sample) pause(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the sample: %w", context.Cause(ctx))
-	case <-time.After(cmp.Or(s.Poll, 10*time.Second)):
+	case <-time.After(cmp.Or(s.Poll, 3*time.Second)):
 		return nil
 	}
 }

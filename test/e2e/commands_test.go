@@ -6,12 +6,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	autoscalingtypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/internal/config"
+	"gitlab-codedeploy/test/e2e/emulator"
 )
 
 // ops runs the operator's program of a checkout as a user does who evaluated the line that "up" printed.
@@ -33,16 +41,23 @@ func opsJSON(t *testing.T, answer any, args ...string) {
 	require.NoError(t, json.Unmarshal([]byte(stdout), answer), stdout)
 }
 
+// laptop is a folder with the operator's program and the configurations of this checkout.
+func laptop(t *testing.T) string {
+	t.Helper()
+	checkout := t.TempDir()
+	require.NoError(t, os.CopyFS(filepath.Join(checkout, "config"), os.DirFS(filepath.Join(root, "config"))))
+	require.NoError(t, os.Mkdir(filepath.Join(checkout, "bin"), 0o700))
+	require.NoError(t, os.Link(filepath.Join(root, "bin", "ops"), filepath.Join(checkout, "bin", "ops")))
+	return checkout
+}
+
 // TestS15_AnOperatorsWay goes from nothing to a deployment, back and forward, with the operator's program alone.
 func TestS15_AnOperatorsWay(t *testing.T) {
 	bucket := up(t)["Deploy-local"]["ArtifactBucketName"] // by scripts/ops deploy
 	both := []string{"--profile-a", "account-a", "--profile-b", "account-b"}
 
 	t.Run("init", func(t *testing.T) {
-		checkout := t.TempDir()
-		require.NoError(t, os.CopyFS(filepath.Join(checkout, "config"), os.DirFS(filepath.Join(root, "config"))))
-		require.NoError(t, os.Mkdir(filepath.Join(checkout, "bin"), 0o700))
-		require.NoError(t, os.Link(filepath.Join(root, "bin", "ops"), filepath.Join(checkout, "bin", "ops")))
+		checkout := laptop(t)
 		_, stderr, err := ops(t, checkout, append([]string{"init", "--env", "trial", "--yes", "--region", "ap-northeast-1",
 			"--domain", "gitlab.example.com", "--allow", "203.0.113.0/24"}, both...)...)
 		require.NoError(t, err, stderr)
@@ -104,4 +119,93 @@ func TestS15_AnOperatorsWay(t *testing.T) {
 
 	third := push()
 	assert.Equal(t, third, live("sample-web-blue-green")[0].VersionID, "the next push ends the rollback")
+}
+
+// TestS7_CheckLooksThroughRealClients is about what the emulator can answer: it has no agents, which is one line.
+func TestS7_CheckLooksThroughRealClients(t *testing.T) {
+	up(t)
+	stdout, stderr, err := ops(t, root, "check", "--env", "local", "--profile", "account-a", "--json")
+	require.Error(t, err, "no agent has answered")
+	var findings []struct{ Where, What, State, Found string }
+	require.NoError(t, json.Unmarshal([]byte(stdout), &findings), "%s%s", stdout, stderr)
+	states := map[string]string{}
+	for _, f := range findings {
+		states[f.Where+": "+f.What] = f.State
+		if f.What == "SSM Agent" {
+			assert.Contains(t, f.Found, "an emulator does not serve every call")
+			assert.NotContains(t, f.Found, "<")
+		}
+	}
+	delete(states, "this machine: plug-in of the AWS CLI")
+	assert.Equal(t, map[string]string{
+		"network: endpoint ssm": "ok", "network: endpoint ssmmessages": "ok", "network: endpoint ec2messages": "ok",
+		"server: instance": "ok", "server: role": "ok", "server: SSM Agent": "unknown",
+		"runner: instance": "ok", "runner: role": "ok", "runner: SSM Agent": "unknown",
+	}, states)
+}
+
+// TestS15_SampleTargetComesAndGoes makes the sample twice, lets CodeDeploy copy its Auto Scaling group, and removes it twice.
+func TestS15_SampleTargetComesAndGoes(t *testing.T) {
+	up(t)
+	e, err := emulator.Open(root, dir)
+	require.NoError(t, err)
+	cfg := awssdk.Config{
+		Region: e.Config.Region, BaseEndpoint: &e.Endpoint,
+		Credentials: credentials.NewStaticCredentialsProvider(e.B.Credentials.AccessKeyID, e.B.Credentials.SecretAccessKey, e.B.Credentials.SessionToken),
+	}
+	deploy, groups, roles := codedeploy.NewFromConfig(cfg), autoscaling.NewFromConfig(cfg), iam.NewFromConfig(cfg)
+
+	// An environment of its own: the emulator has the application of "local" already, as who needs no sample has.
+	checkout := laptop(t)
+	local, err := os.ReadFile(filepath.Join(checkout, "config", "local.yaml"))
+	require.NoError(t, err)
+	keys, err := os.ReadFile(filepath.Join(checkout, "config", "local.jwks.json"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(checkout, "config", "trial.yaml"), []byte(strings.NewReplacer("environment: local", "environment: trial", "sample-web", "sample-shop").Replace(string(local))), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(checkout, "config", "trial.jwks.json"), keys, 0o600))
+	sample := func(verb string) string {
+		stdout, stderr, err := ops(t, checkout, "sample", verb, "--env", "trial", "--profile", "account-b", "--yes")
+		require.NoError(t, err, "%s%s", stdout, stderr)
+		return stdout
+	}
+
+	address := sample("up")
+	assert.Regexp(t, `^http://sample-trial\S*\n$`, address)
+	assert.Equal(t, address, sample("up"), "what is there already")
+	made, err := deploy.GetDeploymentGroup(t.Context(), &codedeploy.GetDeploymentGroupInput{
+		ApplicationName: awssdk.String("sample-shop"), DeploymentGroupName: awssdk.String("sample-shop-blue-green")})
+	require.NoError(t, err)
+	info := made.DeploymentGroupInfo
+	assert.Equal(t, "BLUE_GREEN", string(info.DeploymentStyle.DeploymentType))
+	assert.Equal(t, "sample-trial", awssdk.ToString(info.AutoScalingGroups[0].Name))
+	assert.Contains(t, awssdk.ToString(info.ServiceRoleArn), ":role/Sample-trial-ServiceRole")
+
+	// As CodeDeploy does: another name, the same tags.
+	first, err := groups.DescribeAutoScalingGroups(t.Context(), &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{"sample-trial"}})
+	require.NoError(t, err)
+	require.Len(t, first.AutoScalingGroups, 1)
+	origin := first.AutoScalingGroups[0]
+	var tags []autoscalingtypes.Tag
+	for _, tag := range origin.Tags {
+		tags = append(tags, autoscalingtypes.Tag{Key: tag.Key, Value: tag.Value, PropagateAtLaunch: tag.PropagateAtLaunch})
+	}
+	_, err = groups.CreateAutoScalingGroup(t.Context(), &autoscaling.CreateAutoScalingGroupInput{
+		AutoScalingGroupName: awssdk.String("CodeDeploy_sample-shop-blue-green_d-1"), MinSize: origin.MinSize, MaxSize: origin.MaxSize,
+		VPCZoneIdentifier: origin.VPCZoneIdentifier, Tags: tags,
+		LaunchTemplate: &autoscalingtypes.LaunchTemplateSpecification{LaunchTemplateId: origin.LaunchTemplate.LaunchTemplateId}})
+	require.NoError(t, err)
+
+	sample("down")
+	left, err := groups.DescribeAutoScalingGroups(t.Context(), &autoscaling.DescribeAutoScalingGroupsInput{})
+	require.NoError(t, err)
+	assert.Empty(t, left.AutoScalingGroups)
+	applications, err := deploy.ListApplications(t.Context(), &codedeploy.ListApplicationsInput{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"sample-web"}, applications.Applications, "nobody else's")
+	known, err := roles.ListRoles(t.Context(), &iam.ListRolesInput{MaxItems: awssdk.Int32(1000)})
+	require.NoError(t, err)
+	for _, role := range known.Roles {
+		assert.NotContains(t, *role.RoleName, "Sample-")
+	}
+	sample("down")
 }

@@ -20,6 +20,10 @@ sequencer, which S3 sends for a versioned bucket, and userIdentity, which says w
 wrote the object; here that is the access key.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 
+Applications and roles: CloudFormation there makes no application of CodeDeploy, and
+attaches no managed policy to a role. No deployment group can be deleted at all, and
+no stack whose Auto Scaling group is gone, as CodeDeploy leaves it.
+
 CodeDeploy's answers: moto writes times as text, and names Auto Scaling groups in
 a form of its own. The AWS CLI reads that, the SDK for Go refuses it.
 
@@ -38,11 +42,19 @@ import re
 import sys
 
 from flask import request
+from moto.autoscaling.models import FakeAutoScalingGroup, autoscaling_backends
 from moto.cloudformation import responses as cloudformation_responses
 from moto.cloudformation.utils import get_stack_from_s3_url
-from moto.codedeploy.models import Application, DeploymentGroup, DeploymentInfo
+from moto.codedeploy.models import (
+    Application,
+    DeploymentGroup,
+    DeploymentInfo,
+    codedeploy_backends,
+)
+from moto.codedeploy.responses import CodeDeployResponse
 from moto.core.common_models import CloudFormationModel
 from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.iam.models import AWSManagedPolicy, Role, iam_backends
 from moto.kms.models import Key
 from moto.s3 import notifications
 from moto.s3.models import FakeBucket
@@ -116,6 +128,60 @@ class GeneratedSecret(CloudFormationModel):
         pass  # retained, as the stack asks for
 
 
+class DeployableApplication(CloudFormationModel):
+    """AWS::CodeDeploy::Application.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-codedeploy-application.html
+    """
+
+    __module__ = "moto.codedeploy.models"
+
+    def __init__(self, name):
+        self.physical_resource_id = name
+
+    @staticmethod
+    def cloudformation_name_type():
+        return "ApplicationName"
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::CodeDeploy::Application"
+
+    @classmethod
+    def has_cfn_attr(cls, _attr):
+        return False
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name, cloudformation_json, account_id, region_name, **_
+    ):
+        properties = cloudformation_json["Properties"]
+        codedeploy_backends[account_id][region_name].create_application(
+            resource_name, properties.get("ComputePlatform", "Server"), []
+        )
+        return cls(resource_name)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, *_, **__):
+        return original_resource
+
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls, resource_name, _json, account_id, region_name
+    ):
+        backend = codedeploy_backends[account_id][region_name]
+        backend.applications.pop(resource_name, None)
+        backend.deployment_groups.pop(resource_name, None)
+
+
+def delete_deployment_group(self):
+    application = self._get_param("applicationName")
+    self.codedeploy_backend.get_application(application)  # or it says that there is none
+    groups = self.codedeploy_backend.deployment_groups.get(application, {})
+    groups.pop(self._get_param("deploymentGroupName"), None)
+    return json.dumps({"hooksNotCleanedUp": []})
+
+
 def permit_in_spite_of_the_policy(*_):
     return PermissionResult.NEUTRAL
 
@@ -187,6 +253,49 @@ def with_tags_of_kms(create):
     return classmethod(patched)
 
 
+def with_attached_policies(create):
+    """AWS's own policies are known to moto by their names only when they are attached."""
+
+    def patched(
+        cls, resource_name, cloudformation_json, account_id, region_name, **more
+    ):
+        role = create.__func__(
+            cls, resource_name, cloudformation_json, account_id, region_name, **more
+        )
+        backend = iam_backends[account_id]["aws"]
+        for arn in cloudformation_json["Properties"].get("ManagedPolicyArns", []):
+            path, name = arn.split(":policy")[1].rsplit("/", 1)
+            if arn not in backend.managed_policies:
+                backend.managed_policies[arn] = AWSManagedPolicy(
+                    name, account_id, region_name, path=path + "/", document="{}"
+                )
+            backend.attach_role_policy(arn, role.name)
+        return role
+
+    return classmethod(patched)
+
+
+def with_detached_policies(delete):
+    def patched(cls, resource_name, cloudformation_json, account_id, region_name):
+        backend = iam_backends[account_id]["aws"]
+        for arn in list(backend.get_role(resource_name).managed_policies):
+            backend.detach_role_policy(arn, resource_name)
+        delete.__func__(
+            cls, resource_name, cloudformation_json, account_id, region_name
+        )
+
+    return classmethod(patched)
+
+
+def content_without(delete):
+    def patched(self, account_id, region_name):
+        groups = autoscaling_backends[account_id][region_name].autoscaling_groups
+        if self.name in groups:
+            delete(self, account_id, region_name)
+
+    return patched
+
+
 def with_listed_tags(create):
     def patched(cls, resource_name, cloudformation_json, *arguments, **more):
         properties = dict(cloudformation_json["Properties"])
@@ -207,6 +316,14 @@ def patch():
     Key.create_from_cloudformation_json = with_tags_of_kms(
         Key.create_from_cloudformation_json
     )
+    Role.create_from_cloudformation_json = with_attached_policies(
+        Role.create_from_cloudformation_json
+    )
+    Role.delete_from_cloudformation_json = with_detached_policies(
+        Role.delete_from_cloudformation_json
+    )
+    FakeAutoScalingGroup.delete = content_without(FakeAutoScalingGroup.delete)
+    CodeDeployResponse.delete_deployment_group = delete_deployment_group
     FakeBucket.get_permission = permit_in_spite_of_the_policy
     notifications.send_event = send_from_the_buckets_account
     notifications._get_s3_event = describe_the_version
@@ -231,6 +348,17 @@ def needless():
         Parameter.create_from_cloudformation_json
     ):
         yield "parameters"
+
+    if types["AWS::CodeDeploy::Application"] is not DeployableApplication:
+        yield "applications"
+    if hasattr(CodeDeployResponse, "delete_deployment_group"):
+        yield "deletion of deployment groups"
+    if "ManagedPolicyArns" in inspect.getsource(Role.create_from_cloudformation_json):
+        yield "policies of roles"
+
+    deletion = inspect.getsource(FakeAutoScalingGroup.delete)
+    if " in backend" in deletion or "except" in deletion:
+        yield "Auto Scaling groups that are gone"
 
     policy = {
         "Statement": {
