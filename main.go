@@ -49,8 +49,12 @@ func run() (err error) {
 	if err != nil {
 		return err
 	}
-	// And so is the program of jobs, for the processor that the runner has.
-	defer gobuild.Ahead(".", "linux", constructs.GoArchitecture(cfg.GitLab.Runner.Architecture()), "./cmd/artifact")()
+	// And so are the programs of jobs and hosts, for the processors that these have.
+	runner, server := constructs.GoArchitecture(cfg.GitLab.Runner.Architecture()), constructs.GoArchitecture(cfg.GitLab.Server.Architecture())
+	defer gobuild.Ahead(".", "linux", runner, "./cmd/artifact", "./cmd/host")()
+	if server != runner {
+		defer gobuild.Ahead(".", "linux", server, "./cmd/host")()
+	}
 	gitlab, deploy := stacks.NewGitLab(app, cfg, "."), stacks.NewDeploy(app, cfg, ".")
 	// "-c create=true" is for the first deploy: CloudFormation could not delete a
 	// stack that was not created if it were protected already. The templates are

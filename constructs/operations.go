@@ -13,6 +13,9 @@ type OperationsProps struct {
 
 	// Environment is part of the documents' names. Required.
 	Environment string
+
+	// Program does the operations. Required.
+	Program *HostProgram
 }
 
 // Operations are the SSM documents that scripts/ops sends, one an operation,
@@ -32,6 +35,19 @@ func NewOperations(scope constructs.Construct, id string, props OperationsProps)
 	scope = constructs.NewConstruct(scope, &id)
 	documents := map[string]*ScriptDocument{}
 	for _, op := range operations {
+		if op.command {
+			documents[op.name] = NewHostDocument(scope, op.id, HostDocumentProps{
+				Program:        props.Program,
+				Command:        op.name,
+				Name:           fmt.Sprintf("gitlab-codedeploy-%s-%s", props.Environment, op.name),
+				Description:    fmt.Sprintf("On %s: %s", op.host, op.does),
+				Arguments:      op.arguments,
+				Parameters:     op.parameters,
+				TimeoutSeconds: operationSeconds,
+				Detached:       !op.attached,
+			})
+			continue
+		}
 		documents[op.name] = NewScriptDocument(scope, op.id, ScriptDocumentProps{
 			Root:           props.Root,
 			Name:           fmt.Sprintf("gitlab-codedeploy-%s-%s", props.Environment, op.name),
@@ -54,7 +70,11 @@ type operation struct {
 	// name is the operation in scripts/ops and the end of the document's name;
 	// id is the construct's.
 	name, id string
-	// script is its path from the project's root.
+	// command says that the hosts' program has it, as a command of that name.
+	command bool
+	// arguments are the command's, the same in every run.
+	arguments []ScriptArgument
+	// script is the path from the project's root of what the program does not do yet.
 	script string
 	// host says where it is run: the server, the runner, or either.
 	host string
@@ -79,13 +99,13 @@ const (
 // line ends: the value stands between single quotes in a root shell.
 var operations = []operation{
 	{
-		name: "follow", id: "Follow", script: "scripts/server/follow-operation.sh", host: onEither, attached: true,
+		name: "follow", id: "Follow", command: true, host: onEither, attached: true,
 		does: "show how an operation is getting on",
 		parameters: []ScriptParameter{
 			{Name: "Run", Flag: "--run", Description: "A run's id, or an operation for its newest run", Pattern: `^(` + runIDPattern + `|[a-z][a-z-]{0,40})$`},
-			{Name: "LogFrom", Flag: "--log-from", Description: "Where to go on in the log, in bytes", Pattern: `^[0-9]{1,12}$`, Optional: true, Default: "0"},
-			{Name: "ResultFrom", Flag: "--result-from", Description: "Where to go on in the result, in bytes", Pattern: `^[0-9]{1,12}$`, Optional: true, Default: "0"},
-			{Name: "Wait", Flag: "--wait", Description: "Longest time to wait for something new, in seconds", Pattern: `^[0-9]{1,2}$`, Optional: true, Default: "0"},
+			{Name: "LogFrom", Flag: "--log-from", Description: "Where to go on in the log, in bytes", Pattern: `^(0|[1-9][0-9]{0,11})$`, Optional: true, Default: "0"},
+			{Name: "ResultFrom", Flag: "--result-from", Description: "Where to go on in the result, in bytes", Pattern: `^(0|[1-9][0-9]{0,11})$`, Optional: true, Default: "0"},
+			{Name: "Wait", Flag: "--wait", Description: "Longest time to wait for something new, in seconds", Pattern: `^(0|[1-9][0-9]?)$`, Optional: true, Default: "0"},
 		},
 	},
 	{
@@ -93,7 +113,7 @@ var operations = []operation{
 		does: "show versions, services, disk, migrations, runners and operations",
 	},
 	{
-		name: "keys", id: "Keys", script: "scripts/server/print-keys.sh", host: onServer, attached: true,
+		name: "keys", id: "Keys", command: true, host: onServer, attached: true,
 		does: "show the public keys that GitLab signs with",
 		parameters: []ScriptParameter{
 			{Name: "ExternalUrl", Flag: "--external-url", Description: "The address that users see", Pattern: `^https://[a-z0-9.-]+$`},

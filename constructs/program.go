@@ -41,6 +41,8 @@ type ProgramProps struct {
 type Program struct {
 	// Name is the file's name on a host, such as "artifact".
 	Name string
+	// Architecture is the hosts' processor, as "uname -m" says it.
+	Architecture string
 	// SHA256 is that of the program, in hex.
 	SHA256 string
 	// BucketName and ObjectKey say where it is published: another build is another
@@ -76,10 +78,11 @@ func NewProgram(scope constructs.Construct, id string, props ProgramProps) *Prog
 	sum := sha256.Sum256(content)
 	asset := awss3assets.NewAsset(scope, &id, &awss3assets.AssetProps{Path: &file})
 	return &Program{
-		Name:       path.Base(props.Package),
-		SHA256:     hex.EncodeToString(sum[:]),
-		BucketName: asset.S3BucketName(),
-		ObjectKey:  asset.S3ObjectKey(),
+		Name:         path.Base(props.Package),
+		Architecture: props.Architecture,
+		SHA256:       hex.EncodeToString(sum[:]),
+		BucketName:   asset.S3BucketName(),
+		ObjectKey:    asset.S3ObjectKey(),
 	}
 }
 

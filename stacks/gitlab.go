@@ -34,6 +34,11 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		Package:      "cmd/artifact",
 		Architecture: gitlab.Runner.Architecture(),
 	})
+	host := constructs.NewHostProgram(stack, "HostProgram", constructs.HostProgramProps{
+		Root:          root,
+		Region:        cfg.Region,
+		Architectures: []string{gitlab.Server.Architecture(), gitlab.Runner.Architecture()},
+	})
 	network := constructs.NewNetwork(stack, "Network", constructs.NetworkProps{
 		CIDR:              gitlab.Network.VPCCIDR,
 		Zones:             gitlab.Network.Zones,
@@ -43,7 +48,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 			Name: cfg.Deploy.Artifacts.BucketName, Account: cfg.Deploy.Account, Prefix: cfg.Deploy.Artifacts.Prefix,
 		},
 		BackupBucket:     backups.Bucket,
-		Programs:         []*constructs.Program{program},
+		Programs:         append([]*constructs.Program{program}, host.Builds...),
 		ReadableBuckets:  gitlab.Network.ReadableBuckets,
 		LogRetentionDays: gitlab.LogRetentionDays,
 	})
@@ -95,9 +100,12 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		BreakGlassRoleARNs: breakGlass,
 		After:              installed,
 	})
+	host.Serve(stack, "ServerFetchesProgram", server.Role)
+	host.Serve(stack, "RunnerFetchesProgram", runner.Role)
 	operations := constructs.NewOperations(stack, "Operations", constructs.OperationsProps{
 		Root:        root,
 		Environment: cfg.Environment,
+		Program:     host,
 	})
 	token := constructs.NewRunnerToken(stack, "RunnerToken", constructs.RunnerTokenProps{
 		Environment:        cfg.Environment,

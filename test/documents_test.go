@@ -100,7 +100,7 @@ func TestS8_everyParameterStandsInQuotes(t *testing.T) {
 	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
 		header, script := cutScript(runCommand(content))
 		require.NotEmpty(t, header)
-		assert.Equal(t, "#!/usr/bin/env bash", header[0])
+		assert.Contains(t, []any{"#!/usr/bin/env bash", "#!/bin/sh"}, header[0])
 		handed := fmt.Sprint(header...)
 		var used []string
 		for _, match := range regexp.MustCompile(`'\{\{ (\w+) \}\}'`).FindAllStringSubmatch(handed, -1) {
@@ -116,9 +116,32 @@ func TestS8_everyParameterStandsInQuotes(t *testing.T) {
 			assert.NotContains(t, line, "{{", "Systems Manager would replace it")
 		}
 		if name != "" && name != "follow" && name != "keys" { // these two only look, and end at once
-			assert.Contains(t, header, "export RUN_ID='{{ RunId }}'", "an operation runs on by itself")
+			assert.Contains(t, handed, "'{{ RunId }}'", "an operation runs on by itself")
 		}
 	})
+}
+
+// TestS13_everyStarterIsOneLineOfArgumentsAndTheSameWayToTheProgram: nothing but its
+// command tells one document of the hosts' program from another.
+func TestS13_everyStarterIsOneLineOfArgumentsAndTheSameWayToTheProgram(t *testing.T) {
+	starters := map[string]bool{}
+	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
+		header, starter := cutScript(runCommand(content))
+		if header[0] != "#!/bin/sh" {
+			return
+		}
+		require.Len(t, header, 3)
+		assert.Equal(t, "set -eu", header[1])
+		assert.Regexp(t, `^set -- [a-z-]+( --[a-z-]+ '[^']*')*$`, header[2])
+		if name != "" {
+			assert.Contains(t, header[2], "set -- "+name, "scripts/ops follows an operation by its document's name")
+		}
+		starters[fmt.Sprint(starter...)] = true
+		body, err := json.Marshal(content)
+		require.NoError(t, err)
+		assert.Less(t, len(body), 4096)
+	})
+	assert.Len(t, starters, 1)
 }
 
 // TestS8_everyDocumentHoldsATestedScript: what the bats files test is what the
@@ -137,6 +160,9 @@ func TestS8_everyDocumentHoldsATestedScript(t *testing.T) {
 	seen := map[string]bool{}
 	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
 		header, script := cutScript(runCommand(content))
+		if header[0] == "#!/bin/sh" {
+			return // TestS13_theStarterRunsTheBuildOfItsHashAndNothingElse
+		}
 		var lines []string
 		for _, line := range append(header, script...) {
 			lines = append(lines, line.(string))

@@ -54,7 +54,7 @@ func TestGolden_theDocsListEveryFault(t *testing.T) {
 // faultRows returns the names of tests of the operator's program that are fault rows.
 func faultRows(t *testing.T) []string {
 	var rows []string
-	for _, root := range []string{"../cmd/ops", "../internal"} {
+	for _, root := range []string{"../cmd/host", "../cmd/ops", "../internal"} {
 		require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
 				return err
@@ -84,7 +84,7 @@ functions](#the-functions).
 
 ## The operator's commands
 
-Made from the names of the tests in [test/scripts](../test/scripts), [cmd/ops](../cmd/ops) and [internal](../internal), each of which lets
+Made from the names of the tests in [test/scripts](../test/scripts), [cmd/ops](../cmd/ops), [cmd/host](../cmd/host) and [internal](../internal), each of which lets
 a command meet the fault and asserts what happened: ` + "`go test ./test -run Golden -update`" + ` writes it anew. "any operation" is what holds for each command that
 runs on a host.
 

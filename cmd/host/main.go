@@ -8,6 +8,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"syscall"
 
@@ -18,8 +19,12 @@ import (
 	"gitlab-codedeploy/internal/operation"
 )
 
-// version is set by the linker.
-var version = "devel"
+// version is set by the linker. So is rootVariable, by tests alone: the name of a
+// variable with the folder that holds the host's files.
+var (
+	version      = "devel"
+	rootVariable string
+)
 
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -30,7 +35,11 @@ func main() {
 	if err != nil {
 		executable = os.Args[0]
 	}
-	host := &machine.Machine{Runner: machine.System{}, Root: "/", Log: os.Stderr, Architecture: processors[runtime.GOARCH]}
+	root := "/"
+	if rootVariable != "" {
+		root = filepath.Join(root, os.Getenv(rootVariable))
+	}
+	host := &machine.Machine{Runner: machine.System{}, Root: root, Log: os.Stderr, Architecture: processors[runtime.GOARCH]}
 	os.Exit(program{
 		machine: host,
 		runs:    &operation.Runs{Machine: host, Program: executable, Home: os.Getenv("HOME"), Path: os.Getenv("PATH")},

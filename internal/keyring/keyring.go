@@ -12,7 +12,7 @@ import (
 	"gitlab-codedeploy/internal/trust"
 )
 
-// Read takes the answer of scripts/server/print-keys.sh: a line for each address that shows keys. A key that is shown at
+// Read takes the answer of the hosts' program: a line for each address that shows keys. A key that is shown at
 // both is one; the same name for two keys is a mistake of GitLab's, or worse.
 func Read(answer string) (trust.Keys, error) {
 	var all trust.Keys

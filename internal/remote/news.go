@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// news are what scripts/server/follow-operation.sh prints: a line of JSON, then lines of the run's log and result.
+// news are what the hosts' program prints (internal/operation): a line of JSON, then lines of the run's log and result.
 type news struct {
 	Run     string `json:"run"`
 	Started string `json:"started"`
@@ -30,7 +30,7 @@ func readNews(text string, at place) (news, error) {
 	head, rest, _ := strings.Cut(text, "\n")
 	var n news
 	if err := json.Unmarshal([]byte(head), &n); err != nil {
-		return news{}, errors.New("the first line is not that of follow-operation.sh")
+		return news{}, errors.New("the first line is not that of the hosts' program")
 	}
 	switch {
 	case n.Log == nil || n.Result == nil || n.More == nil:

@@ -227,7 +227,7 @@ func TestS8_AnyOperation(t *testing.T) {
 			assert.Equal(t, "result\n", ended.Result)
 			assert.Equal(t, "step 1\nstep 2\nstep 3\nstep 4\nstep 5\n", c.log.String())
 			all := strings.Join(c.said, "\n")
-			assert.Contains(t, all, "no news from the server: its answer makes no sense: the first line is not that of follow-operation.sh; the operation goes on, trying again")
+			assert.Contains(t, all, "no news from the server: its answer makes no sense: the first line is not that of the hosts' program; the operation goes on, trying again")
 			assert.Contains(t, all, "it is about run 20000101T000000-00000000")
 			assert.Contains(t, all, "the server answers again")
 		})

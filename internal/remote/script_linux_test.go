@@ -84,6 +84,7 @@ func newRealHost(t *testing.T, body string) *realHost {
 	r := &realHost{cloud: cloud, Systems: remotetest.Play(t, cloud), dir: t.TempDir()}
 	require.NoError(t, os.MkdirAll(filepath.Join(r.dir, "units"), 0o700))
 	require.NoError(t, os.Mkdir(filepath.Join(r.dir, "bin"), 0o700))
+	require.NoError(t, os.Mkdir(filepath.Join(r.dir, "run"), 0o700))
 	for name, text := range map[string]string{"systemd-run": systemdRun, "systemctl": systemctl} {
 		require.NoError(t, os.WriteFile(filepath.Join(r.dir, "bin", name), []byte(text), 0o700))
 	}
@@ -124,8 +125,8 @@ func (r *realHost) agent(t *testing.T, text string) (int, string, string) {
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	command.Env = []string{
-		"PATH=" + filepath.Join(r.dir, "bin") + ":" + os.Getenv("PATH"), "STATE=" + r.dir, "FOLLOW_POLL=0.05",
-		"OPERATION_RUNS=" + filepath.Join(r.dir, "runs"), "OPERATION_LOCK=" + filepath.Join(r.dir, "lock"),
+		"PATH=" + filepath.Join(r.dir, "bin") + ":" + os.Getenv("PATH"), "STATE=" + r.dir, remotetest.RootVariable + "=" + r.dir,
+		"OPERATION_RUNS=" + filepath.Join(r.dir, "var/lib/gitlab-codedeploy/runs"), "OPERATION_LOCK=" + filepath.Join(r.dir, "run/gitlab-codedeploy.lock"),
 	}
 	if err := command.Run(); err != nil && command.ProcessState == nil {
 		t.Error(err)

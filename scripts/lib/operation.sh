@@ -8,7 +8,7 @@
 # - As an SSM document, with the RUN_ID that the document exports, the script
 #   starts a copy of itself as a systemd unit and returns at once. RUN_ID is made
 #   by who starts it, so that a command that is sent twice starts nothing twice;
-#   "nightly" makes one here. follow-operation.sh shows what becomes of it.
+#   "nightly" makes one here. The hosts' program shows what becomes of it.
 #   The copy is alone in its folder: only a document's script, which has its
 #   libraries in it, can be run like this.
 #

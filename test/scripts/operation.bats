@@ -1,20 +1,25 @@
 #!/usr/bin/env bats
 # shellcheck disable=SC2016 # text for other shells
-# How an operation runs on by itself and is followed: operation.sh and
-# follow-operation.sh in a plain folder, with a stand-in for systemd's units.
+# How an operation of a script runs on by itself: operation.sh in a plain folder,
+# followed by the hosts' program, with a stand-in for systemd's units.
 
 load helper
 load fixtures/host/systemd
 
 RUN=20261124T185436-0a1b2c3d
 
+setup_file() {
+  cd "$ROOT" && go build -o "$BATS_FILE_TMPDIR/host" -ldflags '-X main.rootVariable=HOST_ROOT' ./cmd/host
+}
+
 setup() {
   require_tool python3 flock setsid pkill
   require_root
   use_stubs
   STATE=$BATS_TEST_TMPDIR/state
-  export STATE FOLLOW_POLL=0.02 OPERATION_RUNS=$BATS_TEST_TMPDIR/runs OPERATION_LOCK=$BATS_TEST_TMPDIR/lock
-  mkdir "$STATE"
+  export STATE HOST_ROOT=$BATS_TEST_TMPDIR
+  export OPERATION_RUNS=$HOST_ROOT/var/lib/gitlab-codedeploy/runs OPERATION_LOCK=$HOST_ROOT/run/gitlab-codedeploy.lock
+  mkdir "$STATE" "$HOST_ROOT/run"
   start_systemd
   DOCUMENT="python3 $BATS_TEST_DIRNAME/fixtures/document.py"
 }
@@ -51,7 +56,7 @@ start() {
   rm "$BATS_TEST_TMPDIR/_script.sh"
 }
 
-follow() { run --separate-stderr "$ROOT/scripts/server/follow-operation.sh" --run "${1:-$RUN}" "${@:2}"; }
+follow() { run --separate-stderr "$BATS_FILE_TMPDIR/host" follow --run "${1:-$RUN}" "${@:2}"; }
 
 # field NAME prints a field of the first line that follow printed.
 field() { python3 -c 'import json, sys; print(json.loads(sys.argv[1].splitlines()[0])[sys.argv[2]])' "$output" "$1"; }
@@ -122,7 +127,7 @@ wait_until() {
   [[ $(body) == *"> $RUN $HOME none" ]]
 }
 
-@test "S8 any operation | the command that starts it is sent twice | it runs once" {
+@test "S8: a script that is started twice runs once" {
   script 'echo once >>"$STATE/count"; until [[ -e $STATE/go ]]; do sleep 0.02; done'
   start "$RUN"
   start "$RUN"
@@ -161,7 +166,7 @@ wait_until() {
   [ "$(field exit)" = 137 ]
 }
 
-@test "S8 any operation | all of its unit is killed, or the host restarts | it is lost, and its log is there" {
+@test "S8: a script whose unit is killed is lost, and its log is there" {
   script 'exclusive test; log working; printf half; printf "an open line" >&2; exec sleep 100'
   start "$RUN"
   follow "$RUN" --wait 20
@@ -190,7 +195,7 @@ wait_until() {
   [[ $(body) == *"error: stopped" ]]
 }
 
-@test "S8 any operation | systemd refuses to start the unit | the document fails with the reason, and so does the run" {
+@test "S8: a script that systemd refuses to start fails with the reason" {
   script true
   touch "$STATE/fail-systemd-run"
   start "$RUN"
@@ -199,17 +204,6 @@ wait_until() {
   follow
   [ "$(field state)" = ended ]
   [ "$(field exit)" = 1 ]
-}
-
-@test "S8: a run that systemd has not begun is under way for a minute, and lost then" {
-  mkdir -p "$OPERATION_RUNS/$RUN"
-  for file in log result; do : >"$OPERATION_RUNS/$RUN/$file"; done
-  for file in operation started; do echo test >"$OPERATION_RUNS/$RUN/$file"; done
-  follow
-  [ "$(field state)" = running ]
-  touch -d '-2 minutes' "$OPERATION_RUNS/$RUN/started"
-  follow
-  [ "$(field state)" = lost ]
 }
 
 @test "S8: an operation's name stands for its newest run, by the host's time" {
@@ -258,87 +252,6 @@ wait_until() {
   [ -e "$OPERATION_RUNS/20260101T000000-00000001" ]
   [ ! -e "$OPERATION_RUNS/20260101T000000-0000000b" ]
   [ -e "$OPERATION_RUNS/20260101T000000-0000000c" ]
-}
-
-@test "S8: what is followed is the whole log and result, byte by byte, whatever its lines are, in pieces that Systems Manager keeps" {
-  local folder=$OPERATION_RUNS/$RUN pieces=0 log=0 result=0 bytes
-  mkdir -p "$folder"
-  echo test >"$folder/operation"
-  date -u +%FT%TZ >"$folder/started"
-  python3 - "$folder" <<'PY'
-import random, sys
-random.seed(4)
-def text(size):
-    out = ""
-    while len(out.encode()) < size:
-        out += random.choice(["\n", "\n\n\n", "x" * random.randrange(300), "パス" * random.randrange(40), "long パ" * 4000, "|+> {}"]) + random.choice(["", "\n"])
-    return out
-open(sys.argv[1] + "/log", "w").write(text(150_000))
-open(sys.argv[1] + "/result", "w").write(text(90_000))
-PY
-  echo 0 >"$folder/status"
-  : >"$BATS_TEST_TMPDIR/all"
-  while :; do
-    follow "$RUN" --log-from "$log" --result-from "$result"
-    bytes=$(
-      LC_ALL=C
-      echo ${#output}
-    )
-    [ "$bytes" -le 20000 ]
-    log=$(field log) result=$(field result) pieces=$((pieces + 1))
-    body >>"$BATS_TEST_TMPDIR/all"
-    [[ $(field more) == True ]] || break
-    [ "$pieces" -lt 100 ]
-  done
-  [ "$pieces" -lt 30 ]
-  python3 - "$BATS_TEST_TMPDIR/all" "$folder" <<'PY'
-import sys
-got = {"|": b"", ">": b""}
-for line in open(sys.argv[1], "rb").read().split(b"\n")[:-1]:
-    if not line: continue
-    mark, kind, text = chr(line[0]), chr(line[1]), line[2:]
-    text.decode()  # no character is cut in two
-    got[mark] += text + (b"\n" if kind == " " else b"")
-for mark, name in ("|", "log"), (">", "result"):
-    assert got[mark] == open(f"{sys.argv[2]}/{name}", "rb").read(), name
-PY
-}
-
-@test "S8: control characters in a log cannot reach the operator's terminal" {
-  script 'printf "a\tb \e[31mred\e[0m \a\x7f\0 \xc2\x9b31m \xe2\x80\xae\xe2\x81\xa6 50%%\r100%%\n" >&2'
-  start "$RUN"
-  ended
-  [ "$(body)" = $'| a\tb ?[31mred?[0m ??? ??31m ?????? 50%\n| 100%' ]
-}
-
-@test "S8: a line is shown when it is ended, a long one before" {
-  script 'printf "half a line" >&2; until [[ -e $STATE/go ]]; do sleep 0.02; done
-    printf "%3000s" x >&2; touch "$STATE/long"; until [[ -e $STATE/end ]]; do sleep 0.02; done'
-  start "$RUN"
-  wait_until test -s "$OPERATION_RUNS/$RUN/log"
-  follow
-  [ -z "$(body)" ]
-  [ "$(field log)" = 0 ]
-  touch "$STATE/go"
-  wait_until test -e "$STATE/long"
-  follow "$RUN" --wait 20
-  [[ $(body) == '|+half a line '* ]]
-  [ "$(field log)" = 3011 ]
-  touch "$STATE/end"
-}
-
-@test "S8: follow refuses what is neither a run nor an operation, and changes nothing" {
-  local wrong
-  for wrong in '' 'x;y' '../..' "$RUN/.." 'a b' '$(id)' "$RUN'" Backup; do
-    run --separate-stderr "$ROOT/scripts/server/follow-operation.sh" --run "$wrong"
-    [ "$status" -eq 2 ]
-    [[ $stderr == *"--run: got '$wrong', want"* ]]
-  done
-  run --separate-stderr "$ROOT/scripts/server/follow-operation.sh" --run test --log-from -1
-  [ "$status" -eq 2 ]
-  follow test --log-from 099
-  [ "$status" -eq 0 ]
-  [ ! -e "$OPERATION_RUNS" ]
 }
 
 @test "S8: an id of another form starts nothing" {

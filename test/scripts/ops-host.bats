@@ -12,11 +12,13 @@ load fixtures/ops-remote
 setup_file() {
   require_host
   "$ROOT/scripts/ops" --version
+  cd "$ROOT" && go build -o "$BATS_FILE_TMPDIR/host" ./cmd/host
   make_host_package
 }
 
 setup() {
   require_host
+  export HOST_PROGRAM=$BATS_FILE_TMPDIR/host
   start_host
   start_systemd
   start_remote BackupBucketName=example-backups LoadBalancerDnsName=lb.example.com
@@ -50,7 +52,7 @@ teardown() {
   [ "$(on_host stat -c '%a %U' "/var/lib/gitlab-codedeploy/runs/$run")" = '700 root' ]
   grep -qE '^systemd-run --unit gitlab-codedeploy-status-'"$run" "$CALLS"
   # Followed once more, by the name of the operation.
-  run --separate-stderr on_host "$ROOT/scripts/server/follow-operation.sh" --run status
+  run --separate-stderr on_host "$HOST_PROGRAM" follow --run status
   [[ $output == '{"run":"'*'","operation":"status",'*'"state":"ended","exit":0,'* ]]
 }
 

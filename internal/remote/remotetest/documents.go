@@ -21,6 +21,7 @@ import (
 type Document struct {
 	Lines      []string
 	Script     string // the path of what takes the place of "<script>", from the project's root
+	Command    string // of the hosts' program, which "<starter>" starts
 	Parameters map[string]Parameter
 }
 
@@ -74,7 +75,7 @@ func parseDocuments(text []byte) (map[string]Document, error) {
 	var template struct {
 		Resources map[string]struct {
 			Type       string
-			Metadata   struct{ Script string }
+			Metadata   struct{ Script, Command string }
 			Properties json.RawMessage
 		}
 	}
@@ -83,7 +84,7 @@ func parseDocuments(text []byte) (map[string]Document, error) {
 	}
 	found := map[string]Document{}
 	for _, resource := range template.Resources {
-		if resource.Type != "AWS::SSM::Document" || resource.Metadata.Script == "" {
+		if resource.Type != "AWS::SSM::Document" || resource.Metadata.Script+resource.Metadata.Command == "" {
 			continue
 		}
 		var properties struct {
@@ -98,7 +99,7 @@ func parseDocuments(text []byte) (map[string]Document, error) {
 		if err := json.Unmarshal(resource.Properties, &properties); err != nil {
 			return nil, err
 		}
-		document := Document{Script: resource.Metadata.Script, Parameters: properties.Content.Parameters}
+		document := Document{Script: resource.Metadata.Script, Command: resource.Metadata.Command, Parameters: properties.Content.Parameters}
 		for _, line := range properties.Content.MainSteps[0].Inputs.RunCommand {
 			document.Lines = append(document.Lines, fmt.Sprint(line))
 		}
@@ -142,6 +143,9 @@ func (d Document) text(t testing.TB, root string, values map[string]string) stri
 	t.Helper()
 	var lines []string
 	for _, line := range d.Lines {
+		if line == "<starter>" { // What finds and checks the program is another test's.
+			line = "exec '" + HostProgram(t) + `' "$@"`
+		}
 		if line != "<script>" {
 			lines = append(lines, line)
 			continue

@@ -342,7 +342,7 @@ func (s *Systems) getCommandInvocation(_ context.Context, in *ssm.GetCommandInvo
 	return &out, nil
 }
 
-// follow is what follow-operation.sh does. It answers when there is something new.
+// follow is what the hosts' program does. It answers when there is something new.
 func (s *Systems) follow(host string, values map[string]string) *command {
 	from, err := strconv.Atoi(values["LogFrom"])
 	resultFrom, err2 := strconv.Atoi(values["ResultFrom"])
