@@ -58,6 +58,7 @@ func (p *program) commands() []declared {
 		{p.status(), inGitLab(append([]string{"ssm:DescribeInstanceInformation", "s3:ListObjectsV2", "elasticloadbalancing:DescribeLoadBalancers",
 			"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth"}, runsOperations...)...)},
 		{p.backups(), inGitLab("s3:ListObjectsV2", "s3:GetObject")},
+		{p.hostProgram(), nil},
 		{p.script(), nil},
 		{p.doctor(), doctorCalls()},
 		{p.sample(), map[account.Side][]string{account.Deploy: append([]string{"cloudformation:DescribeStacks"}, sample.Calls...)}},

@@ -13,12 +13,6 @@ import (
 	"gitlab-codedeploy/internal/calls"
 )
 
-func newCheckout(t *testing.T) *session {
-	s := newSession(t)
-	s.root = "../.."
-	return s
-}
-
 // The script for the old server is the one that the document holds, and runs alone.
 func TestS10_AHostsScriptIsOneFile(t *testing.T) {
 	for _, name := range []string{"backup-gitlab", "install-runner"} {
