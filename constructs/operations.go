@@ -16,6 +16,20 @@ type OperationsProps struct {
 
 	// Program does the operations. Required.
 	Program *HostProgram
+
+	// What an operation works with, and nobody who starts one has a say in. All are
+	// required.
+
+	// Region is the AWS region of the stack.
+	Region string
+	// ExternalURL is the address that users see, https://HOST.
+	ExternalURL string
+	// BackupBucketName is the bucket of backups.
+	BackupBucketName *string
+	// RepositoryURL is the base URL of the package repositories.
+	RepositoryURL string
+	// RunnerToken is the way of a runner's token to its host.
+	RunnerToken *RunnerToken
 }
 
 // Operations are the SSM documents that scripts/ops sends, one an operation,
@@ -41,7 +55,7 @@ func NewOperations(scope constructs.Construct, id string, props OperationsProps)
 				Command:        op.name,
 				Name:           fmt.Sprintf("gitlab-codedeploy-%s-%s", props.Environment, op.name),
 				Description:    fmt.Sprintf("On %s: %s", op.host, op.does),
-				Arguments:      op.arguments,
+				Arguments:      op.fixed(props),
 				Parameters:     op.parameters,
 				TimeoutSeconds: operationSeconds,
 				Detached:       !op.attached,
@@ -72,8 +86,8 @@ type operation struct {
 	name, id string
 	// command says that the hosts' program has it, as a command of that name.
 	command bool
-	// arguments are the command's, the same in every run.
-	arguments []ScriptArgument
+	// arguments are the command's that are the same in every run. Optional.
+	arguments func(OperationsProps) []ScriptArgument
 	// script is the path from the project's root of what the program does not do yet.
 	script string
 	// host says where it is run: the server, the runner, or either.
@@ -85,6 +99,18 @@ type operation struct {
 	// attached keeps the script in the document's own process, for one that
 	// only looks and ends at once.
 	attached bool
+}
+
+func (o operation) fixed(props OperationsProps) []ScriptArgument {
+	if o.arguments == nil {
+		return nil
+	}
+	return o.arguments(props)
+}
+
+// Arguments of several operations.
+func externalURL(props OperationsProps) []ScriptArgument {
+	return []ScriptArgument{{Flag: "--external-url", Value: props.ExternalURL}}
 }
 
 // Hosts of operations.
@@ -114,10 +140,8 @@ var operations = []operation{
 	},
 	{
 		name: "keys", id: "Keys", command: true, host: onServer, attached: true,
-		does: "show the public keys that GitLab signs with",
-		parameters: []ScriptParameter{
-			{Name: "ExternalUrl", Flag: "--external-url", Description: "The address that users see", Pattern: `^https://[a-z0-9.-]+$`},
-		},
+		does:      "show the public keys that GitLab signs with",
+		arguments: externalURL,
 	},
 	{
 		name: "backup", id: "Backup", script: "scripts/server/backup-gitlab.sh", host: onServer,

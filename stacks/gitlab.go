@@ -102,17 +102,22 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	})
 	host.Serve(stack, "ServerFetchesProgram", server.Role)
 	host.Serve(stack, "RunnerFetchesProgram", runner.Role)
-	operations := constructs.NewOperations(stack, "Operations", constructs.OperationsProps{
-		Root:        root,
-		Environment: cfg.Environment,
-		Program:     host,
-	})
 	token := constructs.NewRunnerToken(stack, "RunnerToken", constructs.RunnerTokenProps{
 		Environment:        cfg.Environment,
 		Region:             cfg.Region,
 		ReadableParameters: []string{constructs.AgentParameter(cfg.Environment, "runner")},
 		Server:             server.Role,
 		Runner:             runner.Role,
+	})
+	operations := constructs.NewOperations(stack, "Operations", constructs.OperationsProps{
+		Root:             root,
+		Environment:      cfg.Environment,
+		Program:          host,
+		Region:           cfg.Region,
+		ExternalURL:      gitlab.URL(),
+		BackupBucketName: backups.Bucket.BucketName(),
+		RepositoryURL:    gitlab.Server.PackageRepositoryURL,
+		RunnerToken:      token,
 	})
 	nightly := constructs.NewNightlyBackup(stack, "NightlyBackup", constructs.NightlyBackupProps{
 		Bucket:      backups,

@@ -92,7 +92,7 @@ func (p *program) askForKeys(ctx context.Context, o options, a *account.Account)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := server.Ask(calls.OnlyReads(ctx), "keys", map[string]string{"ExternalUrl": a.Config.GitLab.URL()})
+	answer, err := server.Ask(calls.OnlyReads(ctx), "keys", nil)
 	if err != nil {
 		return nil, err
 	}

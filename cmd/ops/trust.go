@@ -37,7 +37,7 @@ way that only operators have. Compare a changed key with whoever changed it.`,
 				return err
 			}
 			_, _ = fmt.Fprintf(p.stderr, "asking GitLab on %s for its keys\n", server.Instance)
-			answer, err := server.Ask(calls.OnlyReads(ctx), "keys", map[string]string{"ExternalUrl": a.Config.GitLab.URL()})
+			answer, err := server.Ask(calls.OnlyReads(ctx), "keys", nil)
 			if err != nil {
 				return err
 			}
