@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -36,6 +37,9 @@ func newTarget(t *testing.T) *session {
 	awstest.On(s.cloud, func(context.Context, *cloudformation.DeleteStackInput) (*cloudformation.DeleteStackOutput, error) {
 		stack = nil
 		return &cloudformation.DeleteStackOutput{}, nil
+	})
+	awstest.On(s.cloud, func(context.Context, *ssm.GetParameterInput) (*ssm.GetParameterOutput, error) {
+		return &ssm.GetParameterOutput{}, nil
 	})
 	awstest.On(s.cloud, func(context.Context, *ec2.DescribeVpcsInput) (*ec2.DescribeVpcsOutput, error) {
 		return &ec2.DescribeVpcsOutput{Vpcs: []ec2types.Vpc{{VpcId: aws.String("vpc-1")}}}, nil

@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/smithy-go"
 
 	"gitlab-codedeploy/internal/plain"
@@ -37,7 +38,7 @@ const Tag = "gitlab-codedeploy-sample"
 
 // Calls are those of Up and Down.
 var Calls = []string{
-	"ec2:DescribeVpcs", "ec2:DescribeSubnets", "cloudformation:CreateStack", "cloudformation:DescribeStackEvents", "cloudformation:DeleteStack",
+	"ssm:GetParameter", "ec2:DescribeVpcs", "ec2:DescribeSubnets", "cloudformation:CreateStack", "cloudformation:DescribeStackEvents", "cloudformation:DeleteStack",
 	"codedeploy:CreateDeploymentGroup", "codedeploy:DeleteDeploymentGroup", "autoscaling:DescribeAutoScalingGroups", "autoscaling:DeleteAutoScalingGroup",
 }
 
@@ -72,6 +73,9 @@ func (s Sample) Up(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if stack == nil {
+		if err := s.bootstrapped(ctx); err != nil {
+			return "", err
+		}
 		vpc, subnets, err := s.network(ctx)
 		if err != nil {
 			return "", err
@@ -98,6 +102,20 @@ func (s Sample) Up(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("there is a sample for %s, %s already; scripts/ops sample down removes it", parameter(stack, "Application"), parameter(stack, "DeploymentGroup"))
 	}
 	return output(stack, "Address"), s.makeGroup(ctx, output(stack, "ServiceRoleArn"))
+}
+
+// bootstrapped refuses an account that the CDK has not prepared, whose role makes the stack.
+// https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html
+func (s Sample) bootstrapped(ctx context.Context) error {
+	_, err := ssm.NewFromConfig(s.AWS).GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String("/cdk-bootstrap/hnb659fds/version")})
+	if code(err) == "ParameterNotFound" {
+		return fmt.Errorf("account %s has no bootstrap stack of the CDK in %s, whose role makes the sample: make setup-tools, then node_modules/.bin/cdk bootstrap aws://%s/%s",
+			s.Account, s.Region, s.Account, s.Region)
+	}
+	if err != nil {
+		return fmt.Errorf("look for the CDK's bootstrap stack: %w", err)
+	}
+	return nil
 }
 
 // network is the default VPC and a subnet in each of two zones, as a load balancer needs them.

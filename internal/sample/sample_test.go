@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -41,6 +42,9 @@ var errSwitchedOff = errors.New("switched off")
 
 func newAccount(t *testing.T) *account {
 	a := &account{cloud: awstest.New(t), groups: map[string]bool{"web/mine": true}, scales: map[string]string{"mine": "", "of-another-sample": "sample-production"}}
+	awstest.On(a.cloud, func(context.Context, *ssm.GetParameterInput) (*ssm.GetParameterOutput, error) {
+		return &ssm.GetParameterOutput{}, nil
+	})
 	awstest.On(a.cloud, func(context.Context, *ec2.DescribeVpcsInput) (*ec2.DescribeVpcsOutput, error) {
 		return &ec2.DescribeVpcsOutput{Vpcs: []ec2types.Vpc{{VpcId: aws.String("vpc-1")}}}, nil
 	})
@@ -229,6 +233,17 @@ func TestSampleNeedsANetwork(t *testing.T) {
 	})
 	err := run(t, func(ctx context.Context) error { _, err := a.sample().Up(ctx); return err })
 	require.ErrorContains(t, err, "has no default VPC in ap-northeast-1, and the sample is made in that: aws ec2 create-default-vpc")
+	a.onlyForeign(t)
+}
+
+func TestSampleNeedsTheRoleOfTheBootstrap(t *testing.T) {
+	a := newAccount(t)
+	awstest.On(a.cloud, func(context.Context, *ssm.GetParameterInput) (*ssm.GetParameterOutput, error) {
+		return nil, awstest.Refusal("ParameterNotFound", "")
+	})
+	err := run(t, func(ctx context.Context) error { _, err := a.sample().Up(ctx); return err })
+	require.ErrorContains(t, err, "account 222222222222 has no bootstrap stack of the CDK in ap-northeast-1")
+	require.ErrorContains(t, err, "cdk bootstrap aws://222222222222/ap-northeast-1")
 	a.onlyForeign(t)
 }
 
