@@ -426,6 +426,14 @@ func TestS5_ARefusalOfCloudFormationsIsExplained(t *testing.T) {
 	assert.Regexp(t, "CloudFormation refused to replace or delete what holds data.*docs/changes.md.*docs/recovery.md", s.err.String())
 }
 
+func TestS15_AWebPageThatTheCDKGetsIsExplained(t *testing.T) {
+	s := newAccounts(t)
+	s.cdk.fail["GitLab-staging"] = "@aws-sdk XML parse error: mismatched tags <html> and </title>."
+	assert.Equal(t, 1, exitStatus(s.deploy(t)))
+	assert.Contains(t, s.err.String(), "AWS's answer was a web page")
+	assert.Contains(t, s.err.String(), "--method direct")
+}
+
 func TestS15_AMistakeOfTheConfigurationIsShownAsItIs(t *testing.T) {
 	s := newAccounts(t)
 	s.cdk.fail["synth"] = `environment: got "nope", want one of local, staging (the .yaml files in config)`

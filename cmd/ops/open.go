@@ -7,6 +7,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 
 	"gitlab-codedeploy/internal/calls"
 )
@@ -17,7 +18,8 @@ import (
 // once more, with a client that has.
 // https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
 func openAWS(ctx context.Context, region, profile string) (aws.Config, error) {
-	options := []func(*awsconfig.LoadOptions) error{awsconfig.WithRegion(region), awsconfig.WithSharedConfigProfile(profile)}
+	options := []func(*awsconfig.LoadOptions) error{awsconfig.WithRegion(region), awsconfig.WithSharedConfigProfile(profile),
+		awsconfig.WithLogger(logging.Nop{})} // the SDK's warnings are for its makers, and stderr is for people
 	first, err := awsconfig.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return first, err

@@ -66,6 +66,9 @@ var ErrTold = errors.New("the deploy failed")
 // EndpointID is what the id of an S3 endpoint looks like.
 var EndpointID = regexp.MustCompile(`^vpce-[0-9a-f]{8,17}$`)
 
+// webPage is what the CDK says when it gets one in the place of an answer.
+var webPage = regexp.MustCompile(`(?i)<html|<!doctype html|XML parse error`)
+
 // Run deploys, and returns the outputs of each stack.
 func (d *Deploy) Run(ctx context.Context) ([]Outputs, error) {
 	for _, t := range d.Targets {
@@ -125,6 +128,9 @@ func (d *Deploy) run(ctx context.Context, log string, args []string) error {
 	text, _ := os.ReadFile(log)
 	if bytes.Contains(bytes.ToLower(text), []byte("denied by stack policy")) {
 		d.Steps.Log("CloudFormation refused to replace or delete what holds data: docs/changes.md says which key does what, and docs/recovery.md how it is done on purpose")
+	}
+	if webPage.Match(text) {
+		d.Steps.Log("AWS's answer was a web page: there is a proxy in between, or an emulator that does not serve every call; moto serves no change set of a stack that exists, and --method direct needs none")
 	}
 	if strings.Contains(d.Steps.Name(), "deploying") && d.state == "" {
 		d.Steps.Log("CloudFormation undoes a creation that fails. Fix the cause and deploy again: what is left of it is cleared away first")

@@ -18,7 +18,11 @@ const (
 	hostWaits = 8
 	// maxResult bounds what a host can make us keep, in bytes.
 	maxResult = 16 << 20
+	// maxMute is how many answers in a row may be empty before anything was heard: an emulator takes each document, and runs none.
+	maxMute = 3
 )
+
+var errMute = errors.New("it prints nothing")
 
 // Follow shows the log of a run until that ends. Without a run it is the newest one of the operation on the host, such as the
 // backup of the night.
@@ -28,6 +32,7 @@ func (h Host) Follow(ctx context.Context, o Operation, run string) (Ended, error
 	defer cancel()
 	patience := cmp.Or(h.Patience, 15*time.Minute)
 	heard, said := time.Now(), ""
+	answered, mute := false, 0
 	var result strings.Builder
 	at := place{run: run}
 	for {
@@ -41,7 +46,12 @@ func (h Host) Follow(ctx context.Context, o Operation, run string) (Ended, error
 			return Ended{}, err
 		case isFinal(err):
 			return Ended{}, fmt.Errorf("%w; %s", err, h.mayGoOn(o, at.run))
+		case errors.Is(err, errMute) && !answered && mute == maxMute-1:
+			return Ended{}, fmt.Errorf("the %s took %d documents and printed nothing: an emulator runs none; %s", h.Kind, maxMute, h.mayGoOn(o, at.run))
 		case err != nil:
+			if mute++; !errors.Is(err, errMute) { // in a row
+				mute = 0
+			}
 			if text := plain.Line(err.Error(), 500); text != said {
 				h.say("no news from the %s: %s; the operation goes on, trying again", h.Kind, text)
 				said = text
@@ -55,7 +65,7 @@ func (h Host) Follow(ctx context.Context, o Operation, run string) (Ended, error
 		if said != "" {
 			h.say("the %s answers again", h.Kind)
 		}
-		heard, said = time.Now(), ""
+		heard, said, answered = time.Now(), "", true
 		if at.run == "" && found.Run != "" {
 			h.say("following run %s, started at %s", found.Run, plain.Line(found.Started, 40))
 		}
@@ -93,6 +103,8 @@ func (h Host) news(ctx context.Context, o Operation, at place) (news, error) {
 	switch {
 	case err != nil:
 		return news{}, err
+	case out.status == 0 && out.stdout == "":
+		return news{}, errMute
 	case out.status != 0:
 		return news{}, fmt.Errorf("looking for news ended with %d: %s", out.status, lastWords(out.stderr))
 	}

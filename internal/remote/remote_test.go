@@ -207,6 +207,33 @@ func TestS8_AnyOperation(t *testing.T) {
 			assert.Len(t, remotetest.Sent(c.cloud), 5)
 		})
 	})
+	t.Run("S8 any operation | every document ends well and prints nothing, as on an emulator | it ends after three of them, and says so", func(t *testing.T) {
+		in(t, steps(1, time.Hour), func(t *testing.T, c *test) {
+			c.OnLook("follow", func(map[string]string) (int, string, string) { return 0, "", "" })
+			began := time.Now()
+			_, err := c.run(t.Context())
+			run := c.Runs()[0]
+			assert.EqualError(t, err, "the server took 3 documents and printed nothing: an emulator runs none; run "+run+" may go on, to follow it: scripts/ops backup --env staging --profile account-a --follow "+run)
+			assert.Less(t, time.Since(began), time.Minute)
+		})
+	})
+	t.Run("S8 any operation | empty answers once something was heard | it goes on following", func(t *testing.T) {
+		in(t, steps(5, 10*time.Second), func(t *testing.T, c *test) {
+			empty := remotetest.Fault{Replace: func(out *ssm.GetCommandInvocationOutput) {
+				if out.Status == types.CommandInvocationStatusSuccess {
+					out.StandardOutputContent = aws.String("")
+				}
+			}}
+			time.AfterFunc(15*time.Second, func() {
+				for range 12 {
+					c.Fail("GetCommandInvocation", empty)
+				}
+			})
+			_, err := c.run(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, "step 1\nstep 2\nstep 3\nstep 4\nstep 5\n", c.log.String())
+		})
+	})
 	t.Run("S8 any operation | no connection at all, throttling and rubbish while it is followed | it goes on following, and shows every line once", func(t *testing.T) {
 		in(t, steps(5, 10*time.Second), func(t *testing.T, c *test) {
 			rubbish := func(text string) remotetest.Fault {

@@ -51,7 +51,7 @@ func laptop(t *testing.T) string {
 	return checkout
 }
 
-// TestS15_AnOperatorsWay goes from nothing to a deployment, back and forward, with the operator's program alone.
+// TestS15_AnOperatorsWay goes from nothing to a deployment, back and forward, with the operator's program alone. The first deploy is that of up.
 func TestS15_AnOperatorsWay(t *testing.T) {
 	bucket := up(t)["Deploy-local"]["ArtifactBucketName"] // by scripts/ops deploy
 	both := []string{"--profile-a", "account-a", "--profile-b", "account-b"}
@@ -84,6 +84,11 @@ func TestS15_AnOperatorsWay(t *testing.T) {
 		} {
 			assert.Equal(t, want, states[check], "%s: %s", check, stdout)
 		}
+	})
+
+	t.Run("deploy again", func(t *testing.T) {
+		_, stderr, err := ops(t, root, append([]string{"deploy", "--env", "local", "--yes", "--timeout", "240", "--method", "direct"}, both...)...)
+		require.NoError(t, err, stderr)
 	})
 
 	push := func() string {
@@ -142,6 +147,15 @@ func TestS7_CheckLooksThroughRealClients(t *testing.T) {
 		"server: instance": "ok", "server: role": "ok", "server: SSM Agent": "unknown",
 		"runner: instance": "ok", "runner: role": "ok", "runner: SSM Agent": "unknown",
 	}, states)
+}
+
+// TestS8_AnOperationOnTheEmulatorEndsInOneLine: it takes every document, and runs none.
+func TestS8_AnOperationOnTheEmulatorEndsInOneLine(t *testing.T) {
+	up(t)
+	stdout, stderr, err := ops(t, root, "backup", "--env", "local", "--profile", "account-a")
+	require.Error(t, err)
+	assert.Empty(t, stdout)
+	assert.Regexp(t, `\nerror: the server took 3 documents and printed nothing: an emulator runs none; run \S+ may go on, .*\n$`, stderr)
 }
 
 // TestS15_SampleTargetComesAndGoes makes the sample twice, lets CodeDeploy copy its Auto Scaling group, and removes it twice.
