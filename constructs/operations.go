@@ -170,10 +170,10 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "configure", id: "Configure", script: "scripts/server/configure-gitlab.sh", host: onServer,
-		does: "bring our settings up to date, or take them back",
+		name: "configure", id: "Configure", command: true, host: onServer,
+		does:      "bring our settings up to date, or take them back",
+		arguments: externalURL,
 		parameters: []ScriptParameter{
-			{Name: "ExternalUrl", Flag: "--external-url", Description: "The address that users see", Pattern: `^https://[a-z0-9.-]+$`},
 			{Name: "Check", Flag: "--check", Description: "yes: only show the difference", Pattern: `^(yes|no)$`},
 			{Name: "Yes", Flag: "--yes", Description: "yes: it was confirmed", Pattern: `^(yes|no)$`},
 		},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"golang.org/x/term"
 
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/operation"
@@ -44,6 +45,7 @@ func main() {
 		machine: host,
 		runs:    &operation.Runs{Machine: host, Program: executable, Home: os.Getenv("HOME"), Path: os.Getenv("PATH")},
 		stdout:  os.Stdout, stderr: os.Stderr, root: os.Geteuid() == 0,
+		stdin: os.Stdin, terminal: term.IsTerminal(int(os.Stdin.Fd())),
 		aws: func(ctx context.Context, region string) (aws.Config, error) {
 			return config.LoadDefaultConfig(ctx, config.WithRegion(region))
 		},

@@ -22,6 +22,9 @@ type job struct {
 	// exclusive is for what changes the host: one such job at a time. A second one ends
 	// at once, and names the first.
 	exclusive bool
+	// onlyLooks says that flags make it change nothing: then it needs to wait for nobody.
+	// Optional.
+	onlyLooks func() bool
 	// do is the work. Its result is printed by itself, on program.stdout.
 	do func(context.Context) error
 }
@@ -46,7 +49,7 @@ func (p program) add(j job) *cobra.Command {
 		if detach != "" {
 			return p.detach(c.Context(), detach, c.Name())
 		}
-		if j.exclusive {
+		if j.exclusive && (j.onlyLooks == nil || !j.onlyLooks()) {
 			who := fmt.Sprintf("%s (by hand)", c.Name())
 			if run != "" {
 				who = fmt.Sprintf("%s (run %s)", c.Name(), run)

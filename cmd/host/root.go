@@ -26,8 +26,11 @@ type program struct {
 	runs    *operation.Runs
 	stdout  io.Writer // the result, once and at the end
 	stderr  io.Writer // talk
+	stdin   io.Reader // answers of who is asked
 	root    bool      // this runs as root
-	aws     func(ctx context.Context, region string) (aws.Config, error)
+	// terminal says that somebody can be asked.
+	terminal bool
+	aws      func(ctx context.Context, region string) (aws.Config, error)
 
 	args []string // the command line
 }
@@ -73,6 +76,7 @@ Exit status:
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
+		newConfigure(p),
 		newFollow(p),
 		newKeys(p),
 		newSupervise(p),

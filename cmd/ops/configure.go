@@ -31,12 +31,8 @@ applied. Exit status 1 means that the old settings are back, unless it says othe
 			if err != nil {
 				return err
 			}
-			url, err := a.Output("Url", gitlabURL)
-			if err != nil {
-				return err
-			}
 			operation := func(check, yes string) remote.Operation {
-				return remote.Operation{Name: "configure", Command: "configure", Parameters: map[string]string{"ExternalUrl": url, "Check": check, "Yes": yes}}
+				return remote.Operation{Name: "configure", Command: "configure", Parameters: map[string]string{"Check": check, "Yes": yes}}
 			}
 			return p.checkFirst(c.Context(), a, o, f, check, operation, func() error {
 				// Applied even when nothing differs: the server itself knows whether an earlier run was left unfinished.

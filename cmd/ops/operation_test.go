@@ -324,7 +324,7 @@ func TestS8_WithoutATerminalWhatAsksWantsYes(t *testing.T) {
 func TestS12_ChecksAskNothing(t *testing.T) {
 	for args, parameters := range map[string]map[string]string{
 		"reset-tokens --check --lost-secrets": {"LostSecrets": "yes", "Check": "yes", "Yes": "no"},
-		"configure --check":                   {"ExternalUrl": "https://gitlab.example.com", "Check": "yes", "Yes": "no"},
+		"configure --check":                   {"Check": "yes", "Yes": "no"},
 	} {
 		t.Run(args, func(t *testing.T) {
 			h := newOperating(t)
@@ -370,7 +370,7 @@ func TestS8_ConfigureShowsTheDifferenceAsksAndApplies(t *testing.T) {
 	require.NoError(t, h.run(t, "configure", "--env", "staging"))
 	assert.Equal(t, `{"settings": "/etc/gitlab/gitlab-codedeploy.rb", "state": "applied"}`+"\n", h.out.String())
 	assert.Equal(t, []string{"configure", "configure"}, h.sent())
-	assert.Equal(t, map[string]string{"ExternalUrl": "https://gitlab.example.com", "Check": "no", "Yes": "yes"}, h.parameters("configure"))
+	assert.Equal(t, map[string]string{"Check": "no", "Yes": "yes"}, h.parameters("configure"))
 	assert.Contains(t, h.questions[0], "write the difference shown above, if any, and reconfigure GitLab?")
 	assert.Less(t, strings.Index(h.err.String(), "+external_url"), strings.Index(h.err.String(), "write the difference"))
 }
