@@ -79,6 +79,7 @@ Exit status:
 		newConfigure(p),
 		newFollow(p),
 		newKeys(p),
+		newVerify(p),
 		newSupervise(p),
 	)
 	return root
