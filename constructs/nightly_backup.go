@@ -60,7 +60,7 @@ type NightlyBackup struct {
 	Topic awssns.Topic
 }
 
-// Prefixes of the backup bucket: see scripts/lib/backup-store.sh.
+// Prefixes of the backup bucket: see internal/backups.
 const (
 	backupPrefix = "backups/"
 	secretPrefix = "secrets/"
@@ -73,7 +73,6 @@ const missingBackupHours = 26
 // NewNightlyBackup defines a NightlyBackup under scope.
 func NewNightlyBackup(scope constructs.Construct, id string, props NightlyBackupProps) *NightlyBackup {
 	scope = constructs.NewConstruct(scope, &id)
-	bucket := props.Bucket.Bucket
 	policy := grantBackups(scope, props)
 
 	association := awsssm.NewCfnAssociation(scope, jsii.String("Schedule"), &awsssm.CfnAssociationProps{
@@ -82,11 +81,8 @@ func NewNightlyBackup(scope constructs.Construct, id string, props NightlyBackup
 		// Not when it is made, nor when the script changes.
 		ApplyOnlyAtCronInterval: jsii.Bool(true),
 		Parameters: map[string]any{
-			"RunId":       jsii.Strings("nightly"),
-			"Bucket":      []*string{bucket.BucketName()},
-			"Region":      []*string{&props.Region},
-			"KeepDays":    jsii.Strings(fmt.Sprint(props.KeepDays)),
-			"Environment": []*string{&props.Environment},
+			"RunId":    jsii.Strings("nightly"),
+			"KeepDays": jsii.Strings(fmt.Sprint(props.KeepDays)),
 		},
 		Targets: []any{&awsssm.CfnAssociation_TargetProperty{
 			Key:    jsii.String("InstanceIds"),

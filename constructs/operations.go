@@ -113,6 +113,15 @@ func externalURL(props OperationsProps) []ScriptArgument {
 	return []ScriptArgument{{Flag: "--external-url", Value: props.ExternalURL}}
 }
 
+func backupBucket(props OperationsProps) []ScriptArgument {
+	return []ScriptArgument{{Flag: "--bucket", Value: *props.BackupBucketName}, {Flag: "--region", Value: props.Region}}
+}
+
+// countedBackups are told to CloudWatch, where an alarm waits for them.
+func countedBackups(props OperationsProps) []ScriptArgument {
+	return append(backupBucket(props), ScriptArgument{Flag: "--environment", Value: props.Environment})
+}
+
 // Hosts of operations.
 const (
 	onServer = "the GitLab server"
@@ -144,12 +153,11 @@ var operations = []operation{
 		arguments: externalURL,
 	},
 	{
-		name: "backup", id: "Backup", script: "scripts/server/backup-gitlab.sh", host: onServer,
-		does: "make a complete backup of GitLab and store it in the bucket",
+		name: "backup", id: "Backup", command: true, host: onServer,
+		does:      "make a complete backup of GitLab and store it in the bucket",
+		arguments: countedBackups,
 		parameters: []ScriptParameter{
-			bucketParameter, regionParameter,
-			{Name: "KeepDays", Flag: "--keep-days", Description: "Remove backups that are older, in days; 0 keeps all", Pattern: `^[0-9]{1,4}$`, Optional: true, Default: "0"},
-			{Name: "Environment", Flag: "--environment", Description: "Environment that the backup is counted for", Pattern: `^[a-z][a-z0-9-]{0,19}$`},
+			{Name: "KeepDays", Flag: "--keep-days", Description: "Remove backups that are older, in days; 0 keeps all", Pattern: `^(0|[1-9][0-9]{0,3})$`, Optional: true, Default: "0"},
 		},
 	},
 	{

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/backup"
 	"gitlab-codedeploy/internal/config"
 )
 
@@ -155,15 +156,10 @@ func (w *stage) snapshot(end string, minute int) {
 	w.aws("AWS/Backup NumberOfBackupJobs"+end, minute, 1, vault.Properties["BackupVaultName"])
 }
 
-// backup counts a backup as the server's script does.
+// backup counts a backup as the server does.
 func (w *stage) backup(minute int) {
 	w.t.Helper()
-	script := read(w.t, "scripts/server/backup-gitlab.sh")
-	namespace := regexp.MustCompile(`(?m)^METRIC_NAMESPACE=(\S+)$`).FindStringSubmatch(script)
-	metric := regexp.MustCompile(`put-metric-data --namespace "\$METRIC_NAMESPACE" --metric-name (\S+) \\\n\s+--dimensions "([A-Za-z]+)=\$ENVIRONMENT" --value 1 `).FindStringSubmatch(script)
-	require.NotNil(w.t, namespace)
-	require.NotNil(w.t, metric)
-	w.put(namespace[1], metric[1], map[string]any{metric[2]: "staging"}, minute, 1)
+	w.put(backup.MetricNamespace, backup.MetricName, map[string]any{backup.MetricDimension: "staging"}, minute, 1)
 }
 
 // measurement is a metric of CloudWatch's agent, without its value.

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/internal/backup"
 )
 
 // backupStatements returns what the server may do with backups, by Sid.
@@ -87,8 +89,7 @@ func TestS10_backupsAreUnderTheBucketsKey(t *testing.T) {
 	assert.Equal(t, true, gitlab.Resources[id].Properties["EnableKeyRotation"])
 	assert.Contains(t, gitlab.Resources[id].DeletionPolicy, "Retain", "with the key goes everything under it")
 	assert.EqualValues(t, 30, gitlab.Resources[id].Properties["PendingWindowInDays"])
-	// Operators read manifests, and have no right to the key.
-	assert.Contains(t, read(t, "scripts/lib/backup.sh"), `--server-side-encryption AES256`)
+	// Operators read manifests, and have no right to the key: package backup tests it.
 	assert.Contains(t, read(t, "docs/migration.md"), `--include '*/manifest.json' --sse AES256`)
 }
 
@@ -146,12 +147,14 @@ func TestS10_aBackupIsMadeEachNightAtTheConfiguredTime(t *testing.T) {
 		assert.Equal(t, []any{ref(server)}, at(association, "Targets", 0, "Values"))
 		assert.Equal(t, []any{"nightly"}, at(association, "Parameters", "RunId"))
 		assert.Equal(t, []any{"12"}, at(association, "Parameters", "KeepDays"))
-		assert.Equal(t, []any{cfg.Environment}, at(association, "Parameters", "Environment"))
-		assert.Equal(t, []any{at(gitlab.Outputs, "BackupBucketName", "Value")}, at(association, "Parameters", "Bucket"))
 
 		document := gitlab.Resources[at(association, "Name", "Ref").(string)].Properties
 		assert.Equal(t, "gitlab-codedeploy-staging-backup", document["Name"])
 		declared := parametersOf(document["Content"].(map[string]any))
+		assert.Len(t, declared, 2, "who sends it has no say in where a backup goes")
+		assert.Equal(t, "set -- backup --bucket '"+whole(at(gitlab.Outputs, "BackupBucketName", "Value"))+
+			"' --region 'ap-northeast-1' --environment 'staging' --detach '{{ RunId }}' --keep-days '{{ KeepDays }}'",
+			runCommand(document["Content"].(map[string]any))[2])
 		for name, value := range association["Parameters"].(map[string]any) {
 			require.Contains(t, declared, name)
 			if plain, ok := at(value, 0).(string); ok {
@@ -228,9 +231,8 @@ func TestS10_anAlarmTellsWhenNoBackupWasCompletedForADay(t *testing.T) {
 	_, subscription := gitlab.one(t, "AWS::SNS::Subscription")
 	assert.Equal(t, topic, subscription.Properties["TopicArn"])
 	assert.Equal(t, staging(t).GitLab.AlarmEmail, subscription.Properties["Endpoint"])
-	// What the script sends is what the alarm waits for.
-	script := read(t, "scripts/server/backup-gitlab.sh")
-	assert.Contains(t, script, "METRIC_NAMESPACE=GitLabCodeDeploy\n")
-	assert.Contains(t, script, "--metric-name BackupsCompleted")
-	assert.Contains(t, script, `--dimensions "Environment=$ENVIRONMENT" --value 1`)
+	// What the server sends is what the alarm waits for.
+	assert.Equal(t, backup.MetricNamespace, p["Namespace"])
+	assert.Equal(t, backup.MetricName, p["MetricName"])
+	assert.Equal(t, []any{map[string]any{"Name": backup.MetricDimension, "Value": "staging"}}, p["Dimensions"])
 }

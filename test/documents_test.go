@@ -31,15 +31,35 @@ func eachDocument(t *testing.T, check func(t *testing.T, name string, content ma
 	})
 }
 
-func runCommand(content map[string]any) []any {
-	return list(at(content, "mainSteps", 0, "inputs", "runCommand"))
+// runCommand returns a document's lines.
+func runCommand(content map[string]any) (lines []any) {
+	for _, line := range list(at(content, "mainSteps", 0, "inputs", "runCommand")) {
+		lines = append(lines, whole(line))
+	}
+	return lines
+}
+
+// whole is a text that CloudFormation puts together, with <name> for a resource.
+func whole(v any) string {
+	if resource, is := at(v, "Ref").(string); is {
+		return "<" + resource + ">"
+	}
+	parts := list(at(v, "Fn::Join", 1))
+	if parts == nil {
+		return text(v)
+	}
+	var all []string
+	for _, part := range parts {
+		all = append(all, whole(part))
+	}
+	return strings.Join(all, at(v, "Fn::Join", 0).(string))
 }
 
 // cutScript divides a document's lines into those that hand over the
 // parameters, the last of which is "set --", and the script.
 func cutScript(lines []any) (header, script []any) {
 	for i, line := range lines {
-		if strings.HasPrefix(line.(string), "set --") {
+		if strings.HasPrefix(whole(line), "set --") {
 			return lines[:i+1], lines[i+1:]
 		}
 	}

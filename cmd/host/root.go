@@ -76,6 +76,7 @@ Exit status:
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
+		newBackup(p),
 		newConfigure(p),
 		newFollow(p),
 		newKeys(p),

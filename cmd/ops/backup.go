@@ -24,12 +24,7 @@ Prints one line of JSON: {"backup", "version", "edition", "bytes", "store"}.`,
 			if err != nil {
 				return err
 			}
-			bucket, err := a.BackupBucket()
-			if err != nil {
-				return err
-			}
 			return p.conclude(c.Context(), a, o, f, "server", remote.Operation{Name: "backup", Command: "backup", Parameters: map[string]string{
-				"Bucket": bucket, "Region": a.Config.Region, "Environment": a.Config.Environment,
 				"KeepDays": "0", // only the nightly one removes old backups
 			}})
 		},

@@ -213,7 +213,7 @@ func TestS8_BackupIsMadeFromTheLaptop(t *testing.T) {
 	assert.Equal(t, `{"backup":"1606734000_2020_11_30_13.10.2"}`+"\n", h.out.String())
 	assert.Contains(t, h.err.String(), "1606734000_2020_11_30_13.10.2 is complete: ")
 	assert.Contains(t, h.err.String(), "starting backup on the server (i-0123456789abcdef0) of account 111111111111, ap-northeast-1: run ")
-	assert.Equal(t, map[string]string{"Bucket": "gitlab-staging-backups", "Region": "ap-northeast-1", "KeepDays": "0", "Environment": "staging"}, h.parameters("backup"))
+	assert.Equal(t, map[string]string{"KeepDays": "0"}, h.parameters("backup"))
 }
 
 func TestS10_Restore(t *testing.T) {

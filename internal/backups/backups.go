@@ -1,12 +1,10 @@
-// Package backups reads what backups of GitLab lie in the bucket, and which of them count. What a backup is stands in
-// scripts/lib/backup-store.sh: parts below backups/<id>/ and secrets/<id>/, and a manifest that is written last.
+// Package backups knows what a backup of GitLab consists of (manifest.go), and reads which of those in the bucket count:
+// parts lie below backups/<id>/ and secrets/<id>/, and a manifest is written last.
 package backups
 
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -183,7 +181,7 @@ func read(ctx context.Context, bucket Bucket, name, key string) ([]byte, error) 
 	return io.ReadAll(io.LimitReader(out.Body, maxManifest+1))
 }
 
-// manifest is what scripts/lib/backup-store.sh writes.
+// manifest is what of a [Manifest] has to be right for a list.
 type manifest struct {
 	ID      string  `json:"id"`
 	Version string  `json:"version"`
@@ -197,17 +195,9 @@ type part struct {
 	Size *int64 `json:"size"`
 }
 
-// sealed is a manifest's text: the lines before, and their SHA-256.
-var sealed = regexp.MustCompile(`(?s)^(.*\n)"sha256": "([0-9a-f]{64})"\n\}\n$`)
-
 // check takes a backup's manifest, and says in the backup what is wrong with it or with its parts.
 func (b *Backup) check(text []byte, sizes map[string]int64) {
-	seal := sealed.FindSubmatch(text)
-	if seal == nil || len(text) > maxManifest {
-		b.refuse("its manifest was changed, or is cut off")
-		return
-	}
-	if sum := sha256.Sum256(seal[1]); hex.EncodeToString(sum[:]) != string(seal[2]) {
+	if _, err := unsealed(text); err != nil {
 		b.refuse("its manifest was changed, or is cut off")
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // InstallLog has everything that packages and GitLab have said: Run Command keeps the
@@ -62,13 +63,17 @@ func rubyText(text string) string {
 type redacting struct {
 	to      io.Writer
 	machine *Machine
-	begun   bytes.Buffer // a line without its end
+
+	mu    sync.Mutex   // both outputs come by themselves
+	begun bytes.Buffer // a line without its end
 }
 
 // maxLine is how long a line may get before it is handed on without its end.
 const maxLine = 64 << 10
 
 func (r *redacting) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.begun.Write(p)
 	for {
 		text := r.begun.Bytes()

@@ -32,7 +32,7 @@ type test struct {
 }
 
 var backup = remote.Operation{Name: "backup", Command: "backup", Parameters: map[string]string{
-	"Bucket": "example-backups", "Region": "ap-northeast-1", "KeepDays": "0", "Environment": "staging",
+	"KeepDays": "0",
 }}
 
 // in runs body in a bubble of time, with a backup that does o.
@@ -332,18 +332,18 @@ func TestS8_AnyOperation(t *testing.T) {
 		in(t, steps(1, 0), func(t *testing.T, c *test) {
 			with := func(value string) error {
 				o := backup
-				o.Parameters = map[string]string{"Bucket": value, "Region": "ap-northeast-1", "Environment": "staging"}
+				o.Parameters = map[string]string{"KeepDays": value}
 				_, err := c.host.Start(t.Context(), o)
 				return err
 			}
 			require.ErrorContains(t, with("Upper"), "backup was not started: ")
-			require.ErrorContains(t, with("Upper"), "InvalidParameters: parameter Bucket does not match")
+			require.ErrorContains(t, with("Upper"), "InvalidParameters: parameter KeepDays does not match")
 			assert.Len(t, remotetest.Sent(c.cloud), 2)
 			for _, value := range []string{"a'; touch ran; '", "a$(id)", "a`id`", `a"b`, "a;b", "a\nb", "a{{ RunId }}", `a\`, "a\u202Eb", "a\x00"} {
 				err := with(value)
 				var bad remote.BadParameter
 				require.ErrorAs(t, err, &bad, "%q", value)
-				assert.ErrorContains(t, err, "Bucket: got ")
+				assert.ErrorContains(t, err, "KeepDays: got ")
 				assert.ErrorContains(t, err, "want no quotes")
 			}
 			assert.Len(t, remotetest.Sent(c.cloud), 2, "nothing of it is sent")

@@ -184,3 +184,17 @@ func orNone(text string) string {
 	}
 	return printable(text)
 }
+
+// Cause is why an upload has failed, without what that means for a job's artifact: S3's
+// words, or the stream's own error.
+func Cause(err error) error {
+	refused := (*refusedError)(nil)
+	if errors.As(err, &refused) {
+		return &refusedError{"aws said: " + said(refused.err), refused.err}
+	}
+	failed := (*Error)(nil)
+	if errors.As(err, &failed) {
+		return failed.Err
+	}
+	return err
+}

@@ -40,13 +40,13 @@ type Judge struct {
 }
 
 // keptAlways is how many complete backups pruning leaves, however old they are:
-// KEPT_ALWAYS of scripts/server/backup-gitlab.sh.
+// that of package backup.
 const keptAlways = 3
 
 // Unexpected is the metric of markers that pruning did not set.
 const Unexpected = "UnexpectedDeleteMarkers"
 
-// id is that of scripts/lib/backup-store.sh.
+// id is that of package backups.
 const id = `([0-9]{10})_[0-9]{4}_[0-9]{2}_[0-9]{2}_[0-9]+\.[0-9]+\.[0-9]+(?:-ee)?`
 
 var (

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/backups"
 	"gitlab-codedeploy/lambda/internal/markers"
 	"gitlab-codedeploy/lambda/internal/metric"
 )
@@ -187,18 +187,15 @@ func TestS10_WhatIsNotKnownIsTriedAgain(t *testing.T) {
 	}
 }
 
-// What pruning does stands in two scripts.
-func TestS10_TheScriptsPruneByTheSameRule(t *testing.T) {
-	read := func(path string) string {
-		raw, err := os.ReadFile("../../../scripts/" + path)
-		require.NoError(t, err)
-		return string(raw)
-	}
-	assert.Regexp(t, `(?m)^KEPT_ALWAYS=3$`, read("server/backup-gitlab.sh"))
-	assert.Contains(t, read("server/backup-gitlab.sh"), "oldest=$(($(date +%s) - KEEP_DAYS * 86400))")
-	assert.Contains(t, read("server/backup-gitlab.sh"), "if ((10#${id%%_*} >= oldest)); then")
-	pattern := regexp.MustCompile(`(?m)^BACKUP_ID_PATTERN='(.*)'$`).FindStringSubmatch(read("lib/backup-store.sh"))
-	require.NotNil(t, pattern)
-	assert.Regexp(t, "^(?:"+pattern[1]+")$", made(day))
-	assert.Equal(t, `[0-9]{10}_[0-9]{4}_[0-9]{2}_[0-9]{2}_[0-9]+\.[0-9]+\.[0-9]+(-ee)?`, pattern[1], "then change package markers, too")
+// What pruning does stands in a package that a function may not import.
+func TestS10_TheServerPrunesByTheSameRule(t *testing.T) {
+	raw, err := os.ReadFile("../../../internal/backup/prune.go")
+	require.NoError(t, err)
+	assert.Contains(t, string(raw), "\nconst keptAlways = 3\n")
+	assert.Contains(t, string(raw), "oldest := now.Add(-time.Duration(days) * 24 * time.Hour)\n")
+	assert.Contains(t, string(raw), "; !made.Before(oldest) {\n")
+	assert.True(t, backups.IsID(made(day)))
+	raw, err = os.ReadFile("../../../internal/backups/backups.go")
+	require.NoError(t, err)
+	assert.Contains(t, string(raw), "`^([0-9]{10})_[0-9]{4}_[0-9]{2}_[0-9]{2}_([0-9]+\\.[0-9]+\\.[0-9]+)(-ee)?$`", "then change package markers, too")
 }
