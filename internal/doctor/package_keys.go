@@ -1,16 +1,12 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/ProtonMail/go-crypto/openpgp"
 
 	"gitlab-codedeploy/internal/gitlab"
 )
@@ -80,15 +76,9 @@ func (l *look) fingerprint(ctx context.Context, address string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	if n := bytes.Count(text, []byte("-----BEGIN")); n != 1 {
-		return "", fmt.Errorf("%s has %d keys, want one", address, n)
+	fingerprint, err := gitlab.KeyFingerprint(string(text))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", address, err)
 	}
-	keys, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(text))
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("%s is no key: %w", address, err)
-	case len(keys) != 1:
-		return "", errors.New(address + " has several keys, want one")
-	}
-	return fmt.Sprintf("%X", keys[0].PrimaryKey.Fingerprint), nil
+	return fingerprint, nil
 }

@@ -20,20 +20,28 @@ const InstallLog = "/var/log/gitlab-codedeploy-install.log"
 // Log and to InstallLog, line by line, without the Secrets. GitLab's reconfigure prints
 // its resources when it fails, and GitLab Runner a part of its token.
 func (m *Machine) Logged(ctx context.Context, c Command) error {
+	_, err := m.Talked(ctx, c)
+	return err
+}
+
+// Talked is Logged for who looks for a reason in the talk, whose end it returns: a
+// package manager ends well where a package has failed.
+func (m *Machine) Talked(ctx context.Context, c Command) (said string, err error) {
 	path := m.Path(InstallLog)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
+		return "", err
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer file.Close()
-	lines := &redacting{to: io.MultiWriter(m.Log, file), machine: m}
+	var kept tail
+	lines := &redacting{to: io.MultiWriter(m.Log, file, &kept), machine: m}
 	c.Stdout, c.Stderr = lines, lines
 	err = m.Do(ctx, c)
 	lines.end()
-	return err
+	return kept.String(), err
 }
 
 // colours are the control sequences of a terminal. GitLab Runner writes them without
