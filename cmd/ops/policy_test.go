@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/account"
+	"gitlab-codedeploy/internal/config"
 	"gitlab-codedeploy/internal/rights"
 )
 
@@ -74,6 +77,40 @@ func TestPolicyRefusesWrongUse(t *testing.T) {
 			require.ErrorContains(t, err, tt.want)
 			assert.Equal(t, 2, exitStatus(err))
 			assert.Empty(t, s.out.String())
+		})
+	}
+}
+
+// TestPolicyFitsIAMWhateverTheNumberOfPairs is about IAM's limit of a managed policy: pairs are named as long as they fit, and
+// above that the policy is about all groups of the account, and of no other.
+func TestPolicyFitsIAMWhateverTheNumberOfPairs(t *testing.T) {
+	for pairs, named := range map[int]bool{1: true, 5: true, 20: false, 1000: false} {
+		t.Run(fmt.Sprint(pairs), func(t *testing.T) {
+			names := stagingNames(t)
+			names.Config.Deploy.DeploymentGroups, names.Config.Deploy.Applications = nil, nil
+			for n := range pairs {
+				application := fmt.Sprintf("application-of-a-long-name-%d", n)
+				names.Config.Deploy.DeploymentGroups = append(names.Config.Deploy.DeploymentGroups, config.DeploymentGroup{Application: application, DeploymentGroup: "production"})
+				names.Config.Deploy.Applications = append(names.Config.Deploy.Applications, config.Application{Name: application, ReaderRoles: []string{application + "-instances"}})
+			}
+			for _, r := range roles {
+				made, err := (&program{}).policies(names, r)
+				require.NoError(t, err, r.name)
+				for side, policy := range made {
+					assert.LessOrEqual(t, policy.Bytes(), rights.MaxBytes, "%s in %s", r.name, side)
+				}
+				group := func(account, application string) string {
+					return "arn:aws:codedeploy:ap-northeast-1:" + account + ":deploymentgroup:" + application + "/production"
+				}
+				if r.name == "operator" {
+					policy := made[account.Deploy]
+					for _, n := range []int{0, pairs - 1} {
+						assert.True(t, policy.Allows("codedeploy:ListDeployments", group(deployAccount, fmt.Sprintf("application-of-a-long-name-%d", n))))
+					}
+					assert.Equal(t, !named, policy.Allows("codedeploy:ListDeployments", group(deployAccount, "another")))
+					assert.False(t, policy.Allows("codedeploy:ListDeployments", group(gitlabAccount, "application-of-a-long-name-0")))
+				}
+			}
 		})
 	}
 }

@@ -24,6 +24,8 @@ type Names struct {
 	// Output is an output of an account's stack. nil means that nobody has asked: then the policies have the output's name
 	// in brackets, such as <ServerInstanceId>.
 	Output func(side account.Side, name string) string
+	// crowded: there is no room for the names of applications, groups and their roles, so it is about all of the account.
+	crowded bool
 }
 
 // Policy is a document of IAM's.
@@ -94,8 +96,18 @@ func grantsFor(side account.Side, declared string) ([]grant, error) {
 	return found, nil
 }
 
-// Make makes the policy of the calls that are made in one account.
+// Make makes the policy of the calls that are made in one account. Applications and deployment groups are named as long as IAM
+// has room for that.
 func Make(names Names, side account.Side, declared []string) (Policy, error) {
+	p, err := makePolicy(names, side, declared)
+	if err == nil && p.Bytes() > MaxBytes {
+		names.crowded = true
+		return makePolicy(names, side, declared)
+	}
+	return p, err
+}
+
+func makePolicy(names Names, side account.Side, declared []string) (Policy, error) {
 	actions := map[string][]string{} // by scope
 	for _, call := range slices.Concat(opening, declared) {
 		needed, err := grantsFor(side, call)

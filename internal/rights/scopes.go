@@ -15,10 +15,6 @@ type scope struct {
 	why string
 }
 
-// maxNamed is how many pairs of application and deployment group are named: more do not fit IAM's 6,144 characters beside
-// the rest, with names of usual length.
-const maxNamed = 16
-
 // scopes are all of them by their names. A name may have a colon and what it is about at its end.
 var scopes = map[string]scope{
 	"everything": {on: fixed("*"), why: "these actions know no resources, or are asked of all that there are; they read"},
@@ -276,13 +272,13 @@ func (n Names) queue(side account.Side, output string) string {
 	return n.arn(side, "sqs", url[strings.LastIndex(url, "/")+1:])
 }
 
-// applications are CodeDeploy's, by name as long as there are few.
+// applications are CodeDeploy's, by name as long as there is room.
 func applications(n Names, side account.Side) []string {
 	var arns []string
 	for _, group := range n.Config.Deploy.DeploymentGroups {
 		arns = append(arns, n.arn(side, "codedeploy", "application:"+group.Application))
 	}
-	if len(arns) > maxNamed {
+	if n.crowded {
 		return []string{n.arn(side, "codedeploy", "application:*")}
 	}
 	return arns
@@ -293,7 +289,7 @@ func deploymentGroups(n Names, side account.Side) []string {
 	for _, group := range n.Config.Deploy.DeploymentGroups {
 		arns = append(arns, n.arn(side, "codedeploy", "deploymentgroup:"+group.Application+"/"+group.DeploymentGroup))
 	}
-	if len(arns) > maxNamed {
+	if n.crowded {
 		return []string{n.arn(side, "codedeploy", "deploymentgroup:*")}
 	}
 	return arns
@@ -308,7 +304,7 @@ func namedRoles(n Names, side account.Side) []string {
 	for _, application := range n.Config.Deploy.Applications {
 		arns = append(arns, n.Config.Deploy.ReaderRoleARNs(n.Config.Region, application)...)
 	}
-	if len(arns) > maxNamed {
+	if n.crowded {
 		return []string{n.role(side, "*")}
 	}
 	return arns
