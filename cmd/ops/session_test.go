@@ -53,6 +53,7 @@ func newSession(t *testing.T) *session {
 	require.NoError(t, os.Mkdir(s.configs, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(s.configs, "staging.yaml"), text, 0o600))
 	s.watch = func(ctx context.Context, side account.Side, call calls.Call) error {
+		noteMade(ctx, side, call)
 		if fault := s.undeclared(ctx, side, call); fault != "" {
 			t.Error(fault)
 		}

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +22,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/acm"
 	acmtypes "github.com/aws/aws-sdk-go-v2/service/acm/types"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	codedeploytypes "github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -27,6 +32,8 @@ import (
 	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/route53"
+	route53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
@@ -39,6 +46,7 @@ import (
 	"gitlab-codedeploy/internal/awstest"
 	"gitlab-codedeploy/internal/config"
 	"gitlab-codedeploy/internal/gitlab"
+	"gitlab-codedeploy/internal/preflight"
 	"gitlab-codedeploy/internal/rights"
 	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/internal/trust/signer"
@@ -168,6 +176,17 @@ func (w *world) certificate(status acmtypes.CertificateStatus, days int) {
 	}})
 }
 
+// ofZone lets the stack make the certificate, by a hosted zone.
+func (w *world) ofZone() {
+	balancer := &w.Source.Config().GitLab.LoadBalancer
+	balancer.CertificateARN, balancer.HostedZone = "", &config.HostedZone{ID: "Z0123456789ABCDEFGHIJ", Name: "example.com"}
+	answer[route53.GetHostedZoneInput](w.a, &route53.GetHostedZoneOutput{HostedZone: &route53types.HostedZone{Name: aws.String("example.com.")}})
+	answer[cloudformation.ListStackResourcesInput](w.a, &cloudformation.ListStackResourcesOutput{StackResourceSummaries: []cfntypes.StackResourceSummary{
+		{ResourceType: aws.String("AWS::EC2::VPC"), PhysicalResourceId: aws.String("vpc-1")},
+		{ResourceType: aws.String("AWS::CertificateManager::Certificate"), PhysicalResourceId: aws.String("arn:aws:acm:ap-northeast-1:111111111111:certificate/1")},
+	}})
+}
+
 func (w *world) target(state elbtypes.TargetHealthStateEnum) {
 	answer[elb.DescribeTargetHealthInput](w.a, &elb.DescribeTargetHealthOutput{TargetHealthDescriptions: []elbtypes.TargetHealthDescription{{
 		Target: &elbtypes.TargetDescription{Id: aws.String("i-0123456789abcdef0")}, TargetHealth: &elbtypes.TargetHealth{State: state, Description: aws.String("codes: [502]")},
@@ -212,6 +231,7 @@ func (w *world) run() (findings []Finding) {
 		policy, err := rights.Make(rights.Names{Config: *w.Source.Config()}, side, Calls()[side])
 		require.NoError(w.t, err)
 		for _, call := range cloud.Calls() {
+			everMade.Store(string(side)+" "+call.Name(), true)
 			actions, known := rights.Actions(side, call.Name())
 			assert.True(w.t, known, call.Name())
 			for _, action := range actions {
@@ -220,6 +240,28 @@ func (w *world) run() (findings []Finding) {
 		}
 	}
 	return findings
+}
+
+// everMade are the calls that the tests have made, with their accounts.
+var everMade sync.Map
+
+// TestMain looks for rights that no check needs, once all tests have run: a part of them cannot tell. Those of preflight are
+// looked at in its own tests.
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if status != 0 || flag.Lookup("test.run").Value.String() != "" || flag.Lookup("test.list").Value.String() != "" {
+		os.Exit(status)
+	}
+	asks := map[account.Side]preflight.Account{account.GitLab: preflight.A, account.Deploy: preflight.B}
+	for side, declared := range Calls() {
+		for _, call := range declared {
+			if _, made := everMade.Load(string(side) + " " + call); !made && !slices.Contains(preflight.Actions(asks[side]), call) {
+				fmt.Fprintf(os.Stderr, "a right that no check has needed in account %s: %s\n", side, call)
+				status = 1
+			}
+		}
+	}
+	os.Exit(status)
 }
 
 func find(findings []Finding, where, check string) Finding {
@@ -304,6 +346,14 @@ func TestDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 				return nil, &ssmtypes.ParameterNotFound{}
 			})
 		}, want{accountA, "bootstrap", Wrong, "no bootstrap stack", "cdk bootstrap"}},
+		"S6 doctor | the stack's own certificate is not renewed | its days are told, and where to look": {func(w *world) {
+			w.ofZone()
+			w.certificate(acmtypes.CertificateStatusIssued, 9)
+		}, want{accountA, "certificate", Wrong, "9 days left", "DNS record"}},
+		"S6 doctor | the stack has made no certificate | it is said": {func(w *world) {
+			w.ofZone()
+			answer[cloudformation.ListStackResourcesInput](w.a, &cloudformation.ListStackResourcesOutput{})
+		}, want{accountA, "certificate", Wrong, "stack GitLab-staging has no certificate", "scripts/ops deploy"}},
 		"S7 doctor | a right is missing | it is named, and is no fault": {func(w *world) {
 			refuse[ssm.GetParameterInput, ssm.GetParameterOutput](w.a)
 		}, want{accountA, "bootstrap", Unchecked, "could not be checked: it needs ssm:GetParameter", ""}},

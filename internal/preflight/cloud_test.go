@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -167,9 +168,34 @@ func failure(code, format string, args ...any) error {
 		Err: &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...)}}
 }
 
+// everMade are the operations that the tests have made.
+var everMade sync.Map
+
+// TestMain looks for rights that no check needs, once all tests have run: a part of them cannot tell.
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if status != 0 || flag.Lookup("test.run").Value.String() != "" || flag.Lookup("test.list").Value.String() != "" {
+		os.Exit(status)
+	}
+	// What IAM calls otherwise than S3 does.
+	operation := map[string]string{"s3:ListAllMyBuckets": "ListBuckets", "s3:ListBucket": "HeadBucket"}
+	for _, action := range append(Actions(A), Actions(B)...) {
+		name := operation[action]
+		if name == "" {
+			_, name, _ = strings.Cut(action, ":")
+		}
+		if _, made := everMade.Load(name); !made {
+			fmt.Fprintln(os.Stderr, "a right that no check has needed:", action)
+			status = 1
+		}
+	}
+	os.Exit(status)
+}
+
 func (c *cloud) call(ctx context.Context, operation string) error {
 	c.mu.Lock()
 	c.calls[operation]++
+	everMade.Store(operation, true)
 	c.mu.Unlock()
 	if c.before != nil {
 		if err := c.before(ctx, operation); err != nil {

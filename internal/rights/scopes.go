@@ -51,7 +51,15 @@ var scopes = map[string]scope{
 	"runner token": {on: func(n Names, s account.Side) []string {
 		return []string{n.arn(s, "ssm", "parameter/gitlab-codedeploy/"+n.Config.Environment+"/runner-token")}
 	}},
-	"certificate": {on: func(n Names, _ account.Side) []string { return given(n.Config.GitLab.LoadBalancer.CertificateARN) }},
+	"certificate": {
+		on: func(n Names, side account.Side) []string {
+			if n.Config.GitLab.LoadBalancer.HostedZone != nil {
+				return []string{n.arn(side, "acm", "certificate/*")}
+			}
+			return given(n.Config.GitLab.LoadBalancer.CertificateARN)
+		},
+		why: "with hostedZone the stack makes it, and AWS gives the id",
+	},
 	"hosted zone": {on: func(n Names, _ account.Side) []string {
 		if zone := n.Config.GitLab.LoadBalancer.HostedZone; zone != nil {
 			return []string{"arn:" + n.Config.Partition() + ":route53:::hostedzone/" + zone.ID}

@@ -215,6 +215,19 @@ func TestSampleSaysWhyItsStackFailed(t *testing.T) {
 	a.onlyForeign(t)
 }
 
+// TestSampleDeclaresWhatItCalls is about rights that nobody needs.
+func TestSampleDeclaresWhatItCalls(t *testing.T) {
+	a := newAccount(t)
+	a.fails = true
+	up := func(ctx context.Context) error { _, err := a.sample().Up(ctx); return err }
+	require.Error(t, run(t, up))
+	require.NoError(t, run(t, a.sample().Down))
+	require.NoError(t, run(t, up))
+	require.NoError(t, run(t, a.sample().Down))
+	made := append(a.cloud.Names(), "cloudformation:DescribeStacks") // which opens the account, too
+	assert.ElementsMatch(t, slices.Compact(slices.Sorted(slices.Values(made))), append(slices.Clone(Calls), "cloudformation:DescribeStacks"))
+}
+
 func TestSampleOfAnotherPairIsNotTaken(t *testing.T) {
 	a := newAccount(t)
 	require.NoError(t, run(t, func(ctx context.Context) error { _, err := a.sample().Up(ctx); return err }))
