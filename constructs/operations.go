@@ -169,10 +169,11 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "reset-tokens", id: "ResetTokens", script: "scripts/server/reset-tokens.sh", host: onServer,
+		name: "reset-tokens", id: "ResetTokens", command: true, host: onServer,
 		does: "reset the tokens that register runners, or all that lost secrets make useless",
 		parameters: []ScriptParameter{
 			{Name: "LostSecrets", Flag: "--lost-secrets", Description: "yes: also everything that only the lost secrets could decrypt", Pattern: `^(yes|no)$`},
+			{Name: "SignUp", Flag: "--sign-up", Description: "close: nobody can make an account by themselves any more", Pattern: `^(keep|close)$`, Optional: true, Default: "keep"},
 			{Name: "Check", Flag: "--check", Description: "yes: only show what would be reset", Pattern: `^(yes|no)$`},
 			{Name: "Yes", Flag: "--yes", Description: "yes: it was confirmed", Pattern: `^(yes|no)$`},
 		},

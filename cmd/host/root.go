@@ -81,6 +81,7 @@ Exit status:
 		newFollow(p),
 		newKeys(p),
 		newVerify(p),
+		newResetTokens(p),
 		newSupervise(p),
 	)
 	return root

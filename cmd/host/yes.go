@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"strings"
@@ -54,9 +53,22 @@ func (p program) confirm(a asking, question string) error {
 		return nil
 	}
 	fmt.Fprintf(p.stderr, "%s [y/N] ", question)
-	answer, _ := bufio.NewReader(p.stdin).ReadString('\n')
-	if !strings.HasPrefix(strings.ToLower(answer), "y") {
+	if !strings.HasPrefix(strings.ToLower(p.readLine()), "y") {
 		return errors.New("not confirmed: nothing was changed")
 	}
 	return nil
+}
+
+// readLine reads no more than a line: what follows answers the next question.
+func (p program) readLine() string {
+	var line []byte
+	var one [1]byte
+	for {
+		n, err := p.stdin.Read(one[:])
+		if n == 1 && one[0] != '\n' {
+			line = append(line, one[0])
+		} else if n == 1 || err != nil {
+			return string(line)
+		}
+	}
 }

@@ -323,8 +323,9 @@ func TestS8_WithoutATerminalWhatAsksWantsYes(t *testing.T) {
 // What only looks needs nobody to be asked.
 func TestS12_ChecksAskNothing(t *testing.T) {
 	for args, parameters := range map[string]map[string]string{
-		"reset-tokens --check --lost-secrets": {"LostSecrets": "yes", "Check": "yes", "Yes": "no"},
-		"configure --check":                   {"Check": "yes", "Yes": "no"},
+		"reset-tokens --check --lost-secrets":  {"LostSecrets": "yes", "Check": "yes", "Yes": "no"},
+		"reset-tokens --check --close-sign-up": {"LostSecrets": "no", "SignUp": "close", "Check": "yes", "Yes": "no"},
+		"configure --check":                    {"Check": "yes", "Yes": "no"},
 	} {
 		t.Run(args, func(t *testing.T) {
 			h := newOperating(t)

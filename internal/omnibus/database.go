@@ -1,6 +1,7 @@
 package omnibus
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"errors"
@@ -49,6 +50,7 @@ func (g GitLab) Print(ctx context.Context, s Statements) (string, error) {
 	if s.Timeout == 0 {
 		s.Timeout = statementsLimit
 	}
+	var out bytes.Buffer // all of it: Ask would keep the end
 	// gitlab-psql knows the database and its user. "--file -" is what lets psql put
 	// --single-transaction around stdin.
 	command := machine.Command{
@@ -56,13 +58,13 @@ func (g GitLab) Print(ctx context.Context, s Statements) (string, error) {
 			"gitlab-psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--field-separator=\t",
 			"--set", "ON_ERROR_STOP=1", "--single-transaction", "--file", "-",
 		},
-		Stdin: strings.NewReader("SET statement_timeout = 0;\n" + s.Text + "\n"), Timeout: s.Timeout,
+		Stdin: strings.NewReader("SET statement_timeout = 0;\n" + s.Text + "\n"), Stdout: &out, Timeout: s.Timeout,
 	}
-	run := g.Machine.Ask
+	run := g.Machine.AskTo
 	if s.Changes {
-		run = g.Machine.Tell
+		run = g.Machine.Do
 	}
-	out, err := run(ctx, command)
+	err := run(ctx, command)
 	var exit *machine.ExitError
 	if errors.As(err, &exit) {
 		// What follows the error, a line of SQL and where in it, is no reason.
@@ -70,7 +72,7 @@ func (g GitLab) Print(ctx context.Context, s Statements) (string, error) {
 			exit.Tail = line
 		}
 	}
-	return out, shorter("gitlab-psql", err)
+	return out.String(), shorter("gitlab-psql", err)
 }
 
 var errorLine = regexp.MustCompile(`(?m)^.*(ERROR|FATAL): .*$`)

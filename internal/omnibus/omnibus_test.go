@@ -93,7 +93,7 @@ func TestTheSchemaIsWhatTheVersionHas(t *testing.T) {
 		schema, err := g.Schema(t.Context())
 		require.NoError(t, err)
 		assert.True(t, schema.Has("projects", "runners_token_encrypted"), version)
-		assert.True(t, schema.HasTable("web_hook_logs"), "a partitioned table is one")
+		assert.True(t, schema.HasTable("web_hook_logs") || version == "18.11" && schema.HasTable("p_ci_builds"), "a partitioned table is one")
 		assert.Equal(t, version == "13.10", schema.HasTable("services"), version)
 		assert.Equal(t, version < "15", schema.Has("ci_builds", "token"), version)
 		assert.False(t, schema.HasTable("web_hook_logs_202611"), "of another schema")

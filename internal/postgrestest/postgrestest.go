@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -26,7 +27,7 @@ import (
 )
 
 // Versions are those whose tables there are: the part of GitLab's schema that we touch.
-var Versions = []string{"13.10", "14.9", "15.4"}
+var Versions = []string{"13.10", "14.9", "15.4", "18.11"}
 
 //go:embed gitlab/*.sql
 var tables embed.FS
@@ -41,7 +42,10 @@ func Main(m *testing.M) {
 // Database is one of its own for a test, made from nothing.
 type Database struct {
 	Name string
-	t    testing.TB
+	// Limit is the longest time for one statement of gitlab-psql, which is a minute in
+	// Omnibus.
+	Limit time.Duration
+	t     testing.TB
 }
 
 var (
@@ -65,7 +69,7 @@ func New(t testing.TB, version string) *Database {
 		template, err = templateOf(version)
 		require.NoError(t, err)
 	}
-	d := &Database{Name: fmt.Sprintf("test_%d", databases.Add(1)), t: t}
+	d := &Database{Name: fmt.Sprintf("test_%d", databases.Add(1)), Limit: time.Minute, t: t}
 	_, err := run("postgres", fmt.Sprintf("CREATE DATABASE %q TEMPLATE %q", d.Name, template))
 	require.NoError(t, err)
 	t.Cleanup(func() { _, _ = run("postgres", fmt.Sprintf("DROP DATABASE %q WITH (FORCE)", d.Name)) })
@@ -125,7 +129,7 @@ func (d *Database) Play(h *machinetest.Host) { h.On("gitlab-psql", d.Psql) }
 func (d *Database) Psql(c machinetest.Call) int {
 	// As bin/gitlab-psql of omnibus-gitlab hands it on (config/software/gitlab-psql.rb).
 	psql := exec.CommandContext(c.Ctx, "psql", append([]string{"-h", server.folder, "-U", superuser, "-d", d.Name}, c.Args[1:]...)...)
-	psql.Env = append(os.Environ(), "PGOPTIONS=-c statement_timeout=60000")
+	psql.Env = append(os.Environ(), fmt.Sprintf("PGOPTIONS=-c statement_timeout=%d", d.Limit.Milliseconds()))
 	psql.Stdin, psql.Stdout, psql.Stderr = strings.NewReader(c.Input), c.Stdout, c.Stderr
 	if err := psql.Run(); err != nil && psql.ProcessState == nil {
 		c.Complain("%v\n", err)

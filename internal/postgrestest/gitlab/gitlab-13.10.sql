@@ -36,6 +36,7 @@ CREATE TABLE web_hook_logs (id integer PRIMARY KEY, web_hook_id integer NOT NULL
 INSERT INTO services VALUES (1, 'JiraService', NULL, '{}');
 INSERT INTO chat_names VALUES (1, 1, 'team');
 INSERT INTO jira_tracker_data VALUES (1, 1, 'x');
+\ir tokens.sql
 \ir rows.sql
 INSERT INTO web_hooks VALUES (1, 1, NULL, 'x'), (2, NULL, 1, 'y');
 INSERT INTO web_hook_logs VALUES (1, 1, 'https://hook.example.com');

@@ -2,7 +2,8 @@
 
 CREATE TABLE application_settings (
   id integer PRIMARY KEY, signup_enabled boolean, runners_registration_token_encrypted character varying,
-  encrypted_ci_jwt_signing_key text, encrypted_ci_jwt_signing_key_iv text);
+  encrypted_ci_jwt_signing_key text, encrypted_ci_jwt_signing_key_iv text,
+  encrypted_customers_dot_jwt_signing_key bytea, encrypted_customers_dot_jwt_signing_key_iv bytea);
 CREATE TABLE namespaces (
   id integer PRIMARY KEY, name character varying NOT NULL, path character varying NOT NULL, type character varying,
   runners_token character varying, runners_token_encrypted character varying);
@@ -25,6 +26,7 @@ CREATE TABLE ci_group_variables (
 CREATE TABLE ci_instance_variables (id bigint PRIMARY KEY, key text NOT NULL, encrypted_value text, encrypted_value_iv text);
 CREATE TABLE ci_pipeline_schedule_variables (
   id integer PRIMARY KEY, key character varying NOT NULL, encrypted_value text, pipeline_schedule_id integer NOT NULL);
+\ir tokens.sql
 \ir rows.sql
 \ir integrations.sql
 INSERT INTO web_hooks VALUES (1, 1, NULL, 'x'), (2, NULL, 1, 'y');
