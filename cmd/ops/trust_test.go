@@ -35,19 +35,17 @@ func newKeys() trust.Keys {
 
 // server plays GitLab's account with a server in it that shows keys.
 type server struct {
-	*session
-	systems *remotetest.Systems
-	status  int // of its script
-	stdout  string
-	stderr  string
-	file    string
+	*operating
+	status int // of its script
+	stdout string
+	stderr string
+	file   string
 }
 
 func newServer(t *testing.T, known, shown trust.Keys) *server {
 	t.Helper()
-	s := &server{session: newSession(t), stdout: answer(shown)}
-	s.systems = remotetest.Play(t, s.cloud)
-	s.systems.OnLook("keys", func(map[string]string) (int, string, string) { return s.status, s.stdout, s.stderr })
+	s := &server{operating: newOperating(t), stdout: answer(shown)}
+	s.OnLook("keys", func(map[string]string) (int, string, string) { return s.status, s.stdout, s.stderr })
 	s.file = filepath.Join(s.configs, "staging.jwks.json")
 	if known != nil {
 		require.NoError(t, os.WriteFile(s.file, known.Encode(), 0o600))
@@ -61,8 +59,6 @@ func (s *server) neverEnd() {
 		return &ssm.GetCommandInvocationOutput{Status: types.CommandInvocationStatusInProgress}, nil
 	})
 }
-
-func (s *server) sent() []*ssm.SendCommandInput { return awstest.Inputs[ssm.SendCommandInput](s.cloud) }
 
 // trust runs the command.
 func (s *server) trust(t *testing.T, args ...string) error {
@@ -94,10 +90,10 @@ func TestS15_TrustWritesTheKeysThatGitLabShows(t *testing.T) {
 	assert.Equal(t, gitlabKey, s.keys(t))
 	assert.Equal(t, 1, s.asked)
 	assert.Equal(t, "+ "+gitlabKey[0].ID+"  GitLab signs, or has begun to sign, with it\n", s.out.String(), "stdout is the result")
-	require.Len(t, s.sent(), 1)
-	assert.Equal(t, "gitlab-codedeploy-staging-keys", aws.ToString(s.sent()[0].DocumentName))
-	assert.Equal(t, []string{"i-0123456789abcdef0"}, s.sent()[0].InstanceIds)
-	assert.Empty(t, s.sent()[0].Parameters, "the address stands in the document")
+	assert.Equal(t, []string{"keys"}, s.sent())
+	in := awstest.Inputs[ssm.SendCommandInput](s.cloud)[0]
+	assert.Equal(t, []string{"i-0123456789abcdef0"}, in.InstanceIds)
+	assert.Empty(t, in.Parameters, "the address stands in the document")
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(s.file), ".*"))
 	require.NoError(t, err)
 	assert.Empty(t, left, "nothing half-written stays")
@@ -171,7 +167,7 @@ func TestS15_TrustWritesNothingWhenItIsNotSure(t *testing.T) {
 		}, err: "ServerInstanceId", status: 1},
 		"no terminal": {change: func(s *server) { s.terminal = false }, err: "pass --yes", status: 2},
 		"no right to send": {change: func(s *server) {
-			s.systems.Fail("SendCommand", remotetest.Fault{Refused: "AccessDeniedException"})
+			s.Fail("SendCommand", remotetest.Fault{Refused: "AccessDeniedException"})
 		}, err: "send gitlab-codedeploy-staging-keys to i-0123456789abcdef0", status: 1},
 		"the host fails": {change: func(s *server) {
 			s.status, s.stderr = 1, "first\n\x1b[31mGitLab shows no keys\x07\n"
