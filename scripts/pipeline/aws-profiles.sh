@@ -32,13 +32,9 @@ main() {
   [[ -n ${AWS_ID_TOKEN-} ]] || bad_usage "AWS_ID_TOKEN is not set: the job needs id_tokens, which GitLab has from 15.7 on"
   cd "$ROOT"
   # The configuration says which accounts, and by which rules.
-  local settings facts
-  settings=$(go run ./internal/config/show "$ENVIRONMENT") || exit 2
-  # shellcheck disable=SC2016 # JavaScript
-  facts=$(node -e '
-    const { Region, GitLab, Deploy, Pipeline } = JSON.parse(require("fs").readFileSync(0));
-    console.log(Region, GitLab.Account, Deploy.Account, Pipeline ? "on" : "off");
-  ' <<<"$settings")
+  local facts
+  facts=$(go run ./internal/config/show "$ENVIRONMENT" \
+    '{{.Region}} {{.GitLab.Account}} {{.Deploy.Account}} {{if .Pipeline}}on{{else}}off{{end}}') || exit 2
   local region gitlab deploy pipeline
   read -r region gitlab deploy pipeline <<<"$facts"
   [[ $pipeline == on ]] ||
