@@ -140,7 +140,7 @@ func hostDocumentContent(props HostDocumentProps) (map[string]any, error) {
 	}
 	for _, a := range props.Arguments {
 		if !fixedValue.MatchString(a.Value) && !*awscdk.Token_IsUnresolved(a.Value) {
-			return nil, fmt.Errorf("argument %s: got %q, want letters, digits and . _ / : - only", a.Flag, a.Value)
+			return nil, fmt.Errorf("argument %s: got %q, want letters, digits and . _ / : , @ - only", a.Flag, a.Value)
 		}
 		arguments = append(arguments, fmt.Sprintf("%s '%s'", a.Flag, a.Value))
 	}

@@ -105,7 +105,7 @@ func TestS13_aHostDocumentTakesNothingThatASenderCouldLeaveItsQuotesBy(t *testin
 	props := HostDocumentProps{Program: &HostProgram{Builds: []*Program{{SHA256: "0", BucketName: jsii.String("b"), ObjectKey: jsii.String("k")}}}, Command: "backup"}
 	props.Arguments = []ScriptArgument{{Flag: "--bucket", Value: "a'; id; '"}}
 	_, err := hostDocumentContent(props)
-	assert.ErrorContains(t, err, `argument --bucket: got "a'; id; '", want letters, digits and . _ / : - only`)
+	assert.ErrorContains(t, err, `argument --bucket: got "a'; id; '", want letters, digits and . _ / : , @ - only`)
 	props.Arguments, props.Parameters = nil, []ScriptParameter{{Name: "Keep", Flag: "--keep", Pattern: "[0-9]+"}}
 	_, err = hostDocumentContent(props)
 	assert.ErrorContains(t, err, "is not anchored at both ends")

@@ -2,6 +2,8 @@ package constructs
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/aws/constructs-go/constructs/v10"
 )
@@ -30,6 +32,14 @@ type OperationsProps struct {
 	RepositoryURL string
 	// RunnerToken is the way of a runner's token to its host.
 	RunnerToken *RunnerToken
+	// RunnerRepositoryURL is the base URL of the runner's package repositories.
+	RunnerRepositoryURL string
+	// JobImage is the Docker image of jobs that name none, JobTags are the tags of those
+	// that the runner takes (none: those without any), and ConcurrentJobs is how many run
+	// at a time.
+	JobImage       string
+	JobTags        []string
+	ConcurrentJobs int
 }
 
 // Operations are the SSM documents that scripts/ops sends, one an operation,
@@ -122,6 +132,25 @@ func countedBackups(props OperationsProps) []ScriptArgument {
 	return append(backupBucket(props), ScriptArgument{Flag: "--environment", Value: props.Environment})
 }
 
+func nameOfRunner(props OperationsProps) []ScriptArgument {
+	return []ScriptArgument{{Flag: "--name", Value: "gitlab-codedeploy-" + props.Environment}}
+}
+
+// registration is all of what a runner is registered with: who could choose GitLab's
+// address would have its token.
+func registration(props OperationsProps) []ScriptArgument {
+	arguments := append(nameOfRunner(props),
+		ScriptArgument{Flag: "--url", Value: props.ExternalURL},
+		ScriptArgument{Flag: "--parameter", Value: props.RunnerToken.ParameterName},
+		ScriptArgument{Flag: "--region", Value: props.Region},
+		ScriptArgument{Flag: "--image", Value: props.JobImage},
+		ScriptArgument{Flag: "--concurrency", Value: strconv.Itoa(props.ConcurrentJobs)})
+	if len(props.JobTags) > 0 {
+		arguments = append(arguments, ScriptArgument{Flag: "--tags", Value: strings.Join(props.JobTags, ",")})
+	}
+	return arguments
+}
+
 // Hosts of operations.
 const (
 	onServer = "the GitLab server"
@@ -200,25 +229,17 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "register-runner", id: "RegisterRunner", script: "scripts/runner/register-runner.sh", host: onRunner,
-		does: "register the runner with the token that was handed over",
+		name: "register-runner", id: "RegisterRunner", command: true, host: onRunner,
+		does:      "register the runner with the token that was handed over",
+		arguments: registration,
 		parameters: []ScriptParameter{
 			{Name: "Action", Flag: "--action", Description: "check or register", Pattern: `^(check|register)$`},
-			{Name: "Name", Flag: "--name", Description: "The runner's name", Pattern: runnerNamePattern},
-			{Name: "Url", Flag: "--url", Description: "GitLab's address", Pattern: `^https://[a-z0-9.-]+$`},
-			{Name: "Parameter", Flag: "--parameter", Description: "SSM parameter with the token", Pattern: `^/[A-Za-z0-9/._-]+$`},
-			{Name: "Region", Flag: "--region", Description: "AWS region of the parameter", Pattern: `^[a-z]{2}(-[a-z]+)+-[0-9]$`},
-			{Name: "Image", Flag: "--image", Description: "Docker image of jobs that name none", Pattern: `^[a-z0-9][A-Za-z0-9._/:@-]{0,254}$`},
-			{Name: "Tags", Flag: "--tags", Description: "Tags of its jobs, with commas", Pattern: jobTagsPattern, Optional: true, Default: ""},
-			{Name: "Concurrency", Flag: "--concurrency", Description: "Jobs at a time", Pattern: `^[1-9][0-9]{0,2}$`},
 		},
 	},
 	{
-		name: "unregister-runner", id: "UnregisterRunner", script: "scripts/runner/unregister-runner.sh", host: onRunner,
-		does: "take the runner out of GitLab and of its configuration",
-		parameters: []ScriptParameter{
-			{Name: "Name", Flag: "--name", Description: "The runner's name", Pattern: runnerNamePattern},
-		},
+		name: "unregister-runner", id: "UnregisterRunner", command: true, host: onRunner,
+		does:      "take the runner out of GitLab and of its configuration",
+		arguments: nameOfRunner,
 	},
 	{
 		name: "upgrade", id: "Upgrade", script: "scripts/server/upgrade-gitlab.sh", host: onServer,

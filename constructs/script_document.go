@@ -74,12 +74,12 @@ type ScriptParameter struct {
 // ScriptArgument is an argument of the script that is made at synthesis.
 type ScriptArgument struct {
 	// Flag is the script's argument, such as "--bucket", and Value what follows it:
-	// letters, digits and . _ / : - only. Required.
+	// letters, digits and . _ / : , @ - only. Required.
 	Flag, Value string
 }
 
 // fixedValue is what needs no thought between single quotes.
-var fixedValue = regexp.MustCompile(`^[A-Za-z0-9._/:-]+$`)
+var fixedValue = regexp.MustCompile(`^[A-Za-z0-9._/:,@-]+$`)
 
 // runIDPattern is the form of a run's id: see scripts/lib/operation.sh.
 const runIDPattern = `[0-9]{8}T[0-9]{6}-[0-9a-f]{8}`
@@ -148,7 +148,7 @@ func scriptDocumentContent(props ScriptDocumentProps) (map[string]any, error) {
 	arguments := []string{"set --"}
 	for _, a := range props.Arguments {
 		if !fixedValue.MatchString(a.Value) {
-			return nil, fmt.Errorf("argument %s: got %q, want letters, digits and . _ / : - only", a.Flag, a.Value)
+			return nil, fmt.Errorf("argument %s: got %q, want letters, digits and . _ / : , @ - only", a.Flag, a.Value)
 		}
 		arguments = append(arguments, fmt.Sprintf("%s '%s'", a.Flag, a.Value))
 	}

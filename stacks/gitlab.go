@@ -118,6 +118,11 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		BackupBucketName: backups.Bucket.BucketName(),
 		RepositoryURL:    gitlab.Server.PackageRepositoryURL,
 		RunnerToken:      token,
+
+		RunnerRepositoryURL: gitlab.Runner.PackageRepositoryURL,
+		JobImage:            gitlab.Runner.JobImage,
+		JobTags:             gitlab.Runner.Tags,
+		ConcurrentJobs:      gitlab.Runner.ConcurrentJobs,
 	})
 	nightly := constructs.NewNightlyBackup(stack, "NightlyBackup", constructs.NightlyBackupProps{
 		Bucket:      backups,

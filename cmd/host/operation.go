@@ -25,6 +25,8 @@ type job struct {
 	// onlyLooks says that flags make it change nothing: then it needs to wait for nobody.
 	// Optional.
 	onlyLooks func() bool
+	// finally is done however it ends, also when another one is under way. Optional.
+	finally func(context.Context)
 	// do is the work. Its result is printed by itself, on program.stdout.
 	do func(context.Context) error
 }
@@ -48,6 +50,9 @@ func (p program) add(j job) *cobra.Command {
 		}
 		if detach != "" {
 			return p.detach(c.Context(), detach, c.Name())
+		}
+		if j.finally != nil {
+			defer j.finally(c.Context())
 		}
 		if j.exclusive && (j.onlyLooks == nil || !j.onlyLooks()) {
 			who := fmt.Sprintf("%s (by hand)", c.Name())

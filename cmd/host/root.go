@@ -82,7 +82,9 @@ Exit status:
 		newKeys(p),
 		newVerify(p),
 		newResetTokens(p),
+		newRegisterRunner(p),
 		newSupervise(p),
+		newUnregisterRunner(p),
 	)
 	return root
 }

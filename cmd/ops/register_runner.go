@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,8 +29,8 @@ func (p *program) registerRunner() *cobra.Command {
 		Long: `The server hands over what to register with, its registration token or, from 16.0 on, the
 token of a new runner, in an SSM parameter that only the runner can decrypt; it is removed
 whatever happens. A runner that is registered and alive is left as it is, one that GitLab
-does not know any more is registered anew. Image, tags and jobs at a time come from the
-configuration. It asks nothing.
+does not know any more is registered anew. Image, tags and jobs at a time are those
+of the configuration when it was last deployed. It asks nothing.
 
 Prints one line of JSON: {"runner", "online", "contactedSecondsAgo"}. Exit status 0 means that
 the runner is online.`,
@@ -76,27 +75,19 @@ func isAlive(result string) bool {
 // registration is a way over both hosts, with what the runner is registered with.
 type registration struct {
 	*program
-	a                         *account.Account
-	o                         options
-	f                         following
-	name, parameter, url, key string
+	a                    *account.Account
+	o                    options
+	f                    following
+	name, parameter, key string
 }
 
 func (p *program) newRegistration(a *account.Account, o options, f following) (registration, error) {
-	url, err := a.Output("Url", gitlabURL)
-	if err != nil {
-		return registration{}, err
-	}
 	key, err := a.Output("RunnerTokenKeyArn", keyARN)
-	return registration{p, a, o, f, runnerName(a), "/gitlab-codedeploy/" + a.Config.Environment + "/runner-token", url, key}, err
+	return registration{p, a, o, f, runnerName(a), "/gitlab-codedeploy/" + a.Config.Environment + "/runner-token", key}, err
 }
 
 func (r registration) onRunner(action string) remote.Operation {
-	settings := r.a.Config.GitLab.Runner
-	return remote.Operation{Name: "register-runner", Command: "register-runner", Parameters: r.withTags(map[string]string{
-		"Action": action, "Name": r.name, "Url": r.url, "Parameter": r.parameter, "Region": r.a.Config.Region,
-		"Image": settings.JobImage, "Concurrency": strconv.Itoa(settings.ConcurrentJobs),
-	})}
+	return remote.Operation{Name: "register-runner", Command: "register-runner", Parameters: map[string]string{"Action": action}}
 }
 
 // onServer is a part that only the whole command goes on with.

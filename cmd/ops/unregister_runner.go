@@ -32,7 +32,7 @@ nothing to do.`,
 					return err
 				}
 			}
-			return p.conclude(c.Context(), a, o, f, "runner", remote.Operation{Name: "unregister-runner", Command: "unregister-runner", Parameters: map[string]string{"Name": name}})
+			return p.conclude(c.Context(), a, o, f, "runner", remote.Operation{Name: "unregister-runner", Command: "unregister-runner"})
 		},
 	}
 	o.forAccount(command, account.GitLab)

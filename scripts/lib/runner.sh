@@ -80,7 +80,7 @@ with_job_programs() {
 }
 
 # jobs_have_programs is true as well while no runner is registered:
-# register-runner.sh gives the volume to one that will be.
+# register-runner gives the volume to one that will be.
 jobs_have_programs() {
   local config
   [[ -e $RUNNER_CONFIG ]] || return 0

@@ -1,0 +1,106 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/internal/awstest"
+	"gitlab-codedeploy/internal/machine"
+	"gitlab-codedeploy/internal/machine/machinetest"
+	"gitlab-codedeploy/internal/runner"
+)
+
+var registers = []string{
+	"register-runner", "--action", "register", "--name", "gitlab-codedeploy-staging", "--url", "https://gitlab.example.com",
+	"--parameter", "/gitlab-codedeploy/staging/runner-token", "--region", "ap-northeast-1",
+}
+
+// newRunnerConsole is a host whose runner is registered and alive, with a token that
+// was handed over.
+func newRunnerConsole(t *testing.T) (*console, *awstest.Cloud, *bool) {
+	c, cloud, token := newConsole(t), awstest.New(t), true
+	c.aws = func(_ context.Context, region string) (aws.Config, error) { return cloud.Config(region), nil }
+	awstest.On(cloud, func(context.Context, *ssm.DeleteParameterInput) (*ssm.DeleteParameterOutput, error) {
+		if !token {
+			return nil, &types.ParameterNotFound{}
+		}
+		token = false
+		return &ssm.DeleteParameterOutput{}, nil
+	})
+	c.Put("/proc/meminfo", "MemTotal:        8388608 kB\n")
+	c.Put(runner.Config, "[[runners]]\n  name = \"gitlab-codedeploy-staging\"\n  token = \"0123456789\"\n  executor = \"docker\"\n  [runners.docker]\n")
+	c.On("gitlab-runner verify", func(call machinetest.Call) int {
+		call.Complain("Verifying runner... is alive  runner=01234567\n")
+		return 0
+	})
+	c.Answers("systemctl is-active", "")
+	return c, cloud, &token
+}
+
+func TestS13_TheTokenIsGoneHoweverRegisterRunnerEnds(t *testing.T) {
+	c, _, token := newRunnerConsole(t)
+	status, stdout := c.types(registers...)
+	require.Zero(t, status, c.Talk)
+	assert.Equal(t, "{\"runner\":\"gitlab-codedeploy-staging\",\"state\":\"kept\"}\n", stdout)
+	assert.False(t, *token)
+	assert.Contains(t, c.Get(runner.Config), `cap_drop = ["NET_RAW"]`, "jobs of one that was there before are kept apart, too")
+
+	t.Run("S13 register-runner | another operation is under way on the host | it ends at once and names it, and the parameter is gone", func(t *testing.T) {
+		c, _, token := newRunnerConsole(t)
+		lock, err := c.Lock(machine.OperationLock, "upgrade-runner (run 20261124T185436-0a1b2c3d)")
+		require.NoError(t, err)
+		defer lock.Release()
+		status, _ := c.types(registers...)
+		assert.Equal(t, 1, status)
+		assert.Contains(t, c.Talk.String(), "upgrade-runner (run 20261124T185436-0a1b2c3d), since ")
+		assert.False(t, *token)
+		assert.Empty(t, c.Ran())
+		// It looks without waiting for anybody, and takes nothing away.
+		*token = true
+		status, stdout := c.types("register-runner", "--action", "check", "--name", "gitlab-codedeploy-staging")
+		assert.Zero(t, status, c.Talk)
+		assert.Contains(t, stdout, `"state":"alive"`)
+		assert.True(t, *token)
+	})
+}
+
+func TestS13_UnregisterRunnerPrintsWhatItDid(t *testing.T) {
+	c, _, _ := newRunnerConsole(t)
+	status, stdout := c.types("unregister-runner", "--name", "another")
+	require.Zero(t, status, c.Talk)
+	assert.Equal(t, "{\"runner\":\"another\",\"state\":\"none\"}\n", stdout)
+}
+
+func TestS13_ArgumentsOfRunnersAreCheckedByPatternBeforeAnythingIsDone(t *testing.T) {
+	for flag, values := range map[string][]string{
+		"--action":      {"steal", ""},
+		"--name":        {`a"b`, "a'b", "$(id)", "-a", ""},
+		"--url":         {"http://gitlab.example.com", "https://a/$(id)", "https://a:1", ""},
+		"--parameter":   {"name", "/a b", ""},
+		"--region":      {"tokyo", ""},
+		"--image":       {"$(id)", "--privileged", ""},
+		"--tags":        {"a,'b'", "a,,b", ","},
+		"--concurrency": {"0", "1000", "1;id"},
+	} {
+		for _, value := range values {
+			c, cloud, _ := newRunnerConsole(t)
+			status, stdout := c.types(append(registers, flag, value)...)
+			assert.Equal(t, 2, status, "%s %s", flag, value)
+			assert.Empty(t, stdout)
+			assert.Contains(t, c.Talk.String(), flag[2:])
+			assert.Empty(t, c.Ran())
+			assert.Empty(t, cloud.Calls())
+		}
+	}
+	c, _, _ := newRunnerConsole(t)
+	status, _ := c.types("unregister-runner", "--name", "$(id)")
+	assert.Equal(t, 2, status)
+}
