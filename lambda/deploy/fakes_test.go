@@ -122,7 +122,7 @@ func (w *world) GetObject(_ context.Context, in *s3.GetObjectInput, _ ...func(*s
 	if !ok {
 		return nil, httpError(404)
 	}
-	return &s3.GetObjectOutput{Body: io.NopCloser(strings.NewReader(text)), ETag: aws.String(etagOf(text))}, nil
+	return &s3.GetObjectOutput{Body: io.NopCloser(strings.NewReader(text)), ETag: aws.String(etagOf(text)), LastModified: aws.Time(testTime)}, nil
 }
 
 func (w *world) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
@@ -274,6 +274,7 @@ func (w *world) handler() *Handler {
 			Statuses:  &status.Store{Objects: w, Bucket: testBucket, Now: w.now},
 			History:   &History{Client: w, Places: &place.Finder{Client: w, Bucket: testBucket, Prefix: testPrefix}, Now: records.Time},
 			Deployer:  w,
+			Orders:    &Orders{Client: w, Bucket: testBucket},
 			Marker:    &mark.Marker{Client: w, Bucket: testBucket},
 			Allowed:   allowed,
 			Prefix:    testPrefix,

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/lambda/internal/group"
+	"gitlab-codedeploy/lambda/internal/status"
 )
 
 var uploaded = time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC)
@@ -142,6 +143,44 @@ func TestS14_WhatTheRecordKnowsCostsNoCall(t *testing.T) {
 			assert.True(t, ok)
 			assert.Equal(t, tt.known, u == known)
 			assert.Equal(t, tt.known, len(client.asked) == 0)
+		})
+	}
+}
+
+// One artifact is deployed several times by orders, and by uploads: which of them a
+// deployment is of is said by the record.
+func TestS15_WhichOrderADeploymentIsOf(t *testing.T) {
+	artifact := group.Upload{ID: "job-9", Key: "artifacts/x.zip", VersionID: "v1"}
+	orderOf := func(id, version string) group.Upload {
+		return group.Upload{ID: id, Key: "orders/" + id, VersionID: "o", Order: group.Order{
+			Order: status.Order{Kind: "rollback"}, Key: "artifacts/x.zip", VersionID: version,
+		}}
+	}
+	first, second, ofAnother := orderOf("order.1", "v1"), orderOf("order.2", "v1"), orderOf("order.1", "v0")
+	for name, tt := range map[string]struct {
+		record group.Record
+		id     string // that the deployment's description says
+		want   string
+	}{
+		"the record has it as an order's":               {group.Record{Deployments: []group.Deployment{{Upload: second, DeploymentID: "d-1"}}, Attempt: &group.Attempt{Upload: first}}, "order.1", "order.2"},
+		"the record has it as an upload's":              {group.Record{Deployments: []group.Deployment{{Upload: artifact, DeploymentID: "d-1"}}, Attempt: &group.Attempt{Upload: first}}, "order.1", ""},
+		"another deployment is an order's":              {group.Record{Deployments: []group.Deployment{{Upload: first, DeploymentID: "d-0"}}}, "order.1", ""},
+		"it is attempted":                               {group.Record{Attempt: &group.Attempt{Upload: first}}, "order.1", "order.1"},
+		"it waits":                                      {group.Record{Attempt: &group.Attempt{Upload: second}, Waiting: &first}, "order.1", "order.1"},
+		"it has ended":                                  {group.Record{Ended: []group.End{{Upload: second}, {Upload: first}}}, "order.1", "order.1"},
+		"another order of the same artifact waits":      {group.Record{Waiting: &second}, "order.1", ""},
+		"the order of that name is of another artifact": {group.Record{Waiting: &ofAnother}, "order.1", ""},
+		"the upload itself waits":                       {group.Record{Waiting: &artifact}, "job-9", ""},
+		"nothing is known":                              {group.Record{}, "order.1", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ordered(&tt.record, artifact, "d-1", tt.id)
+			if tt.want == "" {
+				assert.Nil(t, got)
+				return
+			}
+			require.NotNil(t, got)
+			assert.Equal(t, tt.want, got.ID)
 		})
 	}
 }
