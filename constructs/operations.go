@@ -190,11 +190,15 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "restore", id: "Restore", script: "scripts/server/restore-gitlab.sh", host: onServer,
+		name: "restore", id: "Restore", command: true, host: onServer,
 		does: "put a backup in the place of what GitLab holds; the sender has to ask before",
+		arguments: func(props OperationsProps) []ScriptArgument {
+			return append(backupBucket(props), ScriptArgument{Flag: "--yes", Value: "yes"})
+		},
 		parameters: []ScriptParameter{
 			{Name: "Backup", Flag: "--backup", Description: "Id of the backup", Pattern: `^[0-9]{10}_[0-9]{4}_[0-9]{2}_[0-9]{2}_[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}(-ee)?$`},
-			bucketParameter, regionParameter,
+			{Name: "AcceptLost", Flag: "--accept-lost", Description: "How many repositories, that the last restore of it left behind, may be lost", Pattern: `^(0|[1-9][0-9]{0,4})$`, Optional: true, Default: "0"},
+			{Name: "KeepSignUp", Flag: "--keep-sign-up", Description: "yes: leave sign-up as it is in the backup", Pattern: `^(yes|no)$`, Optional: true, Default: "no"},
 		},
 	},
 	{

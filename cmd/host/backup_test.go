@@ -54,3 +54,35 @@ func TestS10_ASecondBackupAtTheSameTimeEndsAtOnce(t *testing.T) {
 		assert.Empty(t, c.Ran())
 	})
 }
+
+func TestS10_ArgumentsOfARestoreAreCheckedBeforeAnythingIsDone(t *testing.T) {
+	c := newConsole(t)
+	good := []string{"restore", "--backup", "1606734000_2020_11_30_13.10.2", "--from-dir", "/mnt/copy", "--yes", "yes"}
+	for _, wrong := range []string{
+		"--backup x", "--backup 1606734000_2020_11_30_13.10.2';id;'", "--backup ../1606734000_2020_11_30_13.10.2", "--backup ",
+		"--from-dir relative", "--from-dir /a;id", "--bucket a", "--force 1", "--accept-lost -1", "--accept-lost x", "--keep-sign-up maybe", "--yes 1", "surplus",
+	} {
+		flag, value, _ := strings.Cut(wrong, " ")
+		status, stdout := c.types(append(append([]string{}, good...), flag, value)...)
+		assert.Equal(t, 2, status, wrong)
+		assert.Empty(t, stdout)
+		assert.Contains(t, c.Talk.String(), "error: ", wrong)
+	}
+	status, _ := c.types("restore", "--backup", "1606734000_2020_11_30_13.10.2", "--from-dir", "/mnt/copy")
+	assert.Equal(t, 2, status, "there is no terminal to ask on")
+	assert.Empty(t, c.Ran())
+}
+
+func TestS10_ARestoreBesideAnotherOperationEndsAtOnce(t *testing.T) {
+	t.Run("S10 restore | another operation is under way | it ends at once and names it", func(t *testing.T) {
+		c := newConsole(t)
+		lock, err := c.machine.Lock("/run/gitlab-codedeploy.lock", "backup (run 20261124T185436-0a1b2c3d)")
+		assert.NoError(t, err)
+		defer lock.Release()
+		status, _ := c.types("restore", "--backup", "1606734000_2020_11_30_13.10.2", "--from-dir", "/mnt/copy", "--yes", "yes")
+		assert.Equal(t, 1, status)
+		assert.Contains(t, c.Talk.String(), "error: backup (run 20261124T185436-0a1b2c3d), since ")
+		assert.Contains(t, c.Talk.String(), "is under way on this host: nothing was done")
+		assert.Empty(t, c.Ran())
+	})
+}

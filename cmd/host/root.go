@@ -80,6 +80,7 @@ Exit status:
 		newConfigure(p),
 		newFollow(p),
 		newKeys(p),
+		newRestore(p),
 		newVerify(p),
 		newResetTokens(p),
 		newRegisterRunner(p),

@@ -218,7 +218,7 @@ func TestS8_BackupIsMadeFromTheLaptop(t *testing.T) {
 
 func TestS10_Restore(t *testing.T) {
 	const id = "1606734000_2020_11_30_13.10.2"
-	question := "restore " + id + " onto i-0123456789abcdef0, the GitLab at https://gitlab.example.com? Its database, repositories, uploads and secrets are overwritten."
+	question := "restore " + id + " onto i-0123456789abcdef0, the GitLab at https://gitlab.example.com? Its database, repositories, uploads and secrets are overwritten, and sign-up is switched off."
 	t.Run("S10 restore | nobody can be asked, and --yes is missing | nothing is sent; the question names host, address and loss", func(t *testing.T) {
 		h := newOperating(t)
 		h.terminal = false
@@ -238,7 +238,7 @@ func TestS10_Restore(t *testing.T) {
 		h := newOperating(t)
 		_, err := ssm.NewFromConfig(h.cloud.Config("ap-northeast-1")).SendCommand(t.Context(), &ssm.SendCommandInput{
 			DocumentName: aws.String("gitlab-codedeploy-staging-restore"), InstanceIds: []string{remotetest.Server}, TimeoutSeconds: aws.Int32(60),
-			Parameters: map[string][]string{"RunId": {runID}, "Backup": {"x; id"}, "Bucket": {"b-b"}, "Region": {"ap-northeast-1"}},
+			Parameters: map[string][]string{"RunId": {runID}, "Backup": {"x; id"}},
 		})
 		require.ErrorContains(t, err, "InvalidParameters: parameter Backup does not match")
 	})
@@ -260,13 +260,24 @@ func TestS10_Restore(t *testing.T) {
 		assert.Empty(t, h.sent())
 		assert.Contains(t, h.err.String(), "Account 111111111111, ap-northeast-1: "+question+" [y/N] ")
 	})
+	t.Run("S10 restore | repositories are to be given up | the question says how many, and the number is sent", func(t *testing.T) {
+		h := newOperating(t)
+		h.answers("y")
+		h.does("restore", "restoring", "repositories\tlook\n")
+		require.NoError(t, h.run(t, "restore", "--env", "staging", "--backup", id, "--accept-lost", "2", "--keep-sign-up"))
+		assert.Contains(t, h.err.String(), "secrets are overwritten, 2 repositories are given up. [y/N] ")
+		assert.Equal(t, map[string]string{"Backup": id, "AcceptLost": "2", "KeepSignUp": "yes"}, h.parameters("restore"))
+		err := newOperating(t).run(t, "restore", "--env", "staging", "--backup", id, "--accept-lost", "-1")
+		require.ErrorContains(t, err, "--accept-lost: want a number of repositories")
+		assert.Equal(t, 2, exitStatus(err))
+	})
 	t.Run("a yes restores it, and what was looked at is the result", func(t *testing.T) {
 		h := newOperating(t)
 		h.answers("y")
 		h.does("restore", "restoring", "secrets\tok\tall that is encrypted can be read\n")
 		require.NoError(t, h.run(t, "restore", "--env", "staging", "--backup", id+"-ee"))
 		assert.Equal(t, "secrets\tok\tall that is encrypted can be read\n", h.out.String())
-		assert.Equal(t, map[string]string{"Backup": id + "-ee", "Bucket": "gitlab-staging-backups", "Region": "ap-northeast-1"}, h.parameters("restore"))
+		assert.Equal(t, map[string]string{"Backup": id + "-ee", "AcceptLost": "0", "KeepSignUp": "no"}, h.parameters("restore"))
 		assert.Equal(t, 1, h.asked)
 	})
 }

@@ -59,7 +59,6 @@ func (p *program) commands() []declared {
 			"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth"}, runsOperations...)...)},
 		{p.backups(), inGitLab("s3:ListObjectsV2", "s3:GetObject")},
 		{p.hostProgram(), nil},
-		{p.script(), nil},
 		{p.doctor(), doctorCalls()},
 		{p.sample(), map[account.Side][]string{account.Deploy: append([]string{"cloudformation:DescribeStacks"}, sample.Calls...)}},
 		{p.policy(), map[account.Side][]string{account.GitLab: {}, account.Deploy: {}}},

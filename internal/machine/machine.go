@@ -95,6 +95,8 @@ type Machine struct {
 	// Owner plays the changes of owners in a test, whose users are not there; nil asks
 	// the system.
 	Owner func(path, user, group string) error
+	// Volatile says that the files need not survive a power cut, as those of a test.
+	Volatile bool
 	// Architecture is the processor as "uname -m" says it.
 	Architecture string
 }
@@ -195,11 +197,18 @@ func (m *Machine) WriteFile(name, content string, mode fs.FileMode) error {
 	}
 	defer os.Remove(file.Name()) // gone when all went well
 	_, err = io.WriteString(file, content)
-	err = errors.Join(err, file.Chmod(mode), file.Sync(), file.Close())
+	err = errors.Join(err, file.Chmod(mode), m.sync(file), file.Close())
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return os.Rename(file.Name(), path)
+}
+
+func (m *Machine) sync(file *os.File) error {
+	if m.Volatile {
+		return nil
+	}
+	return file.Sync()
 }
 
 // MakeFolder makes a folder and those above it.

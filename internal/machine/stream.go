@@ -32,7 +32,7 @@ func (m *Machine) Create(name string, mode fs.FileMode, write func(io.Writer) er
 	}
 	defer os.Remove(file.Name()) // gone when all went well
 	err = write(file)
-	err = errors.Join(err, file.Chmod(mode), file.Sync(), file.Close())
+	err = errors.Join(err, file.Chmod(mode), m.sync(file), file.Close())
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}

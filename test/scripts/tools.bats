@@ -33,4 +33,4 @@ names() {
 
 @test "S15: a missing tool is named by the tests on PostgreSQL" { names psql migrations.bats; }
 
-@test "S15: a missing tool is named by the tests on a stand-in host" { names createrepo_c restore.bats; }
+@test "S15: a missing tool is named by the tests on a stand-in host" { names createrepo_c upgrade-backup.bats; }

@@ -60,7 +60,7 @@ type play struct {
 func New(t testing.TB) *Host {
 	h := &Host{Talk: &bytes.Buffer{}, Free: 1 << 40, Owners: map[string]string{}, pages: map[string]http.HandlerFunc{}, t: t}
 	h.Machine = &machine.Machine{
-		Runner: h, Web: h, Root: t.TempDir(), Log: h.Talk, Step: h.step, Architecture: "x86_64",
+		Runner: h, Web: h, Root: t.TempDir(), Log: h.Talk, Step: h.step, Architecture: "x86_64", Volatile: true,
 		FreeBytes: func(string) (int64, error) { return h.Free, nil },
 		Owner: func(path, user, group string) error {
 			h.Owners[path] = user + ":" + group
