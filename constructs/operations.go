@@ -173,8 +173,8 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "status", id: "Status", script: "scripts/server/server-status.sh", host: onServer,
-		does: "show versions, services, disk, migrations, runners and operations",
+		name: "status", id: "Status", command: true, host: onServer,
+		does: "show versions, services, sign-up, disk, migrations, runners and operations",
 	},
 	{
 		name: "keys", id: "Keys", command: true, host: onServer, attached: true,

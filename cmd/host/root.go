@@ -84,6 +84,7 @@ Exit status:
 		newVerify(p),
 		newResetTokens(p),
 		newRegisterRunner(p),
+		newStatus(p),
 		newSupervise(p),
 		newUnregisterRunner(p),
 	)

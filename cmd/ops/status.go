@@ -23,8 +23,8 @@ func (p *program) status() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status --env NAME",
 		Short: "Show on one screen how GitLab is",
-		Long: `Versions, services, sign-in page, disk, pending migrations, runners and operations come
-from the server; the last complete backup from its bucket; the agents and the load
+		Long: `Versions, services, sign-in page, sign-up, disk, pending migrations, runners and operations
+come from the server; the last complete backup from its bucket; the agents and the load
 balancer's health check from AWS. What cannot be read says so, and does not hide the rest.
 It changes nothing, and takes a minute or two where GitLab's Rails has to be started.
 
