@@ -207,6 +207,53 @@ func TestS8_everyDocumentHoldsATestedScript(t *testing.T) {
 	})
 }
 
+// choices are all that the sender of a document of the hosts' program may choose, by
+// parameter, and what he decides by it. What he could turn against the owner of the
+// host, an address, a bucket, a key, a path, a repository, stands in the document.
+var choices = map[string]string{
+	"RunId":         "which run it is",
+	"Run":           "which run he looks at",
+	"LogFrom":       "from where on",
+	"ResultFrom":    "from where on",
+	"Wait":          "how long he waits",
+	"Check":         "only to look",
+	"Yes":           "that he was asked",
+	"Action":        "which step it is",
+	"KeepDays":      "which backups are old",
+	"Backup":        "which backup is restored",
+	"LostSecrets":   "what is reset",
+	"SignUp":        "whether strangers may sign up",
+	"GiveUp":        "how many repositories may be lost",
+	"Mode":          "whether he only looks",
+	"From":          "which version he has seen",
+	"To":            "which version it becomes, of our table",
+	"Version":       "which version it becomes",
+	"BackupEachHop": "whether there is a way back",
+	"FixKnownJobs":  "whether documented remedies are used",
+	"JobsTimeout":   "how long jobs may go on",
+}
+
+func TestS13_whatASenderChoosesIsWhatAnOperatorDecides(t *testing.T) {
+	found := 0
+	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
+		header, _ := cutScript(runCommand(content))
+		if header[0] != "#!/bin/sh" || name == "" { // nobody but the stack sends one without a name
+			return
+		}
+		found++
+		for parameter, p := range parametersOf(content) {
+			assert.Contains(t, choices, parameter, "%s: what does an operator decide by it?", name)
+			pattern := regexp.MustCompile(at(p, "allowedPattern").(string))
+			for _, foreign := range []string{
+				"https://evil.example.com", "http://localhost:1", "evil.example.com", "s3://evil", "/tmp/evil", "../evil", "arn:aws:s3:::evil", "evil@example.com", "eu-central-1",
+			} {
+				assert.False(t, pattern.MatchString(foreign), "%s lets %s be %q", name, parameter, foreign)
+			}
+		}
+	})
+	assert.NotZero(t, found)
+}
+
 var (
 	topComment      = regexp.MustCompile(`\A(?:#(?:[^/\n].*)?\n)+`)
 	functionComment = regexp.MustCompile(`(?m)^(?:#(?:[^/\n].*)?\n)+([a-z_0-9]+\(\) )`)

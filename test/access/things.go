@@ -206,6 +206,9 @@ func (w *World) resource(name string) thing {
 		return plain(w.A, ssm+"parameter/another")
 	case "document status":
 		return plain(w.A, ssm+"document/gitlab-codedeploy-staging-status")
+	case "AWS's document for a shell script":
+		// AWS's own has no account in its name, which the simulator does not take.
+		return plain(w.A, ssm+"document/AWS-RunShellScript")
 	case "a document of another environment":
 		return plain(w.A, ssm+"document/gitlab-codedeploy-production-status")
 	case "everything":
