@@ -143,3 +143,21 @@ func TestDocumentedCommandsThatAreWrongAreFound(t *testing.T) {
 		}
 	}
 }
+
+// TestOperationsAreFollowedByACommandThatCanDoSo is about what people are told to type when this program ends before an operation.
+func TestOperationsAreFollowedByACommandThatCanDoSo(t *testing.T) {
+	sources, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	found := 0
+	for _, source := range sources {
+		text, err := os.ReadFile(source)
+		require.NoError(t, err)
+		for _, match := range regexp.MustCompile(`remote\.Operation\{Name: "[a-z-]+", Command: "([a-z-]+)"`).FindAllStringSubmatch(string(text), -1) {
+			found++
+			command, _, err := (&program{}).command().Find([]string{match[1]})
+			require.NoError(t, err, source)
+			assert.NotNil(t, command.Flags().Lookup("follow"), "%s: scripts/ops %s has no --follow", source, match[1])
+		}
+	}
+	assert.GreaterOrEqual(t, found, 8)
+}

@@ -88,7 +88,7 @@ func (p *program) lookAtStatus(a *account.Account, o options, limit time.Duratio
 	// What the run says is in the table when it ends badly; its log is not shown.
 	server.Log, server.Say, server.Timeout = nil, nil, limit
 	look.Ask = func(ctx context.Context) (string, error) {
-		operation := remote.Operation{Name: "status", Command: "status"}
+		operation := remote.Operation{Name: "status"} // nobody follows it: it is asked again
 		run, err := server.Start(ctx, operation)
 		if err != nil {
 			return "", err

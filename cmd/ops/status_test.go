@@ -107,6 +107,12 @@ func TestS8_StatusTellsEachPart(t *testing.T) {
 				"runner's agent": "wrong not registered, " + runnerID, "last backup": "unknown AWS did not say: AccessDenied: no", "load balancer": "unknown AWS did not say: AccessDenied: no",
 			},
 		},
+		"S8 status | the server takes documents and prints nothing, as an emulator does | the table says so, and what to do": {
+			change: func(s *screen) {
+				s.OnLook("follow", func(map[string]string) (int, string, string) { return 0, "", "" })
+			},
+			rows: map[string]string{"server": "unknown the server took 3 documents and printed nothing: an emulator runs none; run "},
+		},
 		"S8 status | all of its unit is killed on the server | the table says that it was lost": {
 			change: func(s *screen) {
 				s.On("status", func(map[string]string) remotetest.Operation { return remotetest.Operation{Killed: true, Result: "x"} })
