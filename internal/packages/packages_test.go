@@ -235,6 +235,7 @@ func TestEachVersionHasTheKeysOfItsTime(t *testing.T) {
 	h := machinetest.New(t)
 	for text, want := range map[string]int{"13.10.2": 1, "17.6.9": 1, "17.7.0": 2, "18.11.13": 2} {
 		v := version(t, text)
+		h.Put("/etc/os-release", "ID=\"amzn\"\nVERSION_ID=\"2\"\n")
 		if v.Major > 16 {
 			h.Put("/etc/os-release", "ID=\"amzn\"\nVERSION_ID=\"2023\"\n")
 		}
