@@ -17,8 +17,8 @@ type GitLabServerProps struct {
 	// Network holds the server. Required.
 	Network *Network
 
-	// Root is the folder of the project, where the scripts are. Required.
-	Root string
+	// Program installs GitLab. Required.
+	Program *HostProgram
 
 	// Region is the AWS region of the stack. Required.
 	Region string
@@ -122,19 +122,22 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 	role.AddToPolicy(allow("ReadRootPassword", []*string{password.SecretArn()}, "secretsmanager:GetSecretValue"))
 	role.AddToPolicy(noOtherParameter(parameterARNs(scope, props.ReadableParameters)))
 
-	document := NewScriptDocument(scope, "InstallDocument", ScriptDocumentProps{
-		Root:           props.Root,
-		Script:         "scripts/server/install-gitlab.sh",
+	fetch := props.Program.Serve(scope, "FetchesProgram", role)
+	document := NewHostDocument(scope, "InstallDocument", HostDocumentProps{
+		Program:        props.Program,
+		Command:        "install-gitlab",
 		Description:    "Install GitLab on a host that has none; a host that has GitLab is left as it is",
 		TimeoutSeconds: installSeconds,
+		Arguments: []ScriptArgument{
+			{Flag: "--version", Value: props.Version},
+			{Flag: "--edition", Value: props.Edition},
+			{Flag: "--repository-url", Value: props.RepositoryURL},
+			{Flag: "--external-url", Value: props.ExternalURL},
+			{Flag: "--data-volume", Value: *volume.VolumeId()},
+			{Flag: "--root-password-secret", Value: *password.SecretArn()},
+			{Flag: "--region", Value: props.Region},
+		},
 		Parameters: []ScriptParameter{
-			{Name: "Version", Flag: "--version", Description: "Exact GitLab version", Pattern: `^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`},
-			{Name: "Edition", Flag: "--edition", Description: "GitLab edition", Pattern: `^(ce|ee)$`},
-			{Name: "RepositoryUrl", Flag: "--repository-url", Description: "Base URL of the package repositories", Pattern: `^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$`},
-			{Name: "ExternalUrl", Flag: "--external-url", Description: "The address that users see", Pattern: `^https://[a-z0-9.-]+$`},
-			{Name: "DataVolume", Flag: "--data-volume", Description: "EBS volume to mount at /var/opt/gitlab", Pattern: `^vol-[0-9a-f]{8,17}$`},
-			{Name: "RootPasswordSecret", Flag: "--root-password-secret", Description: "ARN of the secret that holds the first root password", Pattern: `^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+$`},
-			{Name: "Region", Flag: "--region", Description: "AWS region", Pattern: `^[a-z]{2}(-[a-z]+)+-[0-9]$`},
 			{Name: "SignalUrl", Flag: "--signal-url", Description: "Wait condition that is told the outcome", Pattern: signalURLPattern},
 		},
 	})
@@ -143,18 +146,9 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 	installation := NewInstallation(scope, "Installation"+generationSuffix(props.Generation), InstallationProps{
 		Document:   document,
 		InstanceID: instance.InstanceId(),
-		Parameters: map[string]*string{
-			"Version":            &props.Version,
-			"Edition":            &props.Edition,
-			"RepositoryUrl":      &props.RepositoryURL,
-			"ExternalUrl":        &props.ExternalURL,
-			"DataVolume":         volume.VolumeId(),
-			"RootPasswordSecret": password.SecretArn(),
-			"Region":             &props.Region,
-		},
-		// The role's policies too: without them the script cannot read the
-		// password.
-		After:          append([]constructs.IDependable{attachment, role}, props.Network.Egress...),
+		// The role's policies too: without them the host can neither fetch the program
+		// nor read the password.
+		After:          append([]constructs.IDependable{attachment, role, fetch}, props.Network.Egress...),
 		TimeoutSeconds: installSeconds,
 	})
 

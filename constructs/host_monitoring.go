@@ -51,7 +51,7 @@ type agentHost struct {
 
 const (
 	rootPath = "/"
-	dataPath = "/var/opt/gitlab" // see scripts/server/install-gitlab.sh
+	dataPath = "/var/opt/gitlab" // see internal/install
 )
 
 // agentNamespace is where a host's metrics stand. Each host has a namespace of

@@ -54,7 +54,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	})
 	server := constructs.NewGitLabServer(stack, "Server", constructs.GitLabServerProps{
 		Network:            network,
-		Root:               root,
+		Program:            host,
 		Region:             cfg.Region,
 		ImageID:            gitlab.Server.ImageID,
 		InstanceType:       gitlab.Server.InstanceType,
@@ -100,7 +100,6 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		BreakGlassRoleARNs: breakGlass,
 		After:              installed,
 	})
-	host.Serve(stack, "ServerFetchesProgram", server.Role)
 	host.Serve(stack, "RunnerFetchesProgram", runner.Role)
 	token := constructs.NewRunnerToken(stack, "RunnerToken", constructs.RunnerTokenProps{
 		Environment:        cfg.Environment,

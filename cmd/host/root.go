@@ -78,6 +78,7 @@ Exit status:
 	root.AddCommand(
 		newBackup(p),
 		newConfigure(p),
+		newInstallGitLab(p),
 		newFollow(p),
 		newKeys(p),
 		newRestore(p),

@@ -55,17 +55,20 @@ func (m *Machine) redact(text string) string {
 		if secret == "" {
 			continue
 		}
-		for _, form := range []string{secret, rubyText(secret)} {
+		for _, form := range []string{secret, rubyText(secret), quoted(secret)} {
 			text = strings.ReplaceAll(text, form, "********")
 		}
 	}
 	return text
 }
 
-// rubyText is a text as Ruby's inspect writes it, without the quotes.
-func rubyText(text string) string {
-	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, `#`, `\#`).Replace(text)
-}
+// quoted is a text as Ruby, Go or JSON write it, without the quotes around it.
+func quoted(text string) string { return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) }
+
+// rubyText is quoted, as Ruby's inspect writes what could be code in its own strings.
+func rubyText(text string) string { return rubyCode.ReplaceAllString(quoted(text), `\#$1`) }
+
+var rubyCode = regexp.MustCompile(`#([{$@])`)
 
 // redacting hands whole lines on, redacted.
 type redacting struct {

@@ -13,11 +13,11 @@ import (
 )
 
 // Reconfigure brings GitLab to its settings. Its error tells the real reason of a failure,
-// whose last line says nothing.
-func (g GitLab) Reconfigure(ctx context.Context, limit time.Duration) error {
+// whose last line says nothing. env is added to its environment.
+func (g GitLab) Reconfigure(ctx context.Context, limit time.Duration, env ...string) error {
 	err := g.Machine.Logged(ctx, machine.Command{
 		// The agent starts programs without HOME, and Chef wants one.
-		Args: []string{control, "reconfigure"}, Env: []string{"HOME=/root"}, Timeout: limit,
+		Args: []string{control, "reconfigure"}, Env: append([]string{"HOME=/root"}, env...), Timeout: limit,
 	})
 	var exit *machine.ExitError
 	if errors.As(err, &exit) {

@@ -120,7 +120,7 @@ END
 
 @test "S5: a host script works as a document runs it: in one piece, from another folder, arguments set at its top" {
   local script
-  for script in scripts/server/install-gitlab.sh scripts/runner/install-runner.sh; do
+  for script in scripts/runner/install-runner.sh; do
     python3 - "$script" "$BATS_TEST_TMPDIR/document.sh" <<'END'
 import re, sys
 text = open(sys.argv[1]).read()
