@@ -151,6 +151,19 @@ func registration(props OperationsProps) []ScriptArgument {
 	return arguments
 }
 
+// tokenOfRunner is where the server puts a token: who could choose the parameter and its
+// key would read it there.
+func tokenOfRunner(props OperationsProps) []ScriptArgument {
+	arguments := append(nameOfRunner(props),
+		ScriptArgument{Flag: "--parameter", Value: props.RunnerToken.ParameterName},
+		ScriptArgument{Flag: "--key", Value: *props.RunnerToken.Key.KeyArn()},
+		ScriptArgument{Flag: "--region", Value: props.Region})
+	if len(props.JobTags) > 0 {
+		arguments = append(arguments, ScriptArgument{Flag: "--tags", Value: strings.Join(props.JobTags, ",")})
+	}
+	return arguments
+}
+
 // Hosts of operations.
 const (
 	onServer = "the GitLab server"
@@ -221,15 +234,11 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "runner-token", id: "RunnerToken", script: "scripts/server/issue-runner-token.sh", host: onServer,
-		does: "hand a runner's token over, or say whether the runner is online",
+		name: "runner-token", id: "RunnerToken", command: true, host: onServer,
+		does:      "hand a runner's token over, or say whether the runner is online",
+		arguments: tokenOfRunner,
 		parameters: []ScriptParameter{
 			{Name: "Action", Flag: "--action", Description: "issue or online", Pattern: `^(issue|online)$`},
-			{Name: "Name", Flag: "--name", Description: "The runner's name", Pattern: runnerNamePattern},
-			{Name: "Parameter", Flag: "--parameter", Description: "SSM parameter for the token", Pattern: `^(/[A-Za-z0-9/._-]+)?$`, Optional: true, Default: ""},
-			{Name: "Key", Flag: "--key", Description: "ARN of the parameter's KMS key", Pattern: `^(arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-f-]+)?$`, Optional: true, Default: ""},
-			{Name: "Region", Flag: "--region", Description: "AWS region of both", Pattern: `^([a-z]{2}(-[a-z]+)+-[0-9])?$`, Optional: true, Default: ""},
-			{Name: "Tags", Flag: "--tags", Description: "Tags of the runner, with commas", Pattern: jobTagsPattern, Optional: true, Default: ""},
 		},
 	},
 	{
@@ -276,11 +285,4 @@ const repositoryURLPattern = `^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-
 var (
 	bucketParameter = ScriptParameter{Name: "Bucket", Flag: "--bucket", Description: "Bucket of the backups", Pattern: `^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`}
 	regionParameter = ScriptParameter{Name: "Region", Flag: "--region", Description: "AWS region of the bucket", Pattern: `^[a-z]{2}(-[a-z]+)+-[0-9]$`}
-)
-
-// What a runner may be called and tagged with: as in scripts/lib/runner.sh and
-// the configuration.
-const (
-	runnerNamePattern = `^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`
-	jobTagsPattern    = `^([A-Za-z0-9][A-Za-z0-9._-]*(,[A-Za-z0-9][A-Za-z0-9._-]*)*)?$`
 )

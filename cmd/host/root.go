@@ -86,6 +86,7 @@ Exit status:
 		newResetTokens(p),
 		newRegisterRunner(p),
 		newStatus(p),
+		newRunnerToken(p),
 		newSupervise(p),
 		newUnregisterRunner(p),
 	)

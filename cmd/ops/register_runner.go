@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -17,8 +16,6 @@ import (
 	"gitlab-codedeploy/internal/plain"
 	"gitlab-codedeploy/internal/remote"
 )
-
-const keyARN = `arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-f-]+`
 
 func (p *program) registerRunner() *cobra.Command {
 	var o options
@@ -40,10 +37,7 @@ the runner is online.`,
 			if err != nil {
 				return err
 			}
-			r, err := p.newRegistration(a, o, f)
-			if err != nil {
-				return err
-			}
+			r := p.newRegistration(a, o, f)
 			if f.follow != "" {
 				return p.conclude(c.Context(), a, o, f, "runner", r.onRunner("register"))
 			}
@@ -56,7 +50,7 @@ the runner is online.`,
 			} else if err := r.handOver(c.Context()); err != nil {
 				return err
 			}
-			return p.conclude(c.Context(), a, o, f, "server", r.onServer("online", map[string]string{"Name": r.name}))
+			return p.conclude(c.Context(), a, o, f, "server", r.onServer("online"))
 		},
 	}
 	o.forAccount(command, account.GitLab)
@@ -75,15 +69,14 @@ func isAlive(result string) bool {
 // registration is a way over both hosts, with what the runner is registered with.
 type registration struct {
 	*program
-	a                    *account.Account
-	o                    options
-	f                    following
-	name, parameter, key string
+	a               *account.Account
+	o               options
+	f               following
+	name, parameter string
 }
 
-func (p *program) newRegistration(a *account.Account, o options, f following) (registration, error) {
-	key, err := a.Output("RunnerTokenKeyArn", keyARN)
-	return registration{p, a, o, f, runnerName(a), "/gitlab-codedeploy/" + a.Config.Environment + "/runner-token", key}, err
+func (p *program) newRegistration(a *account.Account, o options, f following) registration {
+	return registration{p, a, o, f, runnerName(a), "/gitlab-codedeploy/" + a.Config.Environment + "/runner-token"}
 }
 
 func (r registration) onRunner(action string) remote.Operation {
@@ -91,24 +84,14 @@ func (r registration) onRunner(action string) remote.Operation {
 }
 
 // onServer is a part that only the whole command goes on with.
-func (r registration) onServer(action string, parameters map[string]string) remote.Operation {
-	parameters["Action"] = action
-	return remote.Operation{Name: "runner-token", Parameters: parameters}
-}
-
-func (r registration) withTags(parameters map[string]string) map[string]string {
-	if tags := r.a.Config.GitLab.Runner.Tags; len(tags) > 0 {
-		parameters["Tags"] = strings.Join(tags, ",")
-	}
-	return parameters
+func (r registration) onServer(action string) remote.Operation {
+	return remote.Operation{Name: "runner-token", Parameters: map[string]string{"Action": action}}
 }
 
 // handOver brings the token from the server to the runner. The runner removes the parameter itself on every way out; but it may
 // never have got that far. A run that goes on and has not read its token yet fails then: this way none stays behind.
 func (r registration) handOver(ctx context.Context) error {
-	end, err := r.operate(ctx, r.a, r.o, r.f, "server", r.onServer("issue", r.withTags(map[string]string{
-		"Name": r.name, "Parameter": r.parameter, "Key": r.key, "Region": r.a.Config.Region,
-	})))
+	end, err := r.operate(ctx, r.a, r.o, r.f, "server", r.onServer("issue"))
 	issued := err == nil
 	if issued && end.Status == 0 {
 		end, err = r.operate(ctx, r.a, r.o, r.f, "runner", r.onRunner("register"))

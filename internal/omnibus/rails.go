@@ -3,6 +3,7 @@ package omnibus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -54,6 +55,10 @@ func (g GitLab) Rails(ctx context.Context, r Ruby) (answer string, err error) {
 		run = g.Machine.Tell
 	}
 	out, err := run(ctx, command)
+	var exit *machine.ExitError
+	if errors.As(err, &exit) && strings.Contains(exit.Tail, answerMark) {
+		exit.Tail = "" // it failed after its answer, which may be a secret
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", r.Name, shorter("gitlab-rails runner", err))
 	}
