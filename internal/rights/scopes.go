@@ -298,7 +298,7 @@ func deploymentGroups(n Names, side account.Side) []string {
 		arns = append(arns, n.arn(side, "codedeploy", "deploymentgroup:"+group.Application+"/"+group.DeploymentGroup))
 	}
 	if n.crowded {
-		return []string{n.arn(side, "codedeploy", "deploymentgroup:*")}
+		return []string{n.arn(side, "codedeploy", "deploymentgroup:*/*")}
 	}
 	return arns
 }
