@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 # The tools that scripts/setup.sh installed come before the machine's own.
 export PATH := $(CURDIR)/node_modules/.bin:$(CURDIR)/.venv/bin:$(PATH)
+# The scripts call make, by the name that it has here.
+export MAKE
 
 # Environment to work on: config/$(ENV).yaml. Recipes read it from their
 # environment, so that no name can become a piece of a command.
@@ -21,10 +23,15 @@ diff: export PROFILE_B := $(PROFILE_B)
 
 EMULATOR := go run ./test/e2e/cmd/emulator
 
+# What runs beside each other is make's to know. macOS has make 3.81, whose output
+# may mix.
+RUN_STEPS := scripts/steps.sh run $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
+STEP := scripts/steps.sh step
+
 # Each script test is bounded, so that a hanging one has a name. A step for each
 # file, those on stand-in hosts first: they take longest.
-BATS := BATS_TEST_TIMEOUT=120 node_modules/bats/bin/bats --timing
-HOST_TESTS := $(sort $(shell grep -l "^load fixtures/host/host$$" test/scripts/*.bats))
+BATS := env BATS_TEST_TIMEOUT=120 node_modules/bats/bin/bats --timing
+HOST_TESTS := $(sort $(shell grep -ls "^load fixtures/host/host$$" test/scripts/*.bats))
 SCRIPT_TESTS := $(HOST_TESTS) $(filter-out $(HOST_TESTS),$(wildcard test/scripts/*.bats))
 
 # Go ends a package's tests after ten minutes by itself, and a busy machine needs
@@ -75,19 +82,35 @@ diff: setup-tools ## Show what a deploy of ENV would change: PROFILE_A=… PROFI
 
 .PHONY: check
 check: setup-tools ## Formatting and linters only.
-	@scripts/steps.sh \
-		'gofmt=$(MAKE) gofmt' 'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' \
-		-- 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt'
+	@$(RUN_STEPS) -j2 check-go check-text
 
-# The first lane holds what compiles the CDK, so that it is compiled once. Script
-# tests mostly wait: two lanes of them share the second core.
+# Script tests mostly wait: two of them share the second core.
 .PHONY: test
 test: setup-test ## Everything: linters, templates, Go tests, script tests, the demo asserted.
-	@scripts/steps.sh \
-		'synth=$(MAKE) synth' 'cfn-lint=$(MAKE) lint-templates' \
-		'go vet=go vet ./...' 'staticcheck=go tool staticcheck ./...' 'go test=$(GO_TEST) ./...' 'fuzz=$(MAKE) fuzz' \
-		-- 'gofmt=$(MAKE) gofmt' 'shellcheck=$(MAKE) shellcheck' 'shfmt=$(MAKE) shfmt' \
-		-- --shared $(foreach file,$(SCRIPT_TESTS),'$(notdir $(file))=$(BATS) $(file)')
+	@$(RUN_STEPS) -j3 test-go check-text $(SCRIPT_TESTS)
+
+# What compiles the CDK is one after the other, so that it is compiled once.
+.PHONY: test-go
+test-go:
+	@$(STEP) synth $(MAKE) synth
+	@$(STEP) cfn-lint $(MAKE) lint-templates
+	@$(STEP) 'go vet' go vet ./...
+	@$(STEP) staticcheck go tool staticcheck ./...
+	@$(STEP) 'go test' $(GO_TEST) ./...
+	@$(STEP) fuzz $(MAKE) fuzz
+
+.PHONY: check-go check-text
+check-go:
+	@$(STEP) 'go vet' go vet ./...
+	@$(STEP) staticcheck go tool staticcheck ./...
+check-text:
+	@$(STEP) gofmt $(MAKE) gofmt
+	@$(STEP) shellcheck $(MAKE) shellcheck
+	@$(STEP) shfmt $(MAKE) shfmt
+
+.PHONY: $(SCRIPT_TESTS)
+$(SCRIPT_TESTS):
+	@$(STEP) $(@F) $(BATS) $@
 
 # By count: a time ends at times with "context deadline exceeded", though nothing
 # is wrong (https://go.dev/issue/75804).
@@ -139,6 +162,82 @@ lint-templates:
 	@test -f cdk.out/manifest.json || { echo "cdk.out is missing: make synth failed"; exit 1; }
 	@region=$$(node -p 'Object.values(require("./cdk.out/manifest.json").artifacts).find(a => a.type === "aws:cloudformation:stack").environment.split("/").pop()') && \
 	cfn-lint --include-checks I --regions "$$region" --template cdk.out/*.template.json
+
+# The set-up, for scripts/setup.sh, which also looks at the machine and lets one work
+# at a time. A stamp has a checksum of what was installed in its name: contents decide,
+# and not times, which say nothing of a copied checkout or another branch. It is written
+# last, so that what was interrupted is begun anew.
+sum = $(shell { $(1); } 2>/dev/null | cksum | tr ' ' -)
+NODE_STAMP := node_modules/.setup-$(call sum,cat package.json package-lock.json)
+# Scripts in an environment carry its path: a moved checkout needs a new one.
+PYTHON_STAMP := .venv/.setup-$(call sum,pwd -P; cat requirements-dev.txt requirements-dev.lock)
+CHECKOV_STAMP := .venv-checkov/.setup-$(call sum,pwd -P; cat requirements-checkov.txt requirements-checkov.lock)
+MODULES_STAMP := .tools/setup/go-$(call sum,GOTOOLCHAIN=local go env GOMODCACHE; cat go.mod go.sum)
+
+# These print the stamps that are not there. Without what it stands for, a stamp says
+# nothing; a Python is a link, which dangles once the Python behind it is gone.
+.PHONY: stale-tools stale-demo stale-test
+stale-tools stale-demo: STAMPS := $(NODE_STAMP) $(PYTHON_STAMP) $(MODULES_STAMP)
+stale-test: STAMPS := $(NODE_STAMP) $(PYTHON_STAMP) $(CHECKOV_STAMP) $(MODULES_STAMP)
+stale-tools stale-demo stale-test:
+	@[[ -x node_modules/.bin/node ]] || rm -f node_modules/.setup-*
+	@[[ -x .venv/bin/python3 ]] || rm -f .venv/.setup-*
+	@[[ -x .venv-checkov/bin/python3 ]] || rm -f .venv-checkov/.setup-*
+	@[[ -d $$(GOTOOLCHAIN=local go env GOMODCACHE 2>/dev/null)/cache/download ]] || rm -f .tools/setup/go-*
+	@for stamp in $(STAMPS); do [[ -e $$stamp ]] || echo "$$stamp"; done
+
+# A step's own make writes the stamp: a step that fails ends well for this one.
+$(NODE_STAMP):
+	@$(STEP) 'Node tools (npm ci)' $(MAKE) install-node
+$(PYTHON_STAMP):
+	@$(STEP) 'Python tools (.venv)' $(MAKE) install-python
+$(CHECKOV_STAMP):
+	@$(STEP) 'checkov (.venv-checkov)' $(MAKE) install-checkov
+$(MODULES_STAMP):
+	@$(STEP) 'Go modules' $(MAKE) install-modules
+.PHONY: programs
+programs:
+	@$(STEP) 'Debian packages ($(strip $(PACKAGES)))' $(MAKE) install-programs
+
+.PHONY: install-node install-python install-checkov install-modules install-programs
+install-node install-python install-checkov install-modules: export PATH := $(subst $(CURDIR)/node_modules/.bin:$(CURDIR)/.venv/bin:,,$(PATH))
+install-node:
+	npm ci --no-audit --no-fund --loglevel=warn
+	@want=v$$(sed -n 's/^ *"node": "\([0-9.]*\)".*/\1/p' package.json); got=$$(node_modules/.bin/node --version); \
+	[[ $$got == "$$want" ]] || { echo "node_modules/.bin/node is $$got, not $$want: does npm skip install scripts here (ignore-scripts)?"; exit 1; }
+	touch $(NODE_STAMP)
+
+# Only pip's own scripts can be started under a path with a space: aws is an older one.
+install-python:
+	python3 -m venv --clear .venv
+	.venv/bin/python3 -m pip $(PIP_INSTALL) -r requirements-dev.lock
+	printf '#!/bin/sh\nexec "%s/.venv/bin/python3" -P -m awscli "$$@"\n' "$$PWD" >.venv/bin/aws
+	touch $(PYTHON_STAMP)
+
+# Apart, because it names exact versions of packages, the AWS SDK among them, that the
+# other tools have newer.
+install-checkov:
+	python3 -m venv --clear .venv-checkov
+	.venv-checkov/bin/python3 -m pip $(PIP_INSTALL) -r requirements-checkov.lock
+	touch $(CHECKOV_STAMP)
+PIP_INSTALL := install --quiet --disable-pip-version-check --no-input --require-hashes
+
+# The linters are tools of the module.
+install-modules:
+	go mod download
+	touch $(MODULES_STAMP)
+
+# No package may start its server: invoke-rc.d(8) asks this program first, and 101
+# forbids it. Containers mostly have one already.
+POLICY_RC_D ?= /usr/sbin/policy-rc.d
+install-programs: export DEBIAN_FRONTEND := noninteractive
+install-programs:
+	@if [[ ! -e "$(POLICY_RC_D)" ]]; then \
+	  trap 'rm -f "$(POLICY_RC_D)"' EXIT; \
+	  printf '#!/bin/sh\nexit 101\n' >"$(POLICY_RC_D)"; chmod +x "$(POLICY_RC_D)"; \
+	fi; \
+	apt-get -o DPkg::Lock::Timeout=600 update && \
+	apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends $(PACKAGES)
 
 .PHONY: clean
 clean: ## Remove what was built: cdk.out, bin. The tools stay.

@@ -1,104 +1,58 @@
 #!/usr/bin/env bash
-#/ Usage: scripts/steps.sh NAME=COMMAND ... [-- NAME=COMMAND ...] [--shared NAME=COMMAND ...]
+#/ Usage: scripts/steps.sh run MAKE-ARGUMENT ...
+#/        scripts/steps.sh step NAME COMMAND ...
 #/
-#/ Runs shell commands one after the other, each under a heading with its name,
-#/ result and duration. After `--` another lane begins, which runs beside the
-#/ ones before; each step's output is kept together. Steps after `--shared`
-#/ belong to no lane: whichever is done with its own takes the next of them.
-#/ All steps run, whatever became of the ones before; at the end the failed ones
-#/ are named again.
+#/ run    Makes targets. Each line of their recipes is a step, and all of them run,
+#/        whatever became of the ones before. At the end the failed ones are named.
+#/ step   Runs a command under a heading with its name, result and duration.
+#/        With QUIET set, what goes well has its heading only.
 #/
 #/ Exit status: 0 all went well, 1 a step failed, 2 wrong use.
 
+# Keep it to bash 3.2, which macOS has.
 set -Eeuo pipefail
+unset MAKEFLAGS MFLAGS MAKELEVEL # of the caller, whose job slots no command can reach
 
-main() {
-  case ${1-} in
-    -h | --help)
-      sed -n 's/^#\/ \{0,1\}//p' "${BASH_SOURCE[0]}"
-      exit
-      ;;
-    '' | -- | --shared)
-      echo "error: want at least one NAME=COMMAND (see --help)" >&2
-      exit 2
-      ;;
-  esac
-  WORK=$(mktemp -d)
-  LANES=()
-  SHARED=()
-  trap stop EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM HUP
-  : >"$WORK/failed"
-
-  local lanes=("$@") steps=() argument i
-  for ((i = 0; i < $#; i++)); do
-    [[ ${lanes[i]} == --shared ]] || continue
-    SHARED=("${lanes[@]:i+1}")
-    lanes=("${lanes[@]:0:i}")
-    break
-  done
-  # Each lane is a process group, so that an interrupt ends all of it.
-  for argument in "${lanes[@]}" --; do
-    if [[ $argument == -- ]]; then
-      set -m
-      run_lane ${steps[@]+"${steps[@]}"} </dev/null &
-      set +m
-      LANES+=("$!")
-      steps=()
-      continue
-    fi
-    steps+=("$argument")
-  done
-  local lane
-  for lane in "${LANES[@]}"; do
-    wait "$lane" || echo "a lane ended early" >>"$WORK/failed"
-  done
-  LANES=()
-
-  if [[ -s $WORK/failed ]]; then
-    heading "failed after $SECONDS s: $(paste -sd , "$WORK/failed" | sed 's/,/, /g')"
+run() {
+  STEPS=$(mktemp -d)
+  export STEPS
+  trap 'rm -rf "$STEPS"' EXIT
+  # A process group of its own, so that an interrupt ends all of it.
+  trap 'kill -TERM -- "-$!" || true; exit 130' INT
+  trap 'kill -TERM -- "-$!" || true; exit 143' TERM HUP
+  set -m
+  "${MAKE:-make}" --keep-going "$@" </dev/null &
+  set +m
+  wait $! || echo "make $*" >>"$STEPS/failed"
+  if [[ -s $STEPS/failed ]]; then
+    heading "failed after $SECONDS s: $(paste -sd , "$STEPS/failed" | sed 's/,/, /g')"
     exit 1
   fi
-  heading "all well after $SECONDS s"
+  [[ -n ${QUIET+set} ]] || heading "all well after $SECONDS s"
 }
 
-heading() { printf '\n=== %s\n' "$*"; }
-
-run_lane() {
-  set +m
-  trap - INT TERM HUP
-  local out step i
-  out=$(mktemp "$WORK/lane.XXXXXX")
-  for step in "$@"; do run_step "$step"; done
-  for i in ${SHARED[@]+"${!SHARED[@]}"}; do
-    # Only one lane can make the folder. Where none can, the lane ends.
-    if mkdir "$WORK/taken.$i" 2>/dev/null; then
-      run_step "${SHARED[i]}"
-    else
-      [[ -d $WORK/taken.$i ]]
-    fi
-  done
-}
-
-# run_step NAME=COMMAND keeps what the command writes in the file $out.
-run_step() {
-  local name=${1%%=*} begin=$SECONDS status=0 result=ok
-  bash -c "${1#*=}" >"$out" 2>&1 || status=$?
+# step fails only outside of a run, where it is its command and nothing else: make
+# would leave out what follows.
+step() {
+  local name=$1 out status=0 result=ok
+  [[ -n ${STEPS-} ]] || exec "${@:2}"
+  out=$(mktemp "$STEPS/out.XXXXXX")
+  env -u STEPS -u QUIET "${@:2}" </dev/null >"$out" 2>&1 || status=$?
   if ((status)); then
     result="FAILED with $status"
-    echo "$name" >>"$WORK/failed"
+    echo "$name" >>"$STEPS/failed"
   fi
-  # In one write, so that two lanes do not mix their lines.
-  printf '%s\n' "$(heading "$name: $result in $((SECONDS - begin)) s" && cat "$out")"
+  heading "$name: $result in $SECONDS s"
+  ((status == 0)) && [[ -n ${QUIET+set} ]] || cat "$out"
 }
 
-stop() {
-  local lane
-  for lane in ${LANES[@]+"${LANES[@]}"}; do
-    kill -TERM -- "-$lane" 2>/dev/null || true
-  done
-  rm -rf "$WORK"
-}
+heading() { printf '%s=== %s\n' "${QUIET-$'\n'}" "$*"; }
 
-main "$@"
+if [[ ${1-} =~ ^(run|step)$ ]] && (($# > 2)); then
+  "$@"
+elif [[ ${1-} =~ ^(-h|--help)$ ]]; then
+  sed -n 's/^#\/ \{0,1\}//p' "${BASH_SOURCE[0]}"
+else
+  echo "error: want run or step, and what (see --help)" >&2
+  exit 2
+fi

@@ -14,12 +14,15 @@ setup() {
   FAKES=$BATS_TEST_TMPDIR/fakes
   export REPO FAKES MODCACHE="$BATS_TEST_TMPDIR/modules"
   mkdir -p "$REPO/scripts" "$SYSTEM" "$FAKES" "$MODCACHE/cache/download"
-  cp "$ROOT/scripts/setup.sh" "$REPO/scripts/"
-  cp "$ROOT/go.mod" "$ROOT/go.sum" "$ROOT"/package*.json "$ROOT"/requirements-*.* "$REPO/"
+  cp "$ROOT/scripts/setup.sh" "$ROOT/scripts/steps.sh" "$REPO/scripts/"
+  cp "$ROOT/Makefile" "$ROOT/go.mod" "$ROOT/go.sum" "$ROOT"/package*.json "$ROOT"/requirements-*.* "$REPO/"
   local tool
-  for tool in bash cat chmod cmp cp date diff dirname env flock grep head mkdir mktemp mv rm sed sleep sort tail touch; do
+  # No flock: macOS has none.
+  for tool in bash cat chmod cksum cp date diff dirname env grep head make mkdir mktemp mv paste rm sed sleep sort tail touch tr; do
     ln -s "$(command -v "$tool")" "$SYSTEM/"
   done
+  PYTHON3=$(python3 -c 'import sys; print(sys.executable)')
+  export PYTHON3
   PATH=$STUBS:$SYSTEM
 
   NODE=$(sed -n 's/^ *"node": "\([0-9.]*\)".*/\1/p' "$REPO/package.json")
@@ -40,13 +43,14 @@ setup() {
     chmod +x node_modules/.bin/node'
   stub python3 '
     case $* in
+      *fcntl.flock*) exec "$PYTHON3" "$@" ;;
       --version) echo "Python ${FAKE_PYTHON:-3.11.5}" ;;
       "-c import ensurepip, venv") [[ ! -e $FAKES/no-venv ]] ;;
       "-m venv --clear .venv")
         rm -rf .venv
         mkdir -p .venv/bin
         cp "$0" .venv/bin/python3
-        printf "#!%s/.venv/bin/python3\nimport sys\n" "$PWD" >.venv/bin/aws
+        printf "#!%s/.venv/bin/python3\nimport sys\n" "$PWD" >.venv/bin/aws # as pip does
         chmod +x .venv/bin/aws ;;
       "-m venv --clear .venv-checkov")
         mkdir -p .venv-checkov/bin
@@ -56,7 +60,7 @@ setup() {
   stub id 'echo "${FAKE_UID:-1000}"'
   # Every program=package of the script.
   # shellcheck disable=SC2046 # a list of words
-  programs $(sed -n '/_PROGRAMS=(/,/)$/p' "$REPO/scripts/setup.sh" | grep -oE '[a-z_.]+=[a-z0-9-]+' | sed 's/=.*//')
+  programs $(sed -n '/^programs=/,/^for/p' "$REPO/scripts/setup.sh" | grep -oE '[a-z_.]+=[a-z0-9-]+' | sed 's/=.*//' | grep -vx programs)
   [[ -x $STUBS/busybox && -x $STUBS/rsync && -x $STUBS/mkfs.xfs ]]
 }
 
@@ -66,7 +70,10 @@ programs() {
   for name in "$@"; do stub "$name"; done
 }
 
-set_up() { run --separate-stderr "$REPO/scripts/setup.sh" "$@"; }
+set_up() {
+  run --separate-stderr "$REPO/scripts/setup.sh" "$@"
+  echo "$output $stderr"
+}
 
 # installs prints the calls that install something.
 installs() { grep -E '^(npm|python3 -m|go mod|apt-get)' "$CALLS" | sort; }
@@ -88,9 +95,9 @@ EXPECTED
   [[ $status == 0 && -z $output ]]
   all_was_installed
   [[ ${#stderr_lines[@]} == 3 ]]
-  [[ $stderr == *"set-up: Node tools (npm ci): done in "*" s"* ]]
-  [[ $stderr == *"set-up: Python tools (.venv): done in "*" s"* ]]
-  [[ $stderr == *"set-up: Go modules: done in "*" s"* ]]
+  [[ $stderr == *"=== Node tools (npm ci): ok in "*" s"* ]]
+  [[ $stderr == *"=== Python tools (.venv): ok in "*" s"* ]]
+  [[ $stderr == *"=== Go modules: ok in "*" s"* ]]
 }
 
 @test "S15: a second set-up does nothing and says nothing" {
@@ -98,7 +105,7 @@ EXPECTED
   : >"$CALLS"
   set_up
   [[ $status == 0 && -z $output && -z $stderr ]]
-  [[ $(cat "$CALLS") == 'go env GOMODCACHE' ]]
+  [[ $(sort -u "$CALLS") == 'go env GOMODCACHE' ]]
 }
 
 @test "S15: what changed is installed again, and nothing else" {
@@ -139,7 +146,7 @@ EXPECTED
   [[ $(head -n 1 "$REPO/.venv/bin/aws") == '#!/bin/sh' ]]
   : >"$CALLS"
   "$REPO/.venv/bin/aws" --version
-  [[ $(cat "$CALLS") == "python3 $REPO/.venv/bin/aws --version" ]]
+  [[ $(cat "$CALLS") == 'python3 -P -m awscli --version' ]]
 }
 
 @test "S15: everything missing is named at once with its minimum" {
@@ -189,8 +196,9 @@ EXPECTED
   touch "$FAKES/pip-fails"
   set_up
   [[ $status == 1 ]]
-  [[ $stderr == *"error: Python tools (.venv): failed after "*"$REPO/.tools/setup/python.log"*"| pip: no such luck"* ]]
-  [[ $stderr == *"Node tools (npm ci): done"* ]]
+  [[ $stderr == *"=== Python tools (.venv): FAILED with "*"pip: no such luck"* ]]
+  [[ $stderr == *"=== Node tools (npm ci): ok"* ]]
+  [[ ${stderr_lines[${#stderr_lines[@]} - 1]} == '=== failed after '*' s: Python tools (.venv)' ]]
 
   rm "$FAKES/pip-fails"
   : >"$CALLS"
@@ -252,7 +260,8 @@ is_gone() { ! kill -0 "$1" 2>/dev/null; }
   [[ $(installs) == *'npm ci'* ]]
 }
 
-two_at_once() {
+@test "S15: two set-ups of one checkout install once, without the command flock" {
+  ! command -v flock
   touch "$FAKES/npm-takes-time"
   "$REPO/scripts/setup.sh" >"$BATS_TEST_TMPDIR/one" 2>&1 3>&- &
   local one=$!
@@ -264,28 +273,17 @@ two_at_once() {
   all_was_installed
 }
 
-@test "S15: two set-ups of one checkout install once" {
-  command -v flock >/dev/null
-  two_at_once
-}
-
-@test "S15: two set-ups of one checkout install once where there is no flock" {
-  rm "$SYSTEM/flock"
-  two_at_once
-  [[ ! -e $REPO/.tools/setup/lock.d ]]
-}
-
-@test "S15: without flock, the lock of a killed set-up does not stop the next" {
-  rm "$SYSTEM/flock"
+@test "S15: a set-up waits for what a killed one has left running, and no longer" {
   start_hanging
   kill -KILL "$SETUP"
   wait "$SETUP" || true
-  kill "$(cat "$FAKES/hanging")"
+  set_up_later() { "$REPO/scripts/setup.sh" >"$BATS_TEST_TMPDIR/later" 2>&1 3>&-; }
   rm "$FAKES/npm-hangs"
-  set_up
-  [[ $status == 0 ]]
-  [[ $stderr == *"removing the lock of a set-up that was killed (process $SETUP)"* ]]
-  [[ ! -e $REPO/.tools/setup/lock.d ]]
+  set_up_later &
+  local later=$!
+  wait_until grep -q "waiting for another set-up" "$BATS_TEST_TMPDIR/later"
+  kill "$(cat "$FAKES/hanging")"
+  wait "$later"
 }
 
 @test "S15: as root on Debian what is missing is installed in one go" {
@@ -295,7 +293,7 @@ two_at_once() {
   set_up test
   [[ $status == 0 ]]
   [[ $(grep ^apt-get "$CALLS") == *' update'$'\n'*' install -y --no-install-recommends rsync createrepo-c' ]]
-  [[ $stderr == *"Debian packages (rsync createrepo-c): done"* ]]
+  [[ $stderr == *"Debian packages (rsync createrepo-c): ok"* ]]
   [[ ! -e $POLICY_RC_D ]]
 
   : >"$CALLS"
@@ -337,7 +335,7 @@ two_at_once() {
   : >"$CALLS"
   set_up test
   [[ $status == 0 ]]
-  [[ $stderr == *"set-up: checkov (.venv-checkov): done in "* ]]
+  [[ $stderr == *"=== checkov (.venv-checkov): ok in "* ]]
   diff - <(installs) <<'EXPECTED'
 python3 -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-checkov.lock
 python3 -m venv --clear .venv-checkov
@@ -361,7 +359,7 @@ EXPECTED
   set_up everything
   [[ $status == 2 && $stderr == *"unknown purpose 'everything'"* ]]
   set_up demo test
-  [[ $status == 2 && $stderr == *"one purpose only"* ]]
+  [[ $status == 2 && $stderr == *"want one of tools, demo and test"* ]]
   set_up --help
   [[ $status == 0 && $output == "Usage: scripts/setup.sh"* ]]
   nothing_was_installed
