@@ -56,8 +56,7 @@ esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # npm ci replaces node_modules: the Node that runs npm must not live there, and a
 # new .venv must not be made by the old one.
-PATH=${PATH//"$PWD/node_modules/.bin:"/}
-PATH=${PATH//"$PWD/.venv/bin:"/}
+for own in "$PWD/node_modules/.bin:" "$PWD/.venv/bin:"; do PATH=${PATH//"$own"/}; done
 
 work=$("${MAKE:-make}" --silent "stale-$purpose")
 # Programs and their Debian packages: the demo's; the shells of jobs, a stand-in host
@@ -79,7 +78,7 @@ fi
 [[ -n $work$needed ]] || exit 0
 
 problems=$(problems)
-[[ -z $problems ]] || { sed "s/^/$(date -u +%FT%TZ) set-up: error: /" <<<"$problems" >&2 && exit 1; }
+[[ -z $problems ]] || { log "error: ${problems//$'\n'/$'\n'error: }" && exit 1; }
 mkdir -p .tools/setup
 exec 9>.tools/setup/lock
 lock fcntl.LOCK_NB || log "waiting for another set-up of this checkout"

@@ -5,7 +5,7 @@
 load helper
 
 setup() {
-  cd "$BATS_TEST_TMPDIR"
+  cd "$BATS_TEST_TMPDIR" || return
   # Of a run that this test may be a step of.
   unset STEPS QUIET MAKEFLAGS MAKELEVEL
   printf 'STEP := "%s/scripts/steps.sh" step\n' "$ROOT" >Makefile
