@@ -214,3 +214,12 @@ func stop() {
 	}
 	_ = os.RemoveAll(server.folder)
 }
+
+// Text is the database as GitLab dumps it: lib/backup/database.rb of v13.10.2, and
+// gems/gitlab-backup-cli/lib/gitlab/backup/cli/utils/pg_dump.rb of v17.
+func (d *Database) Text() string {
+	d.t.Helper()
+	out, err := command(filepath.Join(server.bin, "pg_dump"), "--clean", "--if-exists", "-h", server.folder, "-U", superuser, d.Name).Output()
+	require.NoError(d.t, err)
+	return string(out)
+}

@@ -1,0 +1,16 @@
+-- The part of GitLab's tables that a backup is compared with: db/structure.sql of
+-- v13.10.2 and v18.11.13, where integers are bigints.
+ALTER TABLE projects ADD COLUMN repository_storage character varying DEFAULT 'default'::character varying NOT NULL;
+ALTER TABLE projects ADD COLUMN pending_delete boolean DEFAULT false;
+CREATE TABLE shards (id integer PRIMARY KEY, name character varying NOT NULL);
+CREATE TABLE project_repositories (id bigint PRIMARY KEY, shard_id integer NOT NULL REFERENCES shards, disk_path character varying NOT NULL, project_id integer NOT NULL REFERENCES projects);
+CREATE TABLE project_statistics (id integer PRIMARY KEY, project_id integer NOT NULL REFERENCES projects, namespace_id integer NOT NULL, commit_count bigint DEFAULT 0 NOT NULL, storage_size bigint DEFAULT 0 NOT NULL);
+CREATE TABLE uploads (id integer PRIMARY KEY, path character varying(511) NOT NULL, store integer DEFAULT 1);
+CREATE TABLE lfs_objects (id integer PRIMARY KEY, oid character varying NOT NULL, file_store integer DEFAULT 1);
+
+INSERT INTO shards VALUES (1, 'default');
+INSERT INTO project_repositories SELECT id, 1, CASE id WHEN (SELECT min(id) FROM projects) THEN
+ '@hashed/d4/73/d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35' ELSE '@hashed/00/00/' || id END, id FROM projects;
+INSERT INTO project_statistics SELECT id, id, 1, CASE id WHEN (SELECT min(id) FROM projects) THEN 3 ELSE 0 END FROM projects;
+INSERT INTO uploads VALUES (1, E'a tab \t, a line end \n, a backslash \\ and \\. in a name', 1), (2, 'elsewhere', 2);
+INSERT INTO lfs_objects VALUES (1, 'abc', NULL), (2, 'def', 2);
