@@ -2,6 +2,8 @@ package test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -235,4 +237,20 @@ func TestS10_anAlarmTellsWhenNoBackupWasCompletedForADay(t *testing.T) {
 	assert.Equal(t, backup.MetricNamespace, p["Namespace"])
 	assert.Equal(t, backup.MetricName, p["MetricName"])
 	assert.Equal(t, []any{map[string]any{"Name": backup.MetricDimension, "Value": "staging"}}, p["Dimensions"])
+}
+
+// TestS10_whoRestoresChoosesWhichBackupAndNothingElse: another bucket's content would
+// become this GitLab, its users and their passwords.
+func TestS10_whoRestoresChoosesWhichBackupAndNothingElse(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	found := 0
+	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
+		if name != "restore" {
+			return
+		}
+		found++
+		assert.ElementsMatch(t, []string{"RunId", "Backup", "AcceptLost", "KeepSignUp"}, slices.Collect(maps.Keys(parametersOf(content))))
+		assert.Contains(t, runCommand(content)[2], "set -- restore --bucket '"+whole(at(gitlab.Outputs, "BackupBucketName", "Value"))+"' --region 'ap-northeast-1' --yes 'yes' ")
+	})
+	assert.Equal(t, 1, found)
 }

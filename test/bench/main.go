@@ -4,6 +4,7 @@
 //	trigger   the function, against the same job in Python 3 with boto3
 //	calls     what it asks of AWS for one deployment
 //	upload    the job's program, against `aws deploy push`
+//	backup    a backup of a host, against the script before it
 //	ops       the operator's program, against the scripts before it
 //	synth     a thousand deployment groups, against one; without the CDK's
 //	          validation of the templates, against with it
@@ -43,6 +44,9 @@ type Options struct {
 	SmallFolderMB int // of a smaller one, and of a huge one, to see whether memory grows
 	HugeFolderMB  int
 
+	BackupPairs int // of backups of a host
+	BackupMB    int // size of what is backed up, in 10⁶ bytes
+
 	OperatorPairs int           // of runs of each command of the operator's
 	FollowPairs   int           // of operations of a host that are followed
 	FollowFor     time.Duration // how long each of these takes
@@ -70,6 +74,8 @@ func main() {
 	flag.IntVar(&options.FolderMB, "mb", 500, "size of the folder that is uploaded, in 10⁶ bytes")
 	flag.IntVar(&options.SmallFolderMB, "small-mb", 100, "size of the folder that shows whether memory grows")
 	flag.IntVar(&options.HugeFolderMB, "huge-mb", 5000, "size of the folder that is compared with it")
+	flag.IntVar(&options.BackupPairs, "backup-pairs", 3, "pairs of backups of a host; 0 makes none")
+	flag.IntVar(&options.BackupMB, "backup-mb", 1000, "size of what is backed up, in 10⁶ bytes")
 	flag.IntVar(&options.OperatorPairs, "operator-pairs", 9, "pairs of runs of each command of the operator's; 0 leaves them and the emulator out")
 	flag.IntVar(&options.FollowPairs, "follow-pairs", 3, "pairs of operations of a host that are followed; 0 leaves them out")
 	flag.DurationVar(&options.FollowFor, "follow-for", 20*time.Second, "how long each of these takes")
@@ -110,7 +116,7 @@ func Measure(ctx context.Context, options Options) (Report, error) {
 		return report, err
 	}
 	for _, benchmark := range []func(context.Context, Options, *Report) error{
-		benchSizes, benchTrigger, benchProgram, benchUpload, benchOperator, benchFollowing, benchSynth, benchTests,
+		benchSizes, benchTrigger, benchProgram, benchUpload, benchBackup, benchOperator, benchFollowing, benchSynth, benchTests,
 	} {
 		if err := benchmark(ctx, options, &report); err != nil {
 			return report, err

@@ -16,6 +16,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -218,6 +219,18 @@ func (s *Store) Versions(key string) []Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.objects[key])
+}
+
+// Under are the newest versions of the objects whose keys begin so, by key.
+func (s *Store) Under(prefix string) (found []Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
+		if versions := s.objects[key]; strings.HasPrefix(key, prefix) && len(versions) > 0 {
+			found = append(found, versions[len(versions)-1])
+		}
+	}
+	return found
 }
 
 // Unfinished is how many uploads in parts are neither completed nor taken back.
