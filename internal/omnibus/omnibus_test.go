@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -225,4 +226,41 @@ func TestRailsAnswersInOneLine(t *testing.T) {
 	})
 	_, err = g.Rails(t.Context(), program)
 	require.EqualError(t, err, "read it: gitlab-rails runner ended with 1: no active administrator")
+}
+
+func TestSignUpIsReadAndClosed(t *testing.T) {
+	for _, version := range postgrestest.Versions {
+		h, g := newGitLab(t)
+		db := postgrestest.New(t, version)
+		db.Play(h)
+		open, err := g.SignUpIsOpen(t.Context())
+		require.NoError(t, err)
+		assert.True(t, open)
+		db.SQL("INSERT INTO application_settings (id, signup_enabled) VALUES (2, false)")
+		open, err = g.SignUpIsOpen(t.Context())
+		require.NoError(t, err)
+		assert.False(t, open, "the newest row counts")
+		db.SQL("DELETE FROM application_settings")
+		open, err = g.SignUpIsOpen(t.Context())
+		require.NoError(t, err)
+		assert.True(t, open, "GitLab's default")
+	}
+	h, g := newGitLab(t)
+	h.Answers("gitlab-psql", "\n")
+	_, err := g.SignUpIsOpen(t.Context())
+	require.ErrorContains(t, err, "signup_enabled: got")
+
+	// The Ruby, by a real Ruby.
+	for _, settings := range []string{"there", "none"} {
+		h.On("gitlab-rails runner -e production -", func(c machinetest.Call) int {
+			ruby := exec.Command("ruby", "-r", "./testdata/settings.rb", "-")
+			ruby.Stdin, ruby.Env = strings.NewReader(c.Input), append(os.Environ(), "SETTINGS="+settings)
+			out, err := ruby.CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			assert.Equal(t, "saved\ngitlab-codedeploy: closed\n", string(out))
+			c.Print("%s", out)
+			return 0
+		})
+		require.NoError(t, g.CloseSignUp(t.Context()))
+	}
 }
