@@ -8,14 +8,15 @@ import (
 
 // JobProgramProps configures [NewJobProgram].
 type JobProgramProps struct {
-	// Root is the folder of the project, where the scripts are. Required.
-	Root string
-
 	// Region is the AWS region of the stack. Required.
 	Region string
 
 	// Program is what jobs get. Required.
 	Program *Program
+
+	// Host brings it there, and HostRight lets the runner's host fetch that. Required.
+	Host      *HostProgram
+	HostRight constructs.IDependable
 
 	// Runner is the host whose jobs get it, and Network its way to the program.
 	// Required.
@@ -41,9 +42,9 @@ type JobProgram struct {
 func NewJobProgram(scope constructs.Construct, id string, props JobProgramProps) *JobProgram {
 	scope = constructs.NewConstruct(scope, &id)
 	right := props.Program.grantRead(scope, "Right", props.Runner.Role)
-	document := NewScriptDocument(scope, "Document", ScriptDocumentProps{
-		Root:           props.Root,
-		Script:         "scripts/runner/install-program.sh",
+	document := NewHostDocument(scope, "Document", HostDocumentProps{
+		Program:        props.Host,
+		Command:        "install-program",
 		Description:    "Bring " + props.Program.Name + " into each job of this host",
 		Arguments:      props.Program.arguments(props.Region),
 		TimeoutSeconds: 900,
@@ -57,8 +58,8 @@ func NewJobProgram(scope constructs.Construct, id string, props JobProgramProps)
 		}},
 	})
 	// A changed document is run at once, and that is before the association is
-	// looked at: the right to the new object comes first.
-	for _, dependency := range append([]constructs.IDependable{right, props.Runner.Role}, props.Network.Egress...) {
+	// looked at: the rights to the new objects come first.
+	for _, dependency := range append([]constructs.IDependable{right, props.HostRight, props.Runner.Role}, props.Network.Egress...) {
 		document.Document.Node().AddDependency(dependency)
 	}
 	return &JobProgram{Association: association}

@@ -36,7 +36,7 @@ type ProgramProps struct {
 //	go build ──▶ asset ── S3 endpoint ──▶ /opt/gitlab-codedeploy/<SHA256>/<name>
 //
 // A document that names SHA256 lets a host run that build and no other
-// (scripts/lib/program.sh). The same sources, built by the same Go, have the same
+// (internal/runner, [NewHostDocument]). The same sources, built by the same Go, have the same
 // hash: a deploy that changes nothing of a program brings nothing.
 type Program struct {
 	// Name is the file's name on a host, such as "artifact".
@@ -100,7 +100,7 @@ func GoArchitecture(machine string) string {
 // objectARN is the ARN of the published program.
 func (p *Program) objectARN() string { return objectARN(*p.BucketName, *p.ObjectKey) }
 
-// arguments are what scripts/lib/program.sh needs to know. They are constants of
+// arguments are what install-program needs to know. They are constants of
 // the document: who may send it chooses none of them.
 func (p *Program) arguments(region string) []ScriptArgument {
 	return []ScriptArgument{

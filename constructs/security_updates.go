@@ -13,8 +13,8 @@ import (
 
 // SecurityUpdatesProps configures [NewSecurityUpdates].
 type SecurityUpdatesProps struct {
-	// Root is the folder of the project, where the scripts are. Required.
-	Root string
+	// Program holds and releases operations. Required.
+	Program *HostProgram
 
 	// Environment names what is made. Required.
 	Environment string
@@ -42,10 +42,10 @@ type UpdatedHost struct {
 // Systems Manager's patch manager, and restarts a host that had some:
 //
 //	State Manager ── weekly ──▶ AWS-RunPatchBaselineWithHooks
-//	                              hold-operations.sh: no operation is under way, and none begins
+//	                              hold-operations: no operation is under way, and none begins
 //	                              what the host's baseline approves
 //	                              a restart
-//	                              release-operations.sh
+//	                              release-operations
 //
 // GitLab, GitLab Runner and Docker are never among them: the baseline rejects
 // these, their repositories are switched off on the hosts, and have no security
@@ -110,9 +110,9 @@ func NewSecurityUpdates(scope constructs.Construct, id string, props SecurityUpd
 // "Release". When the first one fails, nothing is installed.
 // https://docs.aws.amazon.com/systems-manager/latest/userguide/patch-manager-aws-runpatchbaselinewithhooks.html
 func hookDocument(scope constructs.Construct, props SecurityUpdatesProps, name string) *ScriptDocument {
-	return NewScriptDocument(scope, name, ScriptDocumentProps{
-		Root:           props.Root,
-		Script:         "scripts/server/" + strings.ToLower(name) + "-operations.sh",
+	return NewHostDocument(scope, name, HostDocumentProps{
+		Program:        props.Program,
+		Command:        strings.ToLower(name) + "-operations",
 		Description:    name + " the operations of a host, around security updates",
 		TimeoutSeconds: operationSeconds,
 	})

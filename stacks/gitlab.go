@@ -85,12 +85,14 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		ArtifactPrefix:     cfg.Deploy.Artifacts.Prefix,
 		Generation:         gitlab.Runner.Generation,
 	})
+	runnerFetches := host.Serve(stack, "RunnerFetchesProgram", runner.Role)
 	constructs.NewJobProgram(stack, "JobProgram", constructs.JobProgramProps{
-		Root:    root,
-		Region:  cfg.Region,
-		Program: program,
-		Runner:  runner,
-		Network: network,
+		Region:    cfg.Region,
+		Program:   program,
+		Host:      host,
+		HostRight: runnerFetches,
+		Runner:    runner,
+		Network:   network,
 	})
 	installed := []cdkconstructs.IDependable{server.Installed, runner.Installed}
 	snapshots := constructs.NewSnapshots(stack, "Snapshots", constructs.SnapshotsProps{
@@ -100,7 +102,6 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		BreakGlassRoleARNs: breakGlass,
 		After:              installed,
 	})
-	host.Serve(stack, "RunnerFetchesProgram", runner.Role)
 	token := constructs.NewRunnerToken(stack, "RunnerToken", constructs.RunnerTokenProps{
 		Environment:        cfg.Environment,
 		Region:             cfg.Region,
@@ -136,7 +137,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	})
 	if updates := gitlab.SecurityUpdates; updates.Enabled {
 		constructs.NewSecurityUpdates(stack, "SecurityUpdates", constructs.SecurityUpdatesProps{
-			Root:        root,
+			Program:     host,
 			Environment: cfg.Environment,
 			Hosts: []constructs.UpdatedHost{
 				{Instance: server.Instance, ID: server.InstanceID, System: gitlab.Server.OperatingSystem},

@@ -152,7 +152,7 @@ func TestS13_everyStarterIsOneLineOfArgumentsAndTheSameWayToTheProgram(t *testin
 		}
 		require.Len(t, header, 3)
 		assert.Equal(t, "set -eu", header[1])
-		assert.Regexp(t, `^set -- [a-z-]+( --[a-z-]+ '[^']*')*$`, header[2])
+		assert.Regexp(t, `^set -- [a-z-]+( --[a-z0-9-]+ '[^']*')*$`, header[2])
 		if name != "" {
 			assert.Contains(t, header[2], "set -- "+name, "scripts/ops follows an operation by its document's name")
 		}

@@ -23,7 +23,7 @@ import (
 func programDocument(t *testing.T, gitlab template) (id string, arguments map[string]string) {
 	t.Helper()
 	for _, document := range gitlab.ofType(t, "AWS::SSM::Document") {
-		if gitlab.Resources[document].Metadata["Script"] != "scripts/runner/install-program.sh" {
+		if gitlab.Resources[document].Metadata["Command"] != "host install-program" {
 			continue
 		}
 		id, arguments = document, map[string]string{}
@@ -60,14 +60,18 @@ func TestS13_theDocumentNamesOneBuildAndNobodyElseDoes(t *testing.T) {
 	}
 	assert.Len(t, runs, 1)
 
-	// A changed document runs at once, and needs the right to the new object then.
+	// A changed document runs at once, and needs the rights to the new objects then: the
+	// job's program, and the hosts', which brings it.
+	rights := 0
 	for _, policy := range gitlab.ofType(t, "AWS::IAM::Policy") {
 		for _, s := range statements(gitlab.Resources[policy].Properties["PolicyDocument"]) {
-			if s["Sid"] == "FetchProgram" && strings.HasPrefix(policy, "JobProgram") {
+			if s["Sid"] == "FetchProgram" && (strings.HasPrefix(policy, "JobProgram") || strings.HasPrefix(policy, "RunnerFetchesProgram")) {
+				rights++
 				assert.Contains(t, list(at(gitlab.raw, "Resources", id, "DependsOn")), policy)
 			}
 		}
 	}
+	assert.Equal(t, 2, rights)
 }
 
 // TestS13_anotherProcessorOfTheRunnerIsAnotherProgram, and no other host.

@@ -73,12 +73,12 @@ func TestS8_S11_securityUpdatesNeverTouchGitLabRunnerOrDocker(t *testing.T) {
 func TestS8_securityUpdatesWaitForNoOperation(t *testing.T) {
 	gitlab, _ := synthesiseStaging(t)
 	updates := securityUpdates(t, gitlab)
-	for parameter, script := range map[string]string{
-		"PreInstallHookDocName": "scripts/server/hold-operations.sh", "OnExitHookDocName": "scripts/server/release-operations.sh",
+	for parameter, command := range map[string]string{
+		"PreInstallHookDocName": "host hold-operations", "OnExitHookDocName": "host release-operations",
 	} {
 		id, _ := at(updates.Properties, "Parameters", parameter, 0, "Ref").(string)
 		require.Equal(t, "AWS::SSM::Document", gitlab.Resources[id].Type, parameter)
-		assert.Equal(t, script, gitlab.Resources[id].Metadata["Script"], parameter)
+		assert.Equal(t, command, gitlab.Resources[id].Metadata["Command"], parameter)
 		content := gitlab.Resources[id].Properties["Content"].(map[string]any)
 		assert.Empty(t, parametersOf(content), "patch manager hands none over")
 	}

@@ -80,6 +80,8 @@ Exit status:
 		newConfigure(p),
 		newInstallGitLab(p),
 		newFollow(p),
+		newHoldOperations(p),
+		newInstallProgram(p),
 		newKeys(p),
 		newRestore(p),
 		newVerify(p),
@@ -87,6 +89,7 @@ Exit status:
 		newRegisterRunner(p),
 		newStatus(p),
 		newRunnerToken(p),
+		newReleaseOperations(p),
 		newSupervise(p),
 		newUnregisterRunner(p),
 	)

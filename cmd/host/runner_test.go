@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -103,4 +104,39 @@ func TestS13_ArgumentsOfRunnersAreCheckedByPatternBeforeAnythingIsDone(t *testin
 	c, _, _ := newRunnerConsole(t)
 	status, _ := c.types("unregister-runner", "--name", "$(id)")
 	assert.Equal(t, 2, status)
+}
+
+func TestS13_InstallProgramIsUsedWrongly(t *testing.T) {
+	right := map[string]string{"--name": "artifact", "--sha256": strings.Repeat("0", 64), "--bucket": "assets", "--key": "1.bin", "--region": "ap-northeast-1"}
+	t.Run("S13 install-program | an argument is missing or wrong | exit 2, and nothing is fetched", func(t *testing.T) {
+		for flag, wrong := range map[string]string{"--sha256": "123", "--name": "../artifact", "--bucket": "s3://assets", "--key": "/etc/passwd", "--region": "tokyo", "--other": "x"} {
+			for _, value := range []string{wrong, ""} {
+				args := []string{"install-program"}
+				for name, value := range right {
+					args = append(args, name, value)
+				}
+				c, cloud, _ := newRunnerConsole(t)
+				status, _ := c.types(append(args, flag, value)...)
+				assert.Equal(t, 2, status, "%s %s", flag, value)
+				assert.Contains(t, c.Talk.String(), flag)
+				assert.Empty(t, cloud.Calls())
+			}
+		}
+	})
+}
+
+func TestS8_HoldAndReleaseTakeNoArguments(t *testing.T) {
+	for _, command := range []string{"hold-operations", "release-operations"} {
+		c := newConsole(t)
+		status, _ := c.types(command, "--force")
+		assert.Equal(t, 2, status)
+		assert.Contains(t, c.Talk.String(), "--force")
+		status, stdout := c.types(command, "--help")
+		assert.Zero(t, status)
+		assert.Contains(t, stdout, "host "+command)
+	}
+	c := newConsole(t)
+	status, _ := c.types("release-operations")
+	assert.Zero(t, status)
+	assert.Contains(t, c.Talk.String(), "operations are not held")
 }
