@@ -127,6 +127,11 @@ func backupBucket(props OperationsProps) []ScriptArgument {
 	return []ScriptArgument{{Flag: "--bucket", Value: *props.BackupBucketName}, {Flag: "--region", Value: props.Region}}
 }
 
+// packagesAndBackups are GitLab's packages and this GitLab's backups.
+func packagesAndBackups(props OperationsProps) []ScriptArgument {
+	return append(backupBucket(props), ScriptArgument{Flag: "--repository-url", Value: props.RepositoryURL})
+}
+
 // countedBackups are told to CloudWatch, where an alarm waits for them.
 func countedBackups(props OperationsProps) []ScriptArgument {
 	return append(backupBucket(props), ScriptArgument{Flag: "--environment", Value: props.Environment})
@@ -255,16 +260,15 @@ var operations = []operation{
 		arguments: nameOfRunner,
 	},
 	{
-		name: "upgrade", id: "Upgrade", script: "scripts/server/upgrade-gitlab.sh", host: onServer,
-		does: "upgrade GitLab stop by stop, or check whether it can be; the sender has to ask before",
+		name: "upgrade", id: "Upgrade", command: true, host: onServer,
+		does:      "upgrade GitLab stop by stop, or check whether it can be; the sender has to ask before",
+		arguments: packagesAndBackups,
 		parameters: []ScriptParameter{
 			{Name: "Mode", Flag: "--mode", Description: "run; preflight or plan to change nothing", Pattern: `^(run|preflight|plan)$`},
 			{Name: "From", Flag: "--from", Description: "Version that has to be installed; nothing for any", Pattern: `^([0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2})?$`, Optional: true},
-			{Name: "To", Flag: "--to", Description: "The last stop", Pattern: `^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`},
-			bucketParameter, regionParameter,
+			{Name: "To", Flag: "--to", Description: "The last stop; nothing for the first version without a known hole", Pattern: `^([0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2})?$`, Optional: true},
 			{Name: "BackupEachHop", Flag: "--backup-each-hop", Description: "no: without a backup of before", Pattern: `^(yes|no)$`, Optional: true, Default: "yes"},
 			{Name: "FixKnownJobs", Flag: "--fix-known-jobs", Description: "yes: documented remedies for migrations that are stuck", Pattern: `^(yes|no)$`, Optional: true, Default: "no"},
-			{Name: "RepositoryUrl", Flag: "--repository-url", Description: "Base URL of the package repositories", Pattern: repositoryURLPattern},
 		},
 	},
 	{
@@ -280,9 +284,3 @@ var operations = []operation{
 
 // repositoryURLPattern is that of the installations, too.
 const repositoryURLPattern = `^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$`
-
-// Parameters of several operations.
-var (
-	bucketParameter = ScriptParameter{Name: "Bucket", Flag: "--bucket", Description: "Bucket of the backups", Pattern: `^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`}
-	regionParameter = ScriptParameter{Name: "Region", Flag: "--region", Description: "AWS region of the bucket", Pattern: `^[a-z]{2}(-[a-z]+)+-[0-9]$`}
-)

@@ -84,6 +84,7 @@ Exit status:
 		newInstallProgram(p),
 		newKeys(p),
 		newRestore(p),
+		newUpgrade(p),
 		newVerify(p),
 		newResetTokens(p),
 		newRegisterRunner(p),

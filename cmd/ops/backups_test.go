@@ -59,7 +59,7 @@ func (s *store) add(id, version, edition string) {
 	s.objects["backups/"+id+"/manifest.json"] = seal(id, version, edition, tar, 1500, secrets, 6)
 }
 
-// seal is a manifest as scripts/lib/backup-store.sh writes it.
+// seal is a manifest as internal/backup writes it.
 func seal(id, version, edition, tar string, tarSize int, secrets string, secretsSize int) string {
 	head := fmt.Sprintf("{\n\"format\": \"gitlab-codedeploy-backup-1\",\n\"id\": %q,\n\"version\": %q,\n\"edition\": %q,\n\"host\": \"old.example.com\",\n\"createdAt\": \"2026-11-24T18:54:36Z\",\n\"parts\": [\n"+
 		"{\"key\": %q, \"size\": %d, \"sha256\": \"%064d\"},\n{\"key\": %q, \"size\": %d, \"sha256\": \"%064d\"},\nnull],\n", id, version, edition, tar, tarSize, 0, secrets, secretsSize, 0)

@@ -313,7 +313,7 @@ func TestS8_ADryRunPrintsWhatWouldBeSent(t *testing.T) {
 	}
 	h := newOperating(t)
 	_ = h.run(t, "upgrade", "--env", "staging", "--dry-run", "--to", "15.0.5", "--fix-known-jobs", "--backup-each-hop", "no")
-	for _, word := range []string{`"Mode":["run"]`, `"To":["15.0.5"]`, `"FixKnownJobs":["yes"]`, `"BackupEachHop":["no"]`, `"RepositoryUrl":["https://packages.gitlab.com/gitlab"]`} {
+	for _, word := range []string{`"Mode":["run"]`, `"To":["15.0.5"]`, `"FixKnownJobs":["yes"]`, `"BackupEachHop":["no"]`} {
 		assert.Contains(t, h.out.String(), word)
 	}
 }
@@ -404,10 +404,9 @@ func TestS8_TheUpgradeIsAskedForAndStarted(t *testing.T) {
 	h.answers("y")
 	h.does("upgrade", "GitLab 14.9.5, on the way to 15.4.6", `{"from":"14.9.5","to":"15.4.6","edition":"ce"}`+"\n")
 	require.NoError(t, h.run(t, "upgrade", "--env", "staging"))
-	assert.Equal(t, []string{"upgrade GitLab of staging to 15.4.6, with a backup before each hop? Users are locked out during each hop. [y/N] "}, h.questions)
+	assert.Equal(t, []string{"upgrade GitLab of staging to the first version without a known hole (18.11.13 from any before it), with a backup before each hop? Users are locked out during each hop. [y/N] "}, h.questions)
 	assert.Equal(t, map[string]string{
-		"Mode": "run", "From": "", "To": "15.4.6", "Bucket": "gitlab-staging-backups", "Region": "ap-northeast-1",
-		"BackupEachHop": "yes", "FixKnownJobs": "no", "RepositoryUrl": "https://packages.gitlab.com/gitlab",
+		"Mode": "run", "From": "", "To": "", "BackupEachHop": "yes", "FixKnownJobs": "no",
 	}, h.parameters("upgrade"))
 	for _, mode := range []string{"plan", "preflight"} { // they change nothing
 		h := newOperating(t)
@@ -423,7 +422,7 @@ func TestS8_UpgradeIsRefused(t *testing.T) {
 		h := newOperating(t)
 		h.terminal = false
 		err := h.run(t, "upgrade", "--env", "staging", "--backup-each-hop", "no")
-		require.ErrorContains(t, err, "pass --yes to go on without the question: upgrade GitLab of staging to 15.4.6, WITHOUT BACKUPS, so that there is no way back?")
+		require.ErrorContains(t, err, "pass --yes to go on without the question: upgrade GitLab of staging to the first version without a known hole (18.11.13 from any before it), WITHOUT BACKUPS, so that there is no way back?")
 		assert.Equal(t, 2, exitStatus(err))
 		for _, wrong := range []string{"--to=15.4", "--to=$(id)", "--from=x", "--backup-each-hop=maybe", "--to", "--what"} {
 			err := h.run(t, "upgrade", "--env", "staging", "--yes", wrong)
@@ -436,9 +435,10 @@ func TestS8_UpgradeIsRefused(t *testing.T) {
 // The plan of known versions needs no server, and no environment.
 func TestS8_APlanIsMadeAnywhere(t *testing.T) {
 	for args, want := range map[string]string{
-		"--from 13.10.2":               "13.12.15 14.0.12 14.3.6 14.9.5 14.10.5 15.0.5 15.4.6",
-		"--from 14.4.0 --to 15.11.13":  "14.9.5 14.10.5 15.0.5 15.4.6 15.11.13",
-		"--from 15.4.6 --env no-where": "",
+		"--from 13.10.2 --to 15.4.6":     "13.12.15 14.0.12 14.3.6 14.9.5 14.10.5 15.0.5 15.4.6",
+		"--from 17.11.7":                 "18.2.8 18.5.7 18.8.11 18.11.13",
+		"--from 14.4.0 --to 15.11.13":    "14.9.5 14.10.5 15.0.5 15.4.6 15.11.13",
+		"--from 18.11.13 --env no-where": "",
 	} {
 		h := newOperating(t)
 		require.NoError(t, h.run(t, append([]string{"upgrade", "--plan"}, strings.Fields(args)...)...))
@@ -458,7 +458,7 @@ func TestS8_APlanIsMadeAnywhere(t *testing.T) {
 		text   string
 	}{
 		"--from 12.10.0":             {1, "GitLab 12.10.0 is older than 13.8, where this path begins"},
-		"--from 16.0.0":              {1, "GitLab 16.0.0 is newer than 15.4.6: there is no way back but a restore"},
+		"--from 16.0.0 --to 15.4.6":  {1, "GitLab 16.0.0 is newer than 15.4.6: there is no way back but a restore"},
 		"--from 13.10.2 --to 14.6.2": {2, "--to: no stop: got 14.6.2; the stops are 13.12.15 14.0.12"},
 		"--from 13.10.2 --to 14.6":   {2, "want an exact version"},
 		"":                           {2, "--env is required"},

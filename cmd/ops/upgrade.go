@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,11 +27,20 @@ func (u upgrading) mode() string {
 	return "run"
 }
 
+// end is the last stop in words.
+func (u upgrading) end() string {
+	if u.to == "" {
+		oldest, _ := gitlab.ParseVersion("13.8.0")
+		return fmt.Sprintf("the first version without a known hole (%s from any before it)", gitlab.SafeFrom(oldest))
+	}
+	return u.to
+}
+
 func (u upgrading) check() error {
 	if _, err := gitlab.ParseVersion(u.from); u.from != "" && err != nil {
 		return usageError{fmt.Errorf("--from: got %q, want an exact version such as 13.10.2", u.from)}
 	}
-	if _, err := gitlab.ParseVersion(u.to); err != nil {
+	if _, err := gitlab.ParseVersion(u.to); u.to != "" && err != nil {
 		return usageError{fmt.Errorf("--to: got %q, want an exact version such as 15.4.6", u.to)}
 	}
 	if u.backups != "yes" && u.backups != "no" {
@@ -58,6 +65,8 @@ again: it is resumed where GitLab is.
 
 --plan with --from needs neither AWS nor the server, and no --env.
 
+Without --to it ends at the first version that no known hole lets a stranger take over.
+
 Prints one line of JSON, {"from", "to", "edition"}; with --plan a line a stop.`,
 		Example: `  scripts/ops upgrade --plan --from 13.10.2
   scripts/ops upgrade --env staging --preflight
@@ -73,18 +82,13 @@ Prints one line of JSON, {"from", "to", "edition"}; with --plan a line a stop.`,
 			if err != nil {
 				return err
 			}
-			bucket, err := a.BackupBucket()
-			if err != nil {
-				return err
-			}
 			if u.mode() == "run" && f.follow == "" {
-				if err := p.confirmIn(a, o, fmt.Sprintf("upgrade GitLab of %s to %s, %s? Users are locked out during each hop.", o.environment, u.to, backupsInWords(u.backups))); err != nil {
+				if err := p.confirmIn(a, o, fmt.Sprintf("upgrade GitLab of %s to %s, %s? Users are locked out during each hop.", o.environment, u.end(), backupsInWords(u.backups))); err != nil {
 					return err
 				}
 			}
 			return p.conclude(c.Context(), a, o, f, "server", remote.Operation{Name: "upgrade", Command: "upgrade", Parameters: map[string]string{
-				"Mode": u.mode(), "From": u.from, "To": u.to, "Bucket": bucket, "Region": a.Config.Region,
-				"BackupEachHop": u.backups, "FixKnownJobs": yesNo(u.fix), "RepositoryUrl": a.Config.GitLab.Server.PackageRepositoryURL,
+				"Mode": u.mode(), "From": u.from, "To": u.to, "BackupEachHop": u.backups, "FixKnownJobs": yesNo(u.fix),
 			}})
 		},
 	}
@@ -93,7 +97,7 @@ Prints one line of JSON, {"from", "to", "edition"}; with --plan a line a stop.`,
 	flags.BoolVar(&u.plan, "plan", false, "print the stops, and do nothing")
 	flags.BoolVar(&u.preflight, "preflight", false, "make all checks on the server, and change nothing")
 	flags.StringVar(&u.from, "from", "", "with --plan: the `version` to start at; default: what the server has. Otherwise: start only when it has that, or later")
-	flags.StringVar(&u.to, "to", "15.4.6", "`version` of the last stop")
+	flags.StringVar(&u.to, "to", "", "`version` of the last stop; without it the first one without a known hole. 15.4.6 and others before it are open to strangers")
 	flags.StringVar(&u.backups, "backup-each-hop", "yes", "`yes|no`; no upgrades without a way back")
 	flags.BoolVar(&u.fix, "fix-known-jobs", false, "apply GitLab's documented remedies to migrations that are known to get stuck")
 	f.add(command, "the newest upgrade")
@@ -106,9 +110,11 @@ func (p *program) printPlan(u upgrading) error {
 	if err != nil {
 		return usageError{err}
 	}
-	to, err := gitlab.ParseVersion(u.to)
-	if err != nil {
-		return usageError{err}
+	to := gitlab.SafeFrom(from)
+	if u.to != "" {
+		if to, err = gitlab.ParseVersion(u.to); err != nil {
+			return usageError{err}
+		}
 	}
 	path, err := gitlab.Path(from, to)
 	if errors.Is(err, gitlab.ErrNoStop) {
@@ -116,17 +122,7 @@ func (p *program) printPlan(u upgrading) error {
 	} else if err != nil {
 		return err
 	}
-	lines := []string{"version\tpatch\tpackages\tpostgresql\treason\trisks"}
-	for _, stop := range path {
-		patch := "known"
-		if stop.Last {
-			patch = "last"
-		}
-		lines = append(lines, strings.Join([]string{
-			stop.Version.String(), patch, strings.Join(stop.Packages, ","), strconv.Itoa(stop.PostgreSQL), stop.Reason, stop.Risks,
-		}, "\t"))
-	}
-	_, err = fmt.Fprintln(p.stdout, strings.Join(lines, "\n"))
+	_, err = fmt.Fprint(p.stdout, gitlab.Plan(path))
 	return err
 }
 

@@ -230,8 +230,7 @@ return 7`)
 		r := newRealHost(t, `true`)
 		require.NoError(t, os.WriteFile(filepath.Join(r.dir, "bin", "rpm"), []byte("#!/bin/sh\necho gitlab-ce-14.9.5-ce.0.amazon2\n"), 0o700))
 		plan := remote.Operation{Name: "upgrade", Parameters: map[string]string{
-			"Mode": "plan", "From": "", "To": "15.4.6", "Bucket": "example-backups", "Region": "ap-northeast-1",
-			"RepositoryUrl": "https://mirror.example.com/gitlab",
+			"Mode": "plan", "From": "", "To": "15.4.6",
 		}}
 		run, err := r.host.Start(t.Context(), plan)
 		require.NoError(t, err, r.log.String())

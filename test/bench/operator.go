@@ -247,7 +247,7 @@ func backupBucket(e *emulator.Emulator) (string, error) {
 
 func backupID(n int) string { return fmt.Sprintf("%d_2026_11_%02d_18.11.13", 1762000000+n*86400, n) }
 
-// backup is a complete one by its keys, as scripts/lib/backup-store.sh writes it.
+// backup is a complete one by its keys, as internal/backup writes it.
 func backup(id string) map[string]string {
 	tar, secrets := "backups/"+id+"/"+id+"_gitlab_backup.tar", "secrets/"+id+"/gitlab-secrets.json"
 	text := fmt.Sprintf("{\n\"id\": %q,\n\"version\": \"18.11.13\",\n\"edition\": \"ce\",\n\"host\": \"gitlab.example.com\",\n\"parts\": [\n"+

@@ -101,13 +101,32 @@ func parseDocuments(text []byte) (map[string]Document, error) {
 		}
 		document := Document{Script: resource.Metadata.Script, Command: resource.Metadata.Command, Parameters: properties.Content.Parameters}
 		for _, line := range properties.Content.MainSteps[0].Inputs.RunCommand {
-			document.Lines = append(document.Lines, fmt.Sprint(line))
+			document.Lines = append(document.Lines, lineOf(line))
 		}
 		if properties.Name != "" {
 			found[properties.Name] = document
 		}
 	}
 	return found, nil
+}
+
+// lineOf is a line of a template, in which a value that CloudFormation fills in is
+// "some-resource".
+func lineOf(line any) string {
+	if text, is := line.(string); is {
+		return text
+	}
+	object, _ := line.(map[string]any)
+	join, _ := object["Fn::Join"].([]any)
+	if len(join) != 2 {
+		return "some-resource"
+	}
+	text := ""
+	parts, _ := join[1].([]any)
+	for _, part := range parts {
+		text += lineOf(part)
+	}
+	return text
 }
 
 // values are those of all parameters, or an error as Systems Manager's.
