@@ -197,7 +197,7 @@ func places(name string) (found []string) {
 
 // missing are the repositories with commits that no bundle is of, in their order.
 func (a *archive) missing() (paths []string) {
-	for _, at := range a.dump.projects {
+	for at := range a.dump.expected {
 		if !a.bundles[at] {
 			paths = append(paths, at)
 		}

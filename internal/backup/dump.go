@@ -17,7 +17,7 @@ import (
 type dump struct {
 	complete bool // pg_dump has come to its end
 
-	projects map[string]string // that have commits: path on the disk by id
+	expected map[string]bool   // repositories that have commits, by their path on the disk
 	storages map[string]int    // projects by the storage that they are in
 	local    map[string]int    // files that the database names on the disk, by archive
 	roles    map[string]bool   // that own something, or have rights
@@ -29,7 +29,7 @@ type dump struct {
 
 func newDump() *dump {
 	return &dump{
-		projects: map[string]string{}, storages: map[string]int{}, local: map[string]int{}, roles: map[string]bool{}, extends: map[string]bool{},
+		expected: map[string]bool{}, storages: map[string]int{}, local: map[string]int{}, roles: map[string]bool{}, extends: map[string]bool{},
 		commits: map[string]bool{}, paths: map[string]string{}, doomed: map[string]bool{},
 	}
 }
@@ -150,6 +150,8 @@ func (d *dump) table(name string, columns []string) func([]string) {
 		})
 	case "project_repositories":
 		return take([]string{"project_id", "disk_path"}, func(v []string) { d.paths[v[0]] = v[1] })
+	case "snippet_repositories":
+		return take([]string{"disk_path"}, func(v []string) { d.expected[v[0]] = true })
 	case "project_statistics":
 		return take([]string{"project_id", "commit_count"}, func(v []string) {
 			if v[1] != "0" && v[1] != `\N` {
@@ -171,7 +173,7 @@ func (d *dump) table(name string, columns []string) func([]string) {
 func (d *dump) join() {
 	for id := range d.commits {
 		if path := d.paths[id]; path != "" && !d.doomed[id] {
-			d.projects[id] = path
+			d.expected[path] = true
 		}
 	}
 }

@@ -154,7 +154,13 @@ func (s *shutting) Write(p []byte) (int, error) {
 // pack writes a folder. GitLab goes on working: what is gone by now is left out, and
 // what got shorter is filled up with zeros, as tar does it.
 func pack(m *machine.Machine, out *tar.Writer, folder, name string) error {
-	root := m.Path(folder)
+	root, err := filepath.EvalSymlinks(m.Path(folder)) // it may be on another disk
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	return filepath.WalkDir(root, func(at string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -29,6 +29,9 @@ var failures = regexp.MustCompile(
 // maxComplaints is how many lines of a failure are told.
 const maxComplaints = 3
 
+// maxLine is how long a line may get before it is heard without its end.
+const maxLine = 64 << 10
+
 // colours are what a terminal would show text in.
 var colours = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
@@ -47,11 +50,14 @@ func (l *listener) Write(p []byte) (int, error) {
 	defer l.mu.Unlock()
 	l.begun.Write(p)
 	for {
-		end := bytes.IndexByte(l.begun.Bytes(), '\n')
-		if end < 0 {
-			return len(p), nil
+		end := bytes.IndexByte(l.begun.Bytes(), '\n') + 1
+		if end == 0 {
+			if l.begun.Len() < maxLine {
+				return len(p), nil
+			}
+			end = l.begun.Len()
 		}
-		l.tell(string(l.begun.Next(end + 1)))
+		l.tell(string(l.begun.Next(end)))
 	}
 }
 

@@ -151,7 +151,7 @@ func (r *Restoring) lookAtRepositories(find func(name, state, format string, arg
 	case len(missing) > 0:
 		find("repositories", "look", "the backup has no bundle of %s", some(missing))
 	default:
-		find("repositories", "ok", "all %d with commits are there", len(r.archive.dump.projects))
+		find("repositories", "ok", "all %d with commits are there", len(r.archive.dump.expected))
 	}
 }
 

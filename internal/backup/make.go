@@ -175,10 +175,9 @@ func (b *making) checkRoom() error {
 	for _, place := range []string{"git-data/repositories", "gitlab-rails/uploads", "gitlab-ci/builds", "gitlab-rails/shared/artifacts",
 		"gitlab-rails/shared/lfs-objects", "gitlab-rails/shared/pages", "gitlab-rails/shared/packages",
 		"gitlab-rails/shared/terraform_state", "gitlab-rails/shared/registry"} {
-		// Each may be a link to another disk.
-		places = append(places, dataFolder+"/"+place+"/.")
+		places = append(places, dataFolder+"/"+place)
 	}
-	need := 2*b.m.Used(places...) + b.m.Used(dataFolder+"/postgresql/data/.") + 64*mebibyte
+	need := 2*b.m.Used(places...) + b.m.Used(dataFolder+"/postgresql/data") + 64*mebibyte
 	free, err := b.m.Free(b.folder)
 	if err != nil {
 		return err
@@ -302,7 +301,9 @@ func (a *archive) checkParts() error {
 			return wrong("%s leaves out %s", a.name, part)
 		}
 	}
-	if !a.members["repositories"] {
+	// From 15.0 on there is no folder without a repository in it, as in a new GitLab.
+	// https://gitlab.com/gitlab-org/gitlab/-/blob/master/lib/backup/tasks/repositories.rb (destination_optional)
+	if !a.members["repositories"] && len(a.dump.expected) > 0 {
 		return wrong("%s holds no repositories", a.name)
 	}
 	for _, part := range parts {
@@ -321,7 +322,7 @@ func (a *archive) checkParts() error {
 // on the disk either, is no fault of the backup.
 func (b *making) checkRepositories(ctx context.Context, a *archive) error {
 	missing := a.missing()
-	b.m.Say("%d repositories with commits in the database, %d bundles in the archive", len(a.dump.projects), a.bundled)
+	b.m.Say("%d repositories with commits in the database, %d bundles in the archive", len(a.dump.expected), a.bundled)
 	if len(missing) == 0 {
 		return nil
 	}

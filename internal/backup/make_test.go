@@ -113,6 +113,22 @@ func TestS10_aBackupHoldsWhatGitLabMakesAndWhatItLeavesOut(t *testing.T) {
 	assert.True(t, listed[0].Complete)
 }
 
+// Folders that are links to another disk are followed: they are packed, and count for the
+// room that a backup needs.
+func TestS10_foldersOnAnotherDiskAreFollowed(t *testing.T) {
+	h, c := newGitLab(t, "13.10.2", "ce"), newCloud(t)
+	for _, name := range []string{"packages", "artifacts"} {
+		must(os.MkdirAll(h.Path("/mnt"), 0o755))
+		must(os.Rename(h.Path(data+"/gitlab-rails/shared/"+name), h.Path("/mnt/"+name)))
+		must(os.Symlink(h.Path("/mnt/"+name), h.Path(data+"/gitlab-rails/shared/"+name)))
+	}
+	h.Put("/mnt/artifacts/large", strings.Repeat("x", 30<<20))
+	_, err := h.toBucket(t, c)
+	require.NoError(t, err)
+	assert.Contains(t, names(t, c.objects["backups/"+id+"/shared.tar.gz"]), "packages/ab/package")
+	assert.Contains(t, h.Talk.String(), "room: up to 124 MiB needed in ")
+}
+
 // names are the members of a tar in gzip, sorted.
 func names(t *testing.T, content []byte) (found []string) {
 	t.Helper()
@@ -346,6 +362,12 @@ func TestS10_aBackupMeetsFaults(t *testing.T) {
 			change: func(h *gitlabHost) { h.skipped = "registry,lfs" }, want: "leaves out lfs"},
 		{name: "S10 backup | a repository has no bundle, and nothing says so | refused, and the repository is named",
 			change: func(h *gitlabHost) { h.members = without("repositories/@hashed") }, want: "has no bundle of 1 repositories: " + app},
+		{name: "S10 backup | a snippet's repository has no bundle | refused, and the repository is named",
+			change: func(h *gitlabHost) {
+				h.dumpRows = "COPY public.snippet_repositories (shard_id, snippet_id, disk_path) FROM stdin;\n1\t4\t@snippets/4b/22/777\n\\.\n\n"
+				h.rows = func() string { return app + "\tdefault\n@snippets/4b/22/777\tdefault\n" }
+				h.repository("@snippets/4b/22/777", "old")
+			}, want: "has no bundle of 1 repositories: @snippets/4b/22/777"},
 		{name: "S10 backup | a bundle has no content | refused, and the bundle is named",
 			change: func(h *gitlabHost) { h.members = replace("repositories/"+app+".bundle", nil) }, want: ".bundle in " + id + tarName + " is no bundle of Git"},
 		{name: "S10 backup | the archive is of another version than its name says | refused",
@@ -396,6 +418,15 @@ func TestS10_whatIsNotThereToBeBackedUpIsNotMissing(t *testing.T) {
 	t.Run("S10 backup | a project is deleted while it is made | the backup is complete", func(t *testing.T) {
 		h := newGitLab(t, "13.10.2", "ce")
 		h.members, h.rows = bundle, func() string { return "" }
+		_, err := h.toFolder(t)
+		require.NoError(t, err)
+	})
+	t.Run("S10 backup | a new GitLab has no repository, and its archive no folder for them | the backup is complete", func(t *testing.T) {
+		h := newGitLab(t, "18.11.13", "ce")
+		h.layout, h.empty = "manifests", true
+		h.members = func(members []tarMember) []tarMember {
+			return slices.DeleteFunc(members, func(m tarMember) bool { return strings.HasPrefix(m.name, "repositories") })
+		}
 		_, err := h.toFolder(t)
 		require.NoError(t, err)
 	})

@@ -62,13 +62,18 @@ func (m *Machine) OwnLike(name, other string) error {
 // Stat says what is known of a file; a link is followed.
 func (m *Machine) Stat(name string) (fs.FileInfo, error) { return os.Stat(m.Path(name)) }
 
-// Used is how many bytes of the disk folders take, with all that is in them. What comes
-// and goes meanwhile is left out, and a file with several names counts once.
+// Used is how many bytes of the disk folders take, with all that is in them. A folder may
+// be a link to another disk. What comes and goes meanwhile is left out, and a file with
+// several names counts once.
 func (m *Machine) Used(folders ...string) (bytes int64) {
 	type place struct{ device, inode uint64 }
 	seen := map[place]bool{}
 	for _, folder := range folders {
-		_ = filepath.WalkDir(m.Path(folder), func(_ string, entry fs.DirEntry, err error) error {
+		root, err := filepath.EvalSymlinks(m.Path(folder))
+		if err != nil {
+			continue
+		}
+		_ = filepath.WalkDir(root, func(_ string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return nil
 			}

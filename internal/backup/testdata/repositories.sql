@@ -5,6 +5,7 @@ ALTER TABLE projects ADD COLUMN pending_delete boolean DEFAULT false;
 CREATE TABLE shards (id integer PRIMARY KEY, name character varying NOT NULL);
 CREATE TABLE project_repositories (id bigint PRIMARY KEY, shard_id integer NOT NULL REFERENCES shards, disk_path character varying NOT NULL, project_id integer NOT NULL REFERENCES projects);
 CREATE TABLE project_statistics (id integer PRIMARY KEY, project_id integer NOT NULL REFERENCES projects, namespace_id integer NOT NULL, commit_count bigint DEFAULT 0 NOT NULL, storage_size bigint DEFAULT 0 NOT NULL);
+CREATE TABLE snippet_repositories (shard_id bigint NOT NULL REFERENCES shards, snippet_id bigint PRIMARY KEY, disk_path character varying(80) NOT NULL);
 CREATE TABLE uploads (id integer PRIMARY KEY, path character varying(511) NOT NULL, store integer DEFAULT 1);
 CREATE TABLE lfs_objects (id integer PRIMARY KEY, oid character varying NOT NULL, file_store integer DEFAULT 1);
 
