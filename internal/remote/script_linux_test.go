@@ -3,15 +3,11 @@ package remote_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -31,7 +27,7 @@ type realHost struct {
 	*remotetest.Systems
 	cloud *awstest.Cloud
 	host  remote.Host
-	dir   string
+	real  *remotetest.RealHost
 	log   lines
 	run   string
 }
@@ -54,50 +50,20 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-const systemdRun = `#!/bin/sh
-[ ! -e "$STATE/broken" ] || { echo "Failed to start transient service unit: Connection timed out" >&2; exit 1; }
-unit='' set=''
-while :; do
-  case $1 in
-    --unit) unit=$2 ;;
-    --description) ;;
-    --setenv) export "$2" ;;
-    *) break ;;
-  esac
-  shift 2
-done
-setsid sh -c 'echo $$ >"$0"; exec "$@"' "$STATE/units/$unit" "$@" </dev/null >/dev/null 2>&1 &
-until [ -s "$STATE/units/$unit" ]; do sleep 0.01; done
-`
-
-const systemctl = `#!/bin/sh
-grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$(cat "$STATE/units/$3")/status" 2>/dev/null
-`
-
 func newRealHost(t *testing.T, body string) *realHost {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		require.NotEqual(t, "true", os.Getenv("CI"), "operations are started by root")
-		t.Skip("operations are started by root")
-	}
 	cloud := awstest.New(t)
-	r := &realHost{cloud: cloud, Systems: remotetest.Play(t, cloud), dir: t.TempDir()}
-	require.NoError(t, os.MkdirAll(filepath.Join(r.dir, "units"), 0o700))
-	require.NoError(t, os.Mkdir(filepath.Join(r.dir, "bin"), 0o700))
-	require.NoError(t, os.Mkdir(filepath.Join(r.dir, "run"), 0o700))
-	for name, text := range map[string]string{"systemd-run": systemdRun, "systemctl": systemctl} {
-		require.NoError(t, os.WriteFile(filepath.Join(r.dir, "bin", name), []byte(text), 0o700))
-	}
-	t.Cleanup(r.kill)
+	r := &realHost{cloud: cloud, Systems: remotetest.Play(t, cloud)}
+	r.real = r.OnRealHost(t)
 	source := "#!/usr/bin/env bash\nset -Eeuo pipefail\n"
 	for _, library := range []string{"common", "host", "operation"} {
 		source += fmt.Sprintf("# shellcheck source=../../scripts/lib/%s.sh\nsource %s.sh\n", library, library)
 	}
 	source += "main() {\n" + body + "\n}\noperate test main \"$@\"\n"
-	require.NoError(t, os.WriteFile(filepath.Join(r.dir, "test.sh"), []byte(source), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(r.real.Dir, "test.sh"), []byte(source), 0o600))
 	root, err := filepath.Abs(".")
 	require.NoError(t, err)
-	relative, err := filepath.Rel(root, filepath.Join(r.dir, "test.sh"))
+	relative, err := filepath.Rel(root, filepath.Join(r.real.Dir, "test.sh"))
 	require.NoError(t, err)
 	inlined, err := script.Inline(root, relative)
 	require.NoError(t, err)
@@ -105,7 +71,6 @@ func newRealHost(t *testing.T, body string) *realHost {
 		Lines:      append([]string{"#!/usr/bin/env bash", "export RUN_ID='{{ RunId }}'", "set -- --word '{{ Word }}'"}, inlined...),
 		Parameters: map[string]remotetest.Parameter{"RunId": {Pattern: `^[0-9]{8}T[0-9]{6}-[0-9a-f]{8}$`}, "Word": {Pattern: `^[a-z ]+$`}},
 	}
-	r.Script = func(_, text string) (int, string, string) { return r.agent(t, text) }
 	r.host = remote.Host{
 		Commands: ssm.NewFromConfig(cloud.Config("ap-northeast-1")), Kind: "server", Instance: remotetest.Server, Environment: "staging",
 		Flags: "--env staging", Place: "nowhere", Log: &r.log, Poll: 20 * time.Millisecond, Timeout: time.Minute,
@@ -113,41 +78,9 @@ func newRealHost(t *testing.T, body string) *realHost {
 	return r
 }
 
-// agent runs a document's text as the agent does: from a file of its own that is gone afterwards.
-func (r *realHost) agent(t *testing.T, text string) (int, string, string) {
-	file, err := os.CreateTemp(r.dir, "script-*.sh")
-	if !assert.NoError(t, err) {
-		return 1, "", ""
-	}
-	defer os.Remove(file.Name())
-	assert.NoError(t, errors.Join(file.Chmod(0o700), func() error { _, err := file.WriteString(text); return err }(), file.Close()))
-	command := exec.Command("sh", "-c", file.Name())
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	command.Env = []string{
-		"PATH=" + filepath.Join(r.dir, "bin") + ":" + os.Getenv("PATH"), "STATE=" + r.dir, remotetest.RootVariable + "=" + r.dir,
-		"OPERATION_RUNS=" + filepath.Join(r.dir, "var/lib/gitlab-codedeploy/runs"), "OPERATION_LOCK=" + filepath.Join(r.dir, "run/gitlab-codedeploy.lock"),
-	}
-	if err := command.Run(); err != nil && command.ProcessState == nil {
-		t.Error(err)
-	}
-	return command.ProcessState.ExitCode(), stdout.String(), stderr.String()
-}
-
-// kill ends all units.
-func (r *realHost) kill() {
-	units, _ := filepath.Glob(filepath.Join(r.dir, "units", "*"))
-	for _, unit := range units {
-		text, _ := os.ReadFile(unit)
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
-			_ = syscall.Kill(-pid, syscall.SIGKILL)
-		}
-	}
-}
-
 func (r *realHost) touch(t *testing.T, name string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(r.dir, name), nil, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(r.real.Dir, name), nil, 0o600))
 }
 
 var operation = remote.Operation{Name: "test", Command: "test", Parameters: map[string]string{"Word": "two words"}}
@@ -194,7 +127,7 @@ return 7`)
 		assert.Equal(t, fmt.Sprintf("{\"a\": [1, 2]}\n%030000d\n", 7), ended.Result)
 		assert.Equal(t, 1000, strings.Count(r.log.String(), " of the log, which is long enough 日本語\n"))
 		assert.Contains(t, r.log.String(), fmt.Sprintf("\n%06000d\n", 7))
-		count, err := os.ReadFile(filepath.Join(r.dir, "count"))
+		count, err := os.ReadFile(filepath.Join(r.real.Dir, "count"))
 		require.NoError(t, err)
 		assert.Equal(t, "once\n", string(count), "sent three times, begun once")
 		assert.Equal(t, []string{"test", "test", "test"}, remotetest.Sent(r.cloud))
@@ -206,7 +139,7 @@ return 7`)
 			for !strings.Contains(r.log.String(), "first step") && t.Context().Err() == nil {
 				time.Sleep(10 * time.Millisecond)
 			}
-			r.kill()
+			r.real.Kill()
 		}()
 		_, err := r.host.Follow(t.Context(), operation, r.run)
 		require.EqualError(t, err, "run "+r.run+" of test ended without a status: it was killed, or the host was restarted. It can be started again")
@@ -228,7 +161,7 @@ return 7`)
 	})
 	t.Run("a document of the project, whole", func(t *testing.T) {
 		r := newRealHost(t, `true`)
-		require.NoError(t, os.WriteFile(filepath.Join(r.dir, "bin", "rpm"), []byte("#!/bin/sh\necho gitlab-ce-14.9.5-ce.0.amazon2\n"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(r.real.Dir, "bin", "rpm"), []byte("#!/bin/sh\necho gitlab-ce-14.9.5-ce.0.amazon2\n"), 0o700))
 		plan := remote.Operation{Name: "upgrade", Parameters: map[string]string{
 			"Mode": "plan", "From": "", "To": "15.4.6",
 		}}

@@ -51,7 +51,7 @@ TEXT
 # start RUN ARGUMENT … runs the operation as a document does: from a file that
 # is gone afterwards.
 start() {
-  $DOCUMENT "$BATS_TEST_TMPDIR/test.sh" script "$@" >"$BATS_TEST_TMPDIR/_script.sh"
+  $DOCUMENT "$BATS_TEST_TMPDIR/test.sh" "$@" >"$BATS_TEST_TMPDIR/_script.sh"
   run --separate-stderr bash "$BATS_TEST_TMPDIR/_script.sh"
   rm "$BATS_TEST_TMPDIR/_script.sh"
 }
