@@ -3,22 +3,17 @@
 package backup_test
 
 import (
-	"bufio"
 	"bytes"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/awstest"
 	"gitlab-codedeploy/internal/backup"
 	"gitlab-codedeploy/internal/backups"
 )
@@ -26,39 +21,11 @@ import (
 // moto is the emulator's S3, as the SDK reaches it over HTTP.
 func moto(t *testing.T) *s3.Client {
 	t.Helper()
-	server, err := filepath.Abs("../../.venv/bin/moto_server")
+	client := s3.NewFromConfig(awstest.Moto(t, "../..", "ap-northeast-1"), func(o *s3.Options) { o.UsePathStyle = true })
+	_, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("example-backups"), CreateBucketConfiguration: &types.CreateBucketConfiguration{
+		LocationConstraint: types.BucketLocationConstraintApNortheast1}})
 	require.NoError(t, err)
-	if _, err := os.Stat(server); err != nil {
-		require.NotEqual(t, "true", os.Getenv("CI"), "moto_server is missing: scripts/setup.sh installs it")
-		t.Skip("moto_server is missing: scripts/setup.sh installs it")
-	}
-	command := exec.CommandContext(t.Context(), server, "-H", "127.0.0.1", "-p", "0")
-	talk, err := command.StderrPipe()
-	require.NoError(t, err)
-	command.Stdout = command.Stderr
-	require.NoError(t, command.Start())
-	t.Cleanup(func() { _ = command.Wait() }) // the end of the test's context ends it
-	port := make(chan string, 1)
-	go func() {
-		for lines := bufio.NewScanner(talk); lines.Scan(); {
-			if found := regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`).FindStringSubmatch(lines.Text()); found != nil {
-				port <- found[1]
-			}
-		}
-		close(port)
-	}()
-	select {
-	case url := <-port:
-		require.NotEmpty(t, url, "moto_server ended")
-		client := s3.New(s3.Options{Region: "ap-northeast-1", BaseEndpoint: &url, UsePathStyle: true, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")})
-		_, err = client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("example-backups"), CreateBucketConfiguration: &types.CreateBucketConfiguration{
-			LocationConstraint: types.BucketLocationConstraintApNortheast1}})
-		require.NoError(t, err)
-		return client
-	case <-time.After(time.Minute):
-		require.Fail(t, "moto_server does not start")
-		return nil
-	}
+	return client
 }
 
 // The real client against the emulator's S3: parts and ranges, what is listed, what is

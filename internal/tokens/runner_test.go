@@ -145,6 +145,25 @@ func TestS13_NothingIsPut(t *testing.T) {
 	require.ErrorIs(t, err, omnibus.ErrNone)
 }
 
+// A service's own idea of it, over HTTP: the value is encrypted with the key, and over an
+// older one, too.
+func TestS13_TheTokenIsASecureStringOfItsKey(t *testing.T) {
+	client := ssm.NewFromConfig(awstest.Moto(t, "../..", "ap-northeast-1"))
+	s := newIssuing(t, "13.10.2")
+	for range 2 {
+		_, err := s.Issue.Put(t.Context(), client)
+		require.NoError(t, err)
+	}
+	got, err := client.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String(parameter), WithDecryption: aws.Bool(true)})
+	require.NoError(t, err)
+	assert.Equal(t, types.ParameterTypeSecureString, got.Parameter.Type)
+	assert.Equal(t, ofInstance, aws.ToString(got.Parameter.Value))
+	described, err := client.DescribeParameters(t.Context(), &ssm.DescribeParametersInput{})
+	require.NoError(t, err)
+	require.Len(t, described.Parameters, 1)
+	assert.Equal(t, key, aws.ToString(described.Parameters[0].KeyId))
+}
+
 func TestS13_TheRubyForGitLabHasNoSyntaxError(t *testing.T) {
 	for name, program := range map[string]string{"registration": registrationToken, "runner": newRunner, "doctor": doctor, "keys": signingKeys} {
 		command := exec.Command("ruby", "-c", "-")
