@@ -328,6 +328,11 @@ func TestS10_aBackupMeetsFaults(t *testing.T) {
 	}{
 		{name: "S10 backup | gitlab-backup ends with 1 | its last line is the reason; nothing is stored",
 			change: func(h *gitlabHost) { h.status = 1 }, want: "gitlab-backup create ended with 1: "},
+		{name: "S10 backup | the disk fills up while it is made | failed, nothing is stored",
+			change: func(h *gitlabHost) { // lib/backup/manager.rb of v13.10.2 aborts then
+				h.says = "tar: -: Wrote only 4096 of 10240 bytes\ncreating archive " + id + tarName + " failed\nBackup failed\n"
+				h.status, h.archive = 1, func(b []byte) []byte { return b[:10240] }
+			}, want: "gitlab-backup create ended with 1: "},
 		{name: "S10 backup | the dump is empty and nothing says so | refused, since pg_dump's last line is missing",
 			change: func(h *gitlabHost) { h.members = replace("db/database.sql.gz", gzipped(nil)) },
 			want:   "db/database.sql.gz in " + id + tarName + " is not complete: the database was not dumped"},
