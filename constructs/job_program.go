@@ -14,9 +14,8 @@ type JobProgramProps struct {
 	// Program is what jobs get. Required.
 	Program *Program
 
-	// Host brings it there, and HostRight lets the runner's host fetch that. Required.
-	Host      *HostProgram
-	HostRight constructs.IDependable
+	// Host brings it there. Required.
+	Host *HostProgram
 
 	// Runner is the host whose jobs get it, and Network its way to the program.
 	// Required.
@@ -59,7 +58,7 @@ func NewJobProgram(scope constructs.Construct, id string, props JobProgramProps)
 	})
 	// A changed document is run at once, and that is before the association is
 	// looked at: the rights to the new objects come first.
-	for _, dependency := range append([]constructs.IDependable{right, props.HostRight, props.Runner.Role}, props.Network.Egress...) {
+	for _, dependency := range append([]constructs.IDependable{right, props.Runner.FetchesProgram, props.Runner.Role}, props.Network.Egress...) {
 		document.Document.Node().AddDependency(dependency)
 	}
 	return &JobProgram{Association: association}

@@ -272,12 +272,14 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "upgrade-runner", id: "UpgradeRunner", script: "scripts/runner/upgrade-runner.sh", host: onRunner,
+		name: "upgrade-runner", id: "UpgradeRunner", command: true, host: onRunner,
 		does: "bring GitLab Runner to a version when its jobs have ended",
+		arguments: func(props OperationsProps) []ScriptArgument {
+			return []ScriptArgument{{Flag: "--repository-url", Value: props.RunnerRepositoryURL}}
+		},
 		parameters: []ScriptParameter{
 			{Name: "Version", Flag: "--version", Description: "GitLab Runner version, or a minor for its newest patch", Pattern: `^[0-9]{1,2}\.[0-9]{1,2}(\.[0-9]{1,2})?$`},
-			{Name: "RepositoryUrl", Flag: "--repository-url", Description: "Base URL of the package repositories", Pattern: repositoryURLPattern},
-			{Name: "JobsTimeout", Flag: "--jobs-timeout", Description: "Longest wait for running jobs, in seconds", Pattern: `^[0-9]{1,6}$`, Optional: true, Default: "7200"},
+			{Name: "JobsTimeout", Flag: "--jobs-timeout", Description: "Longest wait for running jobs, in seconds", Pattern: `^(0|[1-9][0-9]{0,5})$`, Optional: true, Default: "7200"},
 		},
 	},
 }

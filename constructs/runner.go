@@ -17,8 +17,8 @@ type RunnerProps struct {
 	// Network holds the host. Required.
 	Network *Network
 
-	// Root is the folder of the project, where the scripts are. Required.
-	Root string
+	// Program installs the host. Required.
+	Program *HostProgram
 
 	// Region is the AWS region of the stack. Required.
 	Region string
@@ -58,6 +58,8 @@ type Runner struct {
 	Instance   awsec2.Instance
 	InstanceID *string
 	Role       awsiam.Role
+	// FetchesProgram lets the host fetch the hosts' program.
+	FetchesProgram constructs.IDependable
 	// Installed is when the host can run jobs.
 	Installed constructs.IDependable
 }
@@ -94,14 +96,17 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 		reason: "Each application and each upload has a key of its own under these prefixes; the bucket's policy, and the trigger by the job's token, decide what is deployed.",
 	})
 
-	document := NewScriptDocument(scope, "InstallDocument", ScriptDocumentProps{
-		Root:           props.Root,
-		Script:         "scripts/runner/install-runner.sh",
+	fetch := props.Program.Serve(scope, "FetchesProgram", role)
+	document := NewHostDocument(scope, "InstallDocument", HostDocumentProps{
+		Program:        props.Program,
+		Command:        "install-runner",
 		Description:    "Install Docker and GitLab Runner; what is installed is left as it is",
 		TimeoutSeconds: installSeconds,
+		Arguments: []ScriptArgument{
+			{Flag: "--version", Value: props.Version},
+			{Flag: "--repository-url", Value: props.RepositoryURL},
+		},
 		Parameters: []ScriptParameter{
-			{Name: "Version", Flag: "--version", Description: "Exact GitLab Runner version", Pattern: `^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`},
-			{Name: "RepositoryUrl", Flag: "--repository-url", Description: "Base URL of the package repositories", Pattern: `^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$`},
 			{Name: "SignalUrl", Flag: "--signal-url", Description: "Wait condition that is told the outcome", Pattern: signalURLPattern},
 		},
 	})
@@ -109,11 +114,10 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 	installation := NewInstallation(scope, "Installation"+props.hostHash(), InstallationProps{
 		Document:       document,
 		InstanceID:     instance.InstanceId(),
-		Parameters:     map[string]*string{"Version": &props.Version, "RepositoryUrl": &props.RepositoryURL},
-		After:          append([]constructs.IDependable{role}, props.Network.Egress...),
+		After:          append([]constructs.IDependable{role, fetch}, props.Network.Egress...),
 		TimeoutSeconds: installSeconds,
 	})
-	return &Runner{Instance: instance, InstanceID: instance.InstanceId(), Role: role, Installed: installation.Done}
+	return &Runner{Instance: instance, InstanceID: instance.InstanceId(), Role: role, FetchesProgram: fetch, Installed: installation.Done}
 }
 
 // hostHash stands for one host: whatever can make CloudFormation replace the

@@ -26,7 +26,7 @@ type ScriptDocumentProps struct {
 	Name string
 
 	// Script is the path of the script from Root, such as
-	// "scripts/runner/install-runner.sh". Required.
+	// "scripts/server/upgrade-gitlab.sh". Required.
 	Script string
 
 	// Description is shown in the Systems Manager console. Required.

@@ -74,7 +74,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	balancer := constructs.NewLoadBalancer(stack, "LoadBalancer", loadBalancerProps(cfg, network, server, logs, protected))
 	runner := constructs.NewRunner(stack, "Runner", constructs.RunnerProps{
 		Network:            network,
-		Root:               root,
+		Program:            host,
 		Region:             cfg.Region,
 		ImageID:            gitlab.Runner.ImageID,
 		InstanceType:       gitlab.Runner.InstanceType,
@@ -85,14 +85,12 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		ArtifactPrefix:     cfg.Deploy.Artifacts.Prefix,
 		Generation:         gitlab.Runner.Generation,
 	})
-	runnerFetches := host.Serve(stack, "RunnerFetchesProgram", runner.Role)
 	constructs.NewJobProgram(stack, "JobProgram", constructs.JobProgramProps{
-		Region:    cfg.Region,
-		Program:   program,
-		Host:      host,
-		HostRight: runnerFetches,
-		Runner:    runner,
-		Network:   network,
+		Region:  cfg.Region,
+		Program: program,
+		Host:    host,
+		Runner:  runner,
+		Network: network,
 	})
 	installed := []cdkconstructs.IDependable{server.Installed, runner.Installed}
 	snapshots := constructs.NewSnapshots(stack, "Snapshots", constructs.SnapshotsProps{

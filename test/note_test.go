@@ -35,9 +35,9 @@ func TestGolden_NoteOf(t *testing.T) {
 		}),
 		"new-resources": configured(func(cfg *config.Config) { cfg.Pipeline = &examplePipeline }),
 		"a-script-edit": edited(func(t *testing.T, gitlab, _ template) {
-			inputs := scriptInputs(t, gitlab, "scripts/runner/install-runner.sh")
+			inputs := scriptInputs(t, gitlab, "host install-runner")
 			lines := list(inputs["runCommand"])
-			inputs["runCommand"] = slices.Concat(lines[:2], []any{"# An edited line with `ticks`, a | and \x1b[31mcolours"}, lines[3:])
+			inputs["runCommand"] = slices.Concat(lines[:3], []any{"# An edited line with `ticks`, a | and \x1b[31mcolours"}, lines[4:])
 		}),
 		"a-wider-policy-and-a-lost-bucket": edited(func(t *testing.T, _, deploy template) {
 			for _, id := range deploy.ofType(t, "AWS::S3::BucketPolicy") {
@@ -170,7 +170,7 @@ func rawAt(tpl template, id string, path ...any) any {
 func scriptInputs(t *testing.T, tpl template, script string) map[string]any {
 	t.Helper()
 	for _, id := range tpl.ofType(t, "AWS::SSM::Document") {
-		if rawAt(tpl, id, "Metadata", "Script") == script {
+		if rawAt(tpl, id, "Metadata", "Command") == script {
 			return rawAt(tpl, id, "Properties", "Content", "mainSteps", 0, "inputs").(map[string]any)
 		}
 	}

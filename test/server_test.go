@@ -137,7 +137,7 @@ func TestS5_S11_theInstallScriptsRunWhenTheHostCanDownload(t *testing.T) {
 		}
 		assert.Equal(t, 1, types["AWS::EC2::Route"], "the way to the package repositories")
 		assert.Equal(t, 4, types["AWS::EC2::VPCEndpoint"])
-		assert.Equal(t, 1, types["AWS::IAM::Policy"])
+		assert.Equal(t, 2, types["AWS::IAM::Policy"], "its rights, and the hosts' program")
 		if output == "ServerInstanceId" {
 			assert.Equal(t, 1, types["AWS::EC2::VolumeAttachment"])
 		}

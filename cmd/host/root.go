@@ -82,6 +82,7 @@ Exit status:
 		newFollow(p),
 		newHoldOperations(p),
 		newInstallProgram(p),
+		newInstallRunner(p),
 		newKeys(p),
 		newRestore(p),
 		newUpgrade(p),
@@ -93,6 +94,7 @@ Exit status:
 		newReleaseOperations(p),
 		newSupervise(p),
 		newUnregisterRunner(p),
+		newUpgradeRunner(p),
 	)
 	return root
 }

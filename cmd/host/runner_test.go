@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -139,4 +141,43 @@ func TestS8_HoldAndReleaseTakeNoArguments(t *testing.T) {
 	status, _ := c.types("release-operations")
 	assert.Zero(t, status)
 	assert.Contains(t, c.Talk.String(), "operations are not held")
+}
+
+// TestS8_ATrailingLineEndIsHarmless: some engines let $ match before one. Even then the
+// value stays between its quotes, and the program refuses it.
+func TestS8_ATrailingLineEndIsHarmless(t *testing.T) {
+	for _, args := range [][]string{
+		{"install-runner", "--version", "13.10.2\n", "--repository-url", "https://packages.example.com/runner"},
+		{"upgrade-runner", "--version", "15.4.2\n", "--repository-url", "https://packages.example.com/runner"},
+		{"upgrade-runner", "--version", "15.4.2", "--repository-url", "https://packages.example.com/runner\n"},
+		{"upgrade-runner", "--version", "15.4", "--repository-url", "https://packages.example.com/runner", "--jobs-timeout", "60\n"},
+		{"register-runner", "--action", "check\n", "--name", "a"},
+	} {
+		c := newConsole(t)
+		status, _ := c.types(args...)
+		assert.Equal(t, 2, status, "%q", args)
+		assert.Empty(t, c.Ran())
+	}
+}
+
+func TestS11_ArgumentsOfInstallRunnerAreRefusedBeforeAnythingIsDoneAndTheDeployHearsOfIt(t *testing.T) {
+	const url = "https://cloudformation-waitcondition.s3.amazonaws.com/arn"
+	right := []string{"--repository-url", "https://packages.example.com/runner", "--version", "13.10.0", "--signal-url", url}
+	for _, wrong := range [][]string{
+		{"--version", "13.10"}, {"--version", "v13.10.0"}, {"--version", "13.10.0;id"}, {"--repository-url", "http://example.com/runner"}, {"--repository-url", ""}, {"--token", "secret"},
+	} {
+		c := newConsole(t)
+		var told []string
+		c.OnPage(url, func(_ http.ResponseWriter, r *http.Request) {
+			text, _ := io.ReadAll(r.Body)
+			told = append(told, string(text))
+		})
+		status, _ := c.types(append(append([]string{"install-runner"}, right...), wrong...)...)
+		assert.Equal(t, 2, status, "%q", wrong)
+		require.Len(t, told, 1)
+		assert.Contains(t, told[0], `"Status":"FAILURE"`)
+		assert.Contains(t, told[0], `"UniqueId":"runner"`)
+		assert.Contains(t, told[0], wrong[0])
+		assert.Empty(t, c.Ran())
+	}
 }

@@ -475,7 +475,7 @@ func TestS8_TheRunnerIsBroughtToAVersion(t *testing.T) {
 	h.answers("y")
 	h.does("upgrade-runner", "waiting for 1 job", `{"from":"13.10.0","to":"15.4.2"}`+"\n")
 	require.NoError(t, h.run(t, "upgrade-runner", "--env", "staging", "--version", "15.4", "--jobs-timeout", "60"))
-	assert.Equal(t, map[string]string{"Version": "15.4", "RepositoryUrl": "https://packages.gitlab.com/runner", "JobsTimeout": "60"}, h.parameters("upgrade-runner"))
+	assert.Equal(t, map[string]string{"Version": "15.4", "JobsTimeout": "60"}, h.parameters("upgrade-runner"))
 	assert.Equal(t, []string{"bring the runner of staging to 15.4, when its jobs have ended? [y/N] "}, h.questions)
 	assert.Equal(t, `{"from":"13.10.0","to":"15.4.2"}`+"\n", h.out.String())
 	assert.Equal(t, []string{remotetest.Runner}, awstest.Inputs[ssm.SendCommandInput](h.cloud)[0].InstanceIds)

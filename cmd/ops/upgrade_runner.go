@@ -44,7 +44,7 @@ Prints one line of JSON: {"from", "to"}.`,
 				}
 			}
 			return p.conclude(c.Context(), a, o, f, "runner", remote.Operation{Name: "upgrade-runner", Command: "upgrade-runner", Parameters: map[string]string{
-				"Version": version, "RepositoryUrl": a.Config.GitLab.Runner.PackageRepositoryURL, "JobsTimeout": string(jobs),
+				"Version": version, "JobsTimeout": string(jobs),
 			}})
 		},
 	}
@@ -58,7 +58,7 @@ Prints one line of JSON: {"from", "to"}.`,
 // jobsTimeout are seconds, and 0 waits for no job.
 type jobsTimeout string
 
-var jobsSeconds = regexp.MustCompile(`^[0-9]{1,6}$`)
+var jobsSeconds = regexp.MustCompile(`^(0|[1-9][0-9]{0,5})$`)
 
 func (j *jobsTimeout) String() string { return string(*j) }
 func (j *jobsTimeout) Type() string   { return "seconds" }

@@ -28,7 +28,6 @@ func ServerKeys(version string) []SigningKey {
 }
 
 // RunnerKeys are those of GitLab Runner's packages, which were replaced in June 2021 and in April 2023; both around a change.
-// scripts/lib/runner-packages.sh has the same for the hosts.
 // https://docs.gitlab.com/runner/install/linux-repository/#current-gpg-public-key
 func RunnerKeys(version string) []SigningKey {
 	keys := []SigningKey{

@@ -273,6 +273,8 @@ type Installing struct {
 	// Env is added to the environment, as NAME=value; a secret in it has to be one of
 	// the machine's Secrets.
 	Env []string
+	// With are further packages of the same step, each with its exact version.
+	With []string
 	// Timeout is how long it may take; 0 is as long as the context.
 	Timeout time.Duration
 }
@@ -292,7 +294,7 @@ var failedScript = regexp.MustCompile(`scriptlet failed|(?i)error in POSTTRANS`)
 // it is there: yum of Amazon Linux 2 says "Complete!" after a %pre that failed.
 func (r Repository) Install(ctx context.Context, p Package, how Installing) (Outcome, error) {
 	said, err := r.Machine.Talked(ctx, machine.Command{
-		Args: []string{manager(r.Machine), "-y", "--enablerepo=" + r.ID, "install", p.String()}, Env: how.Env, Timeout: how.Timeout,
+		Args: append([]string{manager(r.Machine), "-y", "--enablerepo=" + r.ID, "install", p.String()}, how.With...), Env: how.Env, Timeout: how.Timeout,
 	})
 	if err != nil && machine.Status(err) < 0 {
 		return Outcome{}, err

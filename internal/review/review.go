@@ -173,7 +173,7 @@ func resourceChange(id string, d difference) (change, error) {
 	if named == replaced || named == maybeReplaced {
 		c.because = d.Reasons
 	}
-	c.script, _ = ownMetadata(newest)["Script"].(string)
+	c.script = cmp.Or(text(ownMetadata(newest)["Script"]), text(ownMetadata(newest)["Command"]))
 	if d.Before != nil && d.After != nil {
 		c.values = valuesOf(d.Before, d.After)
 		c.notes = changedValues(anyObject(ownMetadata(d.Before)), anyObject(ownMetadata(d.After)), nil)

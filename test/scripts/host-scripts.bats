@@ -8,7 +8,7 @@ load helper
 setup() {
   cd "$ROOT" || return
   # And of scripts/lib what they source: the rest is the operator's.
-  SCRIPTS=$(find scripts/server scripts/runner -name '*.sh' | sort)
+  SCRIPTS=$(find scripts/server -name '*.sh' | sort)
   # shellcheck disable=SC2086
   SCRIPTS+=$'\n'$(sed -n 's/^# shellcheck source=//p' $SCRIPTS | sort -u)
 }
@@ -116,18 +116,4 @@ END
     diff <(grep -c '^# shellcheck source=' "$script") <(grep -c '^source ' "$script")
     [[ $script != scripts/lib/* ]] || run ! grep -n '^#/' "$script"
   done
-}
-
-@test "S5: a host script works as a document runs it: in one piece, from another folder, arguments set at its top" {
-  local script=scripts/runner/install-runner.sh
-  python3 - "$script" "$BATS_TEST_TMPDIR/document.sh" <<'END'
-import re, sys
-text = open(sys.argv[1]).read()
-text = re.sub(r"(?m)^# shellcheck source=(\S+)\nsource .*$", lambda found: open(found[1]).read(), text)
-assert "\nsource " not in text
-open(sys.argv[2], "w").write("#!/usr/bin/env bash\nset -- --version 'x.y'\n" + text.split("\n", 1)[1])
-END
-  run env -C / bash "$BATS_TEST_TMPDIR/document.sh"
-  [ "$status" -eq 2 ]
-  [[ $output == *"--version: got 'x.y', want an exact version"* ]]
 }
