@@ -28,11 +28,9 @@ EMULATOR := go run ./test/e2e/cmd/emulator
 RUN_STEPS := scripts/steps.sh run $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 STEP := scripts/steps.sh step
 
-# Each script test is bounded, so that a hanging one has a name. A step for each
-# file, those on stand-in hosts first: they take longest.
+# Each script test is bounded, so that a hanging one has a name. A step for each file.
 BATS := env BATS_TEST_TIMEOUT=120 node_modules/bats/bin/bats --timing
-HOST_TESTS := $(sort $(shell grep -ls "^load fixtures/host/host$$" test/scripts/*.bats))
-SCRIPT_TESTS := $(HOST_TESTS) $(filter-out $(HOST_TESTS),$(wildcard test/scripts/*.bats))
+SCRIPT_TESTS := $(wildcard test/scripts/*.bats)
 
 # Go ends a package's tests after ten minutes by itself, and a busy machine needs
 # longer for the largest.

@@ -128,7 +128,7 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 		Command:        "install-gitlab",
 		Description:    "Install GitLab on a host that has none; a host that has GitLab is left as it is",
 		TimeoutSeconds: installSeconds,
-		Arguments: []ScriptArgument{
+		Arguments: []DocumentArgument{
 			{Flag: "--version", Value: props.Version},
 			{Flag: "--edition", Value: props.Edition},
 			{Flag: "--repository-url", Value: props.RepositoryURL},
@@ -137,7 +137,7 @@ func NewGitLabServer(scope constructs.Construct, id string, props GitLabServerPr
 			{Flag: "--root-password-secret", Value: *password.SecretArn()},
 			{Flag: "--region", Value: props.Region},
 		},
-		Parameters: []ScriptParameter{
+		Parameters: []DocumentParameter{
 			{Name: "SignalUrl", Flag: "--signal-url", Description: "Wait condition that is told the outcome", Pattern: signalURLPattern},
 		},
 	})

@@ -2,6 +2,7 @@ package constructs
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -79,10 +80,10 @@ type HostDocumentProps struct {
 
 	// Arguments are the same in every run: what the sender has no say in, such as a
 	// bucket. Optional.
-	Arguments []ScriptArgument
+	Arguments []DocumentArgument
 
 	// Parameters become further arguments, in this order. Optional.
-	Parameters []ScriptParameter
+	Parameters []DocumentParameter
 
 	// TimeoutSeconds ends a run that takes longer. Required.
 	TimeoutSeconds int
@@ -90,6 +91,48 @@ type HostDocumentProps struct {
 	// Detached gives the document a parameter RunId, and lets the operation go on as a
 	// systemd unit of its own: the document ends at once. Optional.
 	Detached bool
+}
+
+// DocumentParameter is one parameter of a document, and the argument that it becomes.
+type DocumentParameter struct {
+	// Name is the parameter's name in the document, such as "Version". Required.
+	Name string
+
+	// Flag is the argument, such as "--version". Required.
+	Flag string
+
+	// Description is shown in the console. Required.
+	Description string
+
+	// Pattern is what Systems Manager lets through, anchored at both ends.
+	// Required: a parameter is text in a shell script, so the pattern is what
+	// stands between its sender and a root shell.
+	Pattern string
+
+	// Optional lets the sender leave the parameter out: it is Default then,
+	// which Pattern has to let through.
+	Optional bool
+	Default  string
+}
+
+// DocumentArgument is an argument that is made at synthesis.
+type DocumentArgument struct {
+	// Flag is the argument, such as "--bucket", and Value what follows it:
+	// letters, digits and . _ / : , @ - only. Required.
+	Flag, Value string
+}
+
+// fixedValue is what needs no thought between single quotes.
+var fixedValue = regexp.MustCompile(`^[A-Za-z0-9._/:,@-]+$`)
+
+// runIDPattern is the form of a run's id: see internal/operation.
+const runIDPattern = `[0-9]{8}T[0-9]{6}-[0-9a-f]{8}`
+
+// HostDocument is a document that [NewHostDocument] has defined.
+type HostDocument struct {
+	Document awsssm.CfnDocument
+	// Name is the document's name.
+	Name *string
 }
 
 // NewHostDocument defines an SSM Command document under scope that runs the hosts'
@@ -101,7 +144,7 @@ type HostDocumentProps struct {
 //	                        └─ if it is not there: asset bucket ── S3 endpoint
 //
 // It lives as long as its stack.
-func NewHostDocument(scope constructs.Construct, id string, props HostDocumentProps) *ScriptDocument {
+func NewHostDocument(scope constructs.Construct, id string, props HostDocumentProps) *HostDocument {
 	content, err := hostDocumentContent(props)
 	if err != nil {
 		panic("HostDocument " + id + ": " + err.Error())
@@ -119,7 +162,7 @@ func NewHostDocument(scope constructs.Construct, id string, props HostDocumentPr
 		Content:        content,
 	})
 	document.AddMetadata(jsii.String("Command"), jsii.String("host "+props.Command))
-	return &ScriptDocument{Document: document, Name: document.Ref()}
+	return &HostDocument{Document: document, Name: document.Ref()}
 }
 
 // ProgramFolder is where hosts keep this project's programs.
@@ -133,7 +176,7 @@ func hostDocumentContent(props HostDocumentProps) (map[string]any, error) {
 	arguments := []string{"set --", props.Command}
 	declared := props.Parameters
 	if props.Detached {
-		declared = append([]ScriptParameter{{
+		declared = append([]DocumentParameter{{
 			Name: "RunId", Flag: "--detach", Description: "Id that the sender gives the run; the same one starts nothing twice",
 			Pattern: "^(" + runIDPattern + "|nightly)$",
 		}}, declared...)
@@ -192,4 +235,24 @@ func (p *HostProgram) starter() []string {
 		"fi",
 		`exec "$program" "$@"`,
 	)
+}
+
+// definition returns the parameter as the document declares it.
+func (p DocumentParameter) definition() (map[string]any, error) {
+	if !strings.HasPrefix(p.Pattern, "^") || !strings.HasSuffix(p.Pattern, "$") {
+		return nil, fmt.Errorf("parameter %s: pattern %q is not anchored at both ends", p.Name, p.Pattern)
+	}
+	definition := map[string]any{
+		"type":           "String",
+		"description":    p.Description,
+		"allowedPattern": p.Pattern,
+	}
+	if p.Optional {
+		pattern, err := regexp.Compile(p.Pattern)
+		if err != nil || !pattern.MatchString(p.Default) {
+			return nil, fmt.Errorf("parameter %s: pattern %q does not let the default %q through", p.Name, p.Pattern, p.Default)
+		}
+		definition["default"] = p.Default
+	}
+	return definition, nil
 }

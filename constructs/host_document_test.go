@@ -62,8 +62,8 @@ cat %[1]q/sent >"$last"`, dir, tt.fails))
 					{Architecture: "x86_64", SHA256: hash, BucketName: jsii.String("assets"), ObjectKey: jsii.String("intel.bin")},
 				}},
 				Command: "backup", TimeoutSeconds: 60, Description: "x",
-				Arguments:  []ScriptArgument{{Flag: "--bucket", Value: "a-bucket"}},
-				Parameters: []ScriptParameter{{Name: "Keep", Flag: "--keep", Description: "x", Pattern: "^[0-9]+$"}},
+				Arguments:  []DocumentArgument{{Flag: "--bucket", Value: "a-bucket"}},
+				Parameters: []DocumentParameter{{Name: "Keep", Flag: "--keep", Description: "x", Pattern: "^[0-9]+$"}},
 			})
 			require.NoError(t, err)
 			lines := content["mainSteps"].([]any)[0].(map[string]any)["inputs"].(map[string]any)["runCommand"].([]string)
@@ -103,10 +103,10 @@ func stub(t *testing.T, dir, name, body string) {
 
 func TestS13_aHostDocumentTakesNothingThatASenderCouldLeaveItsQuotesBy(t *testing.T) {
 	props := HostDocumentProps{Program: &HostProgram{Builds: []*Program{{SHA256: "0", BucketName: jsii.String("b"), ObjectKey: jsii.String("k")}}}, Command: "backup"}
-	props.Arguments = []ScriptArgument{{Flag: "--bucket", Value: "a'; id; '"}}
+	props.Arguments = []DocumentArgument{{Flag: "--bucket", Value: "a'; id; '"}}
 	_, err := hostDocumentContent(props)
 	assert.ErrorContains(t, err, `argument --bucket: got "a'; id; '", want letters, digits and . _ / : , @ - only`)
-	props.Arguments, props.Parameters = nil, []ScriptParameter{{Name: "Keep", Flag: "--keep", Pattern: "[0-9]+"}}
+	props.Arguments, props.Parameters = nil, []DocumentParameter{{Name: "Keep", Flag: "--keep", Pattern: "[0-9]+"}}
 	_, err = hostDocumentContent(props)
 	assert.ErrorContains(t, err, "is not anchored at both ends")
 }

@@ -12,7 +12,7 @@ import (
 // InstallationProps configures [NewInstallation].
 type InstallationProps struct {
 	// Document is what is run. It takes a parameter SignalUrl. Required.
-	Document *ScriptDocument
+	Document *HostDocument
 
 	// InstanceID is the host that it is run on. Required.
 	InstanceID *string

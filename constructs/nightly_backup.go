@@ -25,7 +25,7 @@ type NightlyBackupProps struct {
 	Server *GitLabServer
 
 	// Document makes a backup on the server. Required.
-	Document *ScriptDocument
+	Document *HostDocument
 
 	// Region is the AWS region of the stack. Required.
 	Region string

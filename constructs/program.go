@@ -102,8 +102,8 @@ func (p *Program) objectARN() string { return objectARN(*p.BucketName, *p.Object
 
 // arguments are what install-program needs to know. They are constants of
 // the document: who may send it chooses none of them.
-func (p *Program) arguments(region string) []ScriptArgument {
-	return []ScriptArgument{
+func (p *Program) arguments(region string) []DocumentArgument {
+	return []DocumentArgument{
 		{Flag: "--name", Value: p.Name},
 		{Flag: "--sha256", Value: p.SHA256},
 		{Flag: "--bucket", Value: *p.BucketName},

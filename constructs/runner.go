@@ -102,11 +102,11 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 		Command:        "install-runner",
 		Description:    "Install Docker and GitLab Runner; what is installed is left as it is",
 		TimeoutSeconds: installSeconds,
-		Arguments: []ScriptArgument{
+		Arguments: []DocumentArgument{
 			{Flag: "--version", Value: props.Version},
 			{Flag: "--repository-url", Value: props.RepositoryURL},
 		},
-		Parameters: []ScriptParameter{
+		Parameters: []DocumentParameter{
 			{Name: "SignalUrl", Flag: "--signal-url", Description: "Wait condition that is told the outcome", Pattern: signalURLPattern},
 		},
 	})

@@ -109,7 +109,7 @@ func NewSecurityUpdates(scope constructs.Construct, id string, props SecurityUpd
 // hookDocument defines what patch manager runs before or after: "Hold" or
 // "Release". When the first one fails, nothing is installed.
 // https://docs.aws.amazon.com/systems-manager/latest/userguide/patch-manager-aws-runpatchbaselinewithhooks.html
-func hookDocument(scope constructs.Construct, props SecurityUpdatesProps, name string) *ScriptDocument {
+func hookDocument(scope constructs.Construct, props SecurityUpdatesProps, name string) *HostDocument {
 	return NewHostDocument(scope, name, HostDocumentProps{
 		Program:        props.Program,
 		Command:        strings.ToLower(name) + "-operations",

@@ -108,7 +108,6 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		Runner:             runner.Role,
 	})
 	operations := constructs.NewOperations(stack, "Operations", constructs.OperationsProps{
-		Root:             root,
 		Environment:      cfg.Environment,
 		Program:          host,
 		Region:           cfg.Region,

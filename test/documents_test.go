@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"regexp/syntax"
 	"strings"
@@ -15,14 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// eachDocument runs check on every SSM document of both stacks that is a script
+// eachDocument runs check on every SSM document of both stacks that starts a program
 // of ours; the others are the agent's. name is what its fixed name ends with, or
 // "" without one.
 func eachDocument(t *testing.T, check func(t *testing.T, name string, content map[string]any)) {
 	t.Helper()
 	each(t, "AWS::SSM::Document", func(t *testing.T, _ template, _ string, r resource) {
 		if at(r.Properties, "Content", "mainSteps", 0, "action") == "aws:runDocument" {
-			require.Nil(t, r.Metadata["Script"])
+			require.Nil(t, r.Metadata["Command"])
 			return // TestS11_S5_theAgentIsInstalledBeforeItIsConfigured
 		}
 		name, _ := r.Properties["Name"].(string)
@@ -119,7 +117,7 @@ func TestS8_everyParameterStandsInQuotes(t *testing.T) {
 	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
 		header, script := cutScript(runCommand(content))
 		require.NotEmpty(t, header)
-		assert.Contains(t, []any{"#!/usr/bin/env bash", "#!/bin/sh"}, header[0])
+		assert.Equal(t, "#!/bin/sh", header[0])
 		handed := fmt.Sprint(header...)
 		var used []string
 		for _, match := range regexp.MustCompile(`'\{\{ (\w+) \}\}'`).FindAllStringSubmatch(handed, -1) {
@@ -146,9 +144,6 @@ func TestS13_everyStarterIsOneLineOfArgumentsAndTheSameWayToTheProgram(t *testin
 	starters := map[string]bool{}
 	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
 		header, starter := cutScript(runCommand(content))
-		if header[0] != "#!/bin/sh" {
-			return
-		}
 		require.Len(t, header, 3)
 		assert.Equal(t, "set -eu", header[1])
 		assert.Regexp(t, `^set -- [a-z-]+( --[a-z0-9-]+ '[^']*')*$`, header[2])
@@ -161,49 +156,6 @@ func TestS13_everyStarterIsOneLineOfArgumentsAndTheSameWayToTheProgram(t *testin
 		assert.Less(t, len(body), 4096)
 	})
 	assert.Len(t, starters, 1)
-}
-
-// TestS8_everyDocumentHoldsATestedScript: what the bats files test is what the
-// hosts run, with its libraries in the place of their source lines.
-func TestS8_everyDocumentHoldsATestedScript(t *testing.T) {
-	scripts := map[string]string{}
-	for _, pattern := range []string{"../scripts/server/*.sh"} {
-		files, err := filepath.Glob(pattern)
-		require.NoError(t, err)
-		for _, file := range files {
-			_, text, _ := strings.Cut(inlined(t, strings.TrimPrefix(file, "../")), "\n")
-			scripts[terse(text)] = file
-		}
-	}
-	operation := regexp.MustCompile(`(?m)^operate ([a-z-]+) main "\$@"$`)
-	seen := map[string]bool{}
-	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
-		header, script := cutScript(runCommand(content))
-		if header[0] == "#!/bin/sh" {
-			return // TestS13_theStarterRunsTheBuildOfItsHashAndNothingElse
-		}
-		var lines []string
-		for _, line := range append(header, script...) {
-			lines = append(lines, line.(string))
-		}
-		file := scripts[strings.Join(lines[len(header):], "\n")+"\n"]
-		require.NotEmpty(t, file, "no script of the project is this document's, byte by byte")
-		assert.False(t, seen[file], "%s has two documents", file)
-		seen[file] = true
-
-		check := exec.Command("bash", "-n")
-		check.Stdin = strings.NewReader(strings.Join(lines, "\n"))
-		out, err := check.CombinedOutput()
-		assert.NoError(t, err, "%s", out)
-
-		operates := operation.FindStringSubmatch(strings.Join(lines, "\n"))
-		if name == "" || name == "follow" || name == "keys" { // these two only look, and end at once
-			assert.Nil(t, operates)
-			return
-		}
-		require.NotNil(t, operates, "%s has to end with: operate %s main \"$@\"", file, name)
-		assert.Equal(t, name, operates[1], "scripts/ops follows an operation by its document's name")
-	})
 }
 
 // choices are all that the sender of a document of the hosts' program may choose, by
@@ -220,9 +172,10 @@ var choices = map[string]string{
 	"Action":        "which step it is",
 	"KeepDays":      "which backups are old",
 	"Backup":        "which backup is restored",
+	"AcceptLost":    "how many repositories may be lost",
+	"KeepSignUp":    "whether strangers may sign up",
 	"LostSecrets":   "what is reset",
 	"SignUp":        "whether strangers may sign up",
-	"GiveUp":        "how many repositories may be lost",
 	"Mode":          "whether he only looks",
 	"From":          "which version he has seen",
 	"To":            "which version it becomes, of our table",
@@ -235,8 +188,7 @@ var choices = map[string]string{
 func TestS13_whatASenderChoosesIsWhatAnOperatorDecides(t *testing.T) {
 	found := 0
 	eachDocument(t, func(t *testing.T, name string, content map[string]any) {
-		header, _ := cutScript(runCommand(content))
-		if header[0] != "#!/bin/sh" || name == "" { // nobody but the stack sends one without a name
+		if name == "" { // nobody but the stack sends one without a name
 			return
 		}
 		found++
@@ -251,39 +203,6 @@ func TestS13_whatASenderChoosesIsWhatAnOperatorDecides(t *testing.T) {
 		}
 	})
 	assert.NotZero(t, found)
-}
-
-var (
-	topComment      = regexp.MustCompile(`\A(?:#(?:[^/\n].*)?\n)+`)
-	functionComment = regexp.MustCompile(`(?m)^(?:#(?:[^/\n].*)?\n)+([a-z_0-9]+\(\) )`)
-)
-
-// terse leaves out what a script says of itself, but for its help, and of its functions.
-func terse(script string) string {
-	return functionComment.ReplaceAllString(topComment.ReplaceAllString(script, ""), "$1")
-}
-
-// inlined returns a script in one piece. It is not the code that the documents
-// are made by, on purpose.
-func inlined(t *testing.T, path string) string {
-	var out strings.Builder
-	lines := strings.SplitAfter(read(t, path), "\n")
-	for i := 0; i < len(lines); i++ {
-		if source, found := strings.CutPrefix(lines[i], "# shellcheck source="); found {
-			i++
-			require.Regexp(t, `^source `, lines[i])
-			out.WriteString(terse(inlined(t, strings.TrimSpace(source))))
-			continue
-		}
-		if data, found := strings.CutPrefix(lines[i], "# inlined data="); found {
-			i++
-			name, _, _ := strings.Cut(lines[i], "=")
-			out.WriteString(name + "=$(cat <<'END_OF_DATA'\n" + strings.TrimSuffix(read(t, strings.TrimSpace(data)), "\n") + "\nEND_OF_DATA\n)\n")
-			continue
-		}
-		out.WriteString(lines[i])
-	}
-	return out.String()
 }
 
 // forbidden are the characters that no parameter may hold, whatever it is for:

@@ -20,7 +20,7 @@ const ownModule = "gitlab-codedeploy"
 var layers = map[string][]string{
 	"main":       {"stacks", "constructs", "internal/config", "internal/gobuild"},
 	"stacks":     {"constructs", "internal/config"},
-	"constructs": {"internal/gobuild", "internal/script"}, // both only read and compile
+	"constructs": {"internal/gobuild"}, // it only compiles
 	"lambda":     {"lambda", "internal/trust", "internal/order"},
 	"cmd":        {"internal"},
 	"internal":   {"internal"},

@@ -64,8 +64,6 @@ func TestS8_S11_securityUpdatesNeverTouchGitLabRunnerOrDocker(t *testing.T) {
 		assert.NotEqual(t, true, at(rules[0], "EnableNonSecurity"), id)
 		assert.Equal(t, []any{map[string]any{"Key": "CLASSIFICATION", "Values": []any{"Security"}}}, at(rules[0], "PatchFilterGroup", "PatchFilters"), id)
 	}
-	// What the scripts install comes from repositories that are off otherwise.
-	assert.Regexp(t, `(?m)^enabled=0$`, read(t, "scripts/lib/host.sh"))
 }
 
 // TestS8_securityUpdatesWaitForNoOperation: a restart in the middle of an upgrade

@@ -7,7 +7,7 @@ import (
 )
 
 // updateHours is how long security updates and the restart after them may take: no operation begins before that
-// (scripts/lib/held.sh). A backup that takes longer than that is not disturbed; the updates of that week are not made.
+// (internal/hold). A backup that takes longer than that is not disturbed; the updates of that week are not made.
 const updateHours = 2
 
 func (d *document) validateSecurityUpdates(updates *SecurityUpdates, backup *Backup) {

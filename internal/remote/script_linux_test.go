@@ -18,11 +18,10 @@ import (
 	"gitlab-codedeploy/internal/awstest"
 	"gitlab-codedeploy/internal/remote"
 	"gitlab-codedeploy/internal/remote/remotetest"
-	"gitlab-codedeploy/internal/script"
 )
 
-// realHost is a host whose documents are run by bash: the real follow document, and an operation made of the real
-// scripts/lib/operation.sh. Of systemd it has what those need: a unit is a process in a session of its own.
+// realHost is a host that runs the real documents, and one more: an operation that is a script, so that a test can say
+// what it does. The real program supervises it.
 type realHost struct {
 	*remotetest.Systems
 	cloud *awstest.Cloud
@@ -50,25 +49,33 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
+// startRun begins a run of a script as the program begins one of itself (internal/operation).
+const startRun = `#!/bin/sh
+run='{{ RunId }}' folder=$HOST_ROOT/var/lib/gitlab-codedeploy/runs/{{ RunId }}
+mkdir -p "${folder%/*}"
+mkdir "$folder" 2>/dev/null || { echo "run $run was started already"; exit 0; }
+: >"$folder/log"; : >"$folder/result"
+printf '{"operation":"test","started":"%s","unit":"gitlab-codedeploy-test-%s","command":["bash","SCRIPT","--word","{{ Word }}"]}' \
+  "$(date -u +%FT%TZ)" "$run" >"$folder/run.json"
+systemd-run --unit "gitlab-codedeploy-test-$run" --description test --setenv "PATH=$PATH" PROGRAM supervise "$run" && exit
+echo '{"status":1}' >"$folder/end.json"
+echo "systemd-run could not start gitlab-codedeploy-test-$run" >&2
+exit 1`
+
 func newRealHost(t *testing.T, body string) *realHost {
 	t.Helper()
 	cloud := awstest.New(t)
 	r := &realHost{cloud: cloud, Systems: remotetest.Play(t, cloud)}
 	r.real = r.OnRealHost(t)
-	source := "#!/usr/bin/env bash\nset -Eeuo pipefail\n"
-	for _, library := range []string{"common", "host", "operation"} {
-		source += fmt.Sprintf("# shellcheck source=../../scripts/lib/%s.sh\nsource %s.sh\n", library, library)
+	script := filepath.Join(r.real.Dir, "test.sh")
+	source := "#!/usr/bin/env bash\nset -Eeuo pipefail\nlog() { printf '%s\\n' \"$*\" >&2; }\nmain() {\n" + body + "\n}\nmain \"$@\"\n"
+	require.NoError(t, os.WriteFile(script, []byte(source), 0o600))
+	lines := strings.Split(startRun, "\n")
+	for i, line := range lines {
+		lines[i] = strings.NewReplacer("SCRIPT", script, "PROGRAM", remotetest.HostProgram(t)).Replace(line)
 	}
-	source += "main() {\n" + body + "\n}\noperate test main \"$@\"\n"
-	require.NoError(t, os.WriteFile(filepath.Join(r.real.Dir, "test.sh"), []byte(source), 0o600))
-	root, err := filepath.Abs(".")
-	require.NoError(t, err)
-	relative, err := filepath.Rel(root, filepath.Join(r.real.Dir, "test.sh"))
-	require.NoError(t, err)
-	inlined, err := script.Inline(root, relative)
-	require.NoError(t, err)
 	r.Documents["gitlab-codedeploy-staging-test"] = remotetest.Document{
-		Lines:      append([]string{"#!/usr/bin/env bash", "export RUN_ID='{{ RunId }}'", "set -- --word '{{ Word }}'"}, inlined...),
+		Lines:      lines,
 		Parameters: map[string]remotetest.Parameter{"RunId": {Pattern: `^[0-9]{8}T[0-9]{6}-[0-9a-f]{8}$`}, "Word": {Pattern: `^[a-z ]+$`}},
 	}
 	r.host = remote.Host{
@@ -114,7 +121,7 @@ return 7`)
 		_, err := r.host.Follow(ctx, operation, r.run)
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorContains(t, err, "run "+r.run+" goes on, to follow it: scripts/ops test --env staging --follow "+r.run)
-		assert.Contains(t, r.log.String(), "working on --word two words\n")
+		assert.Contains(t, r.log.String(), "working on --word two words --run "+r.run+"\n")
 		assert.Contains(t, r.log.String(), "バックアップ ?]0;owned? ??2J 10%\n20%\n")
 		assert.NotContains(t, r.log.String(), "line 1 ")
 

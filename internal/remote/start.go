@@ -14,7 +14,7 @@ import (
 )
 
 // RunID is the form of a run's id: the time when it was made, by the sender's clock, and what tells it from others. It is that of
-// scripts/lib/operation.sh.
+// internal/operation.
 var RunID = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}-[0-9a-f]{8}$`)
 
 func newRunID(now time.Time) string {

@@ -148,7 +148,7 @@ func (h Host) installDocker(ctx context.Context) error {
 		return fmt.Errorf("%s: %s", words, cmp.Or(packages.Reason(said), err.Error()))
 	}
 	if found, err = packages.Installed(ctx, h.Machine, "docker"); err == nil && len(found) == 0 {
-		err = fmt.Errorf("Docker is not installed, though its installation reports success: %s", packages.Reason(said))
+		err = fmt.Errorf("the package docker is not installed, though its installation reports success: %s", packages.Reason(said))
 	}
 	return err
 }

@@ -304,7 +304,7 @@ func TestS11_EachFailingStepFailsTheInstallationWithItsReason(t *testing.T) {
 			b.On("systemctl start gitlab-runner", func(machinetest.Call) int { return 0 })
 		}, "the service gitlab-runner is not running"},
 		"no Docker":                          {"13.10.0", func(b *blank) { b.refuse = "Topic docker is not found" }, "amazon-linux-extras could not install docker: Topic docker is not found"},
-		"Docker's installation does nothing": {"13.10.0", func(b *blank) { b.nothing = true }, "Docker is not installed, though its installation reports success: Nothing to do"},
+		"Docker's installation does nothing": {"13.10.0", func(b *blank) { b.nothing = true }, "the package docker is not installed, though its installation reports success: Nothing to do"},
 		"an unsigned package": {"13.10.0", func(b *blank) {
 			b.On("yum -y", func(c machinetest.Call) int {
 				c.Complain("Package gitlab-runner-13.10.0-1.x86_64.rpm is not signed\n")

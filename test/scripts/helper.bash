@@ -6,12 +6,6 @@ bats_require_minimum_version 1.5.0
 ROOT=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 export ROOT
 
-# The AWS CLI as setup_suite.bash has loaded it, and a PATH for it and the other
-# Python tools.
-AWS_CLI=${LOADED_AWS:-$ROOT/.venv/bin}/aws
-# shellcheck disable=SC2034 # the tests use it
-PYTHON_TOOLS=${AWS_CLI%/*}:$ROOT/.venv/bin
-
 # use_stubs puts an empty folder first on PATH and a file that records calls.
 use_stubs() {
   STUBS=$BATS_TEST_TMPDIR/stubs
@@ -41,20 +35,4 @@ require_tool() {
     }
     skip "$tool is missing"
   done
-}
-
-# require_root says whether a test may be root here.
-require_root() {
-  [[ $EUID != 0 ]] || return 0
-  [[ ${CI:-} != true ]] || {
-    echo "this test needs root" >&2
-    return 1
-  }
-  skip "needs root"
-}
-
-# stop_moto ends the server that setup_file started, if it came to that: bats
-# does not tell why a file's tests are skipped when its teardown_file fails.
-stop_moto() {
-  [[ ! -s $BATS_FILE_TMPDIR/moto.pid ]] || kill "$(<"$BATS_FILE_TMPDIR/moto.pid")"
 }

@@ -13,14 +13,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"gitlab-codedeploy/internal/script"
 )
 
 // Document is a document of Systems Manager: the lines of its script, and what its parameters may be.
 type Document struct {
 	Lines      []string
-	Script     string // the path of what takes the place of "<script>", from the project's root
 	Command    string // of the hosts' program, which "<starter>" starts
 	Parameters map[string]Parameter
 }
@@ -75,7 +72,7 @@ func parseDocuments(text []byte) (map[string]Document, error) {
 	var template struct {
 		Resources map[string]struct {
 			Type       string
-			Metadata   struct{ Script, Command string }
+			Metadata   struct{ Command string }
 			Properties json.RawMessage
 		}
 	}
@@ -84,7 +81,7 @@ func parseDocuments(text []byte) (map[string]Document, error) {
 	}
 	found := map[string]Document{}
 	for _, resource := range template.Resources {
-		if resource.Type != "AWS::SSM::Document" || resource.Metadata.Script+resource.Metadata.Command == "" {
+		if resource.Type != "AWS::SSM::Document" || resource.Metadata.Command == "" {
 			continue
 		}
 		var properties struct {
@@ -99,7 +96,7 @@ func parseDocuments(text []byte) (map[string]Document, error) {
 		if err := json.Unmarshal(resource.Properties, &properties); err != nil {
 			return nil, err
 		}
-		document := Document{Script: resource.Metadata.Script, Command: resource.Metadata.Command, Parameters: properties.Content.Parameters}
+		document := Document{Command: resource.Metadata.Command, Parameters: properties.Content.Parameters}
 		for _, line := range properties.Content.MainSteps[0].Inputs.RunCommand {
 			document.Lines = append(document.Lines, lineOf(line))
 		}
@@ -165,13 +162,7 @@ func (d Document) text(t testing.TB, root string, values map[string]string) stri
 		if line == "<starter>" { // What finds and checks the program is another test's.
 			line = "exec '" + HostProgram(t) + `' "$@"`
 		}
-		if line != "<script>" {
-			lines = append(lines, line)
-			continue
-		}
-		inlined, err := script.Inline(root, d.Script)
-		require.NoError(t, err)
-		lines = append(lines, inlined...)
+		lines = append(lines, line)
 	}
 	return placeholder.ReplaceAllStringFunc(strings.Join(lines, "\n")+"\n", func(found string) string {
 		return values[placeholder.FindStringSubmatch(found)[1]]
