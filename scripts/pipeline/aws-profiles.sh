@@ -16,8 +16,8 @@
 
 set -Eeuo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-# shellcheck source=scripts/lib/common.sh
-source "$ROOT/scripts/lib/common.sh"
+# shellcheck source=scripts/pipeline/common.sh
+source "$ROOT/scripts/pipeline/common.sh"
 
 main() {
   case ${1-} in

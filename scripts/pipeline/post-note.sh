@@ -13,8 +13,8 @@
 
 set -Eeuo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-# shellcheck source=scripts/lib/common.sh
-source "$ROOT/scripts/lib/common.sh"
+# shellcheck source=scripts/pipeline/common.sh
+source "$ROOT/scripts/pipeline/common.sh"
 
 # GitLab takes a note of a million characters, and a reader far less.
 MAX_NOTE=200000

@@ -14,8 +14,8 @@
 
 set -Eeuo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-# shellcheck source=scripts/lib/common.sh
-source "$ROOT/scripts/lib/common.sh"
+# shellcheck source=scripts/pipeline/common.sh
+source "$ROOT/scripts/pipeline/common.sh"
 
 # Beyond these somebody should close merge requests, or nobody reads templates.
 MAX_MERGE_REQUESTS=100

@@ -102,7 +102,7 @@ MARK='<!-- gitlab-codedeploy: changes in staging -->'
 review_notes() {
   REPO="$BATS_TEST_TMPDIR/my project"
   mkdir -p "$REPO/scripts"
-  cp -R "$ROOT/scripts/pipeline" "$ROOT/scripts/lib" "$REPO/scripts/"
+  cp -R "$ROOT/scripts/pipeline" "$REPO/scripts/"
   printf '%s\n' '#!/usr/bin/env bash' '[[ ! -e $FOLDER/ops-fails ]] || { echo "no such luck" >&2; exit 1; }' \
     'echo "${REVIEW_NOTE_TOKEN-no token} $*" | tee -a "$FOLDER/ops"; while (($#)); do [[ $1 != --assembly ]] || cat "$2"/*; shift; done' >"$REPO/scripts/ops"
   chmod +x "$REPO/scripts/ops"
