@@ -194,9 +194,11 @@ func TestS9_whatFillsWhatIsKeptComesLast(t *testing.T) {
 	gitlab, deploy := synthesiseStaging(t)
 	fillers := gitlab.ofType(t, "AWS::Backup::BackupSelection")
 	for _, id := range gitlab.ofType(t, "AWS::SSM::Association") {
-		for _, named := range references(gitlab.Resources[id].Properties) {
-			if gitlab.Resources[named].Type == "AWS::S3::Bucket" {
-				fillers = append(fillers, id)
+		for _, document := range references(gitlab.Resources[id].Properties) {
+			for _, named := range references(gitlab.Resources[document].Properties) { // what it works with stands in the document
+				if gitlab.Resources[document].Type == "AWS::SSM::Document" && gitlab.Resources[named].Type == "AWS::S3::Bucket" {
+					fillers = append(fillers, id)
+				}
 			}
 		}
 	}
