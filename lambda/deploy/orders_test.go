@@ -120,6 +120,16 @@ func TestS15_AnOrderThatWaitedIsKnown(t *testing.T) {
 		assert.Equal(t, alice, said.Order.Operator)
 		assert.Equal(t, "v-then", said.Order.FromVersionID)
 	})
+	t.Run("it was only noted when AWS failed, and may not be deployed", func(t *testing.T) {
+		w := &world{head: artifactOf("web")}
+		record := ran(status.Failed)
+		record.Noted = []group.Upload{waiting}
+		w.putRecord(t, record)
+		_, end := ordered(t, w, rollback, alice)
+		assert.Equal(t, Rejected, end.End, end.Reason)
+		assert.Contains(t, end.Reason, "has no successful deployment")
+		assert.Empty(t, w.creates)
+	})
 	t.Run("it is gone, and ends where its operator looks", func(t *testing.T) {
 		w := &world{get: func(in *s3.GetObjectInput) error {
 			if aws.ToString(in.Key) == orderKey {

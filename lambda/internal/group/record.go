@@ -367,8 +367,8 @@ func (r *Record) Place(u Upload) time.Time {
 	return u.Uploaded
 }
 
-// Find returns what the record says of u, nil if it has not heard of it.
-func (r *Record) Find(u Upload) *Upload {
+// Admitted returns what the record says of u, nil if nobody has let it in yet.
+func (r *Record) Admitted(u Upload) *Upload {
 	switch {
 	case r.Waiting != nil && r.Waiting.Same(u):
 		return r.Waiting
@@ -382,6 +382,15 @@ func (r *Record) Find(u Upload) *Upload {
 	}
 	if e := r.End(u); e != nil {
 		return &e.Upload
+	}
+	return nil
+}
+
+// Find is Admitted, or what is only noted: nobody has looked at whether that may be
+// deployed.
+func (r *Record) Find(u Upload) *Upload {
+	if admitted := r.Admitted(u); admitted != nil {
+		return admitted
 	}
 	if i := slices.IndexFunc(r.Noted, u.Same); i >= 0 {
 		return &r.Noted[i]
