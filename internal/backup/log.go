@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+
+	"gitlab-codedeploy/internal/machine"
 )
 
 // failures are the lines by which gitlab-backup tells that a part of a backup failed.
@@ -31,9 +33,6 @@ const maxComplaints = 3
 
 // maxLine is how long a line may get before it is heard without its end.
 const maxLine = 64 << 10
-
-// colours are what a terminal would show text in.
-var colours = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
 // listener hears what a command says on both of its outputs, whole lines without
 // colours, while it says it.
@@ -69,7 +68,7 @@ func (l *listener) end() {
 }
 
 func (l *listener) tell(line string) {
-	line = colours.ReplaceAllString(strings.TrimRight(line, "\r\n"), "")
+	line = machine.WithoutColours(strings.TrimRight(line, "\r\n"))
 	if strings.TrimSpace(line) != "" {
 		l.last = line
 	}

@@ -48,9 +48,12 @@ func (m *Machine) Talked(ctx context.Context, c Command) (said string, err error
 // looking for one, in the middle of a token.
 var colours = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`)
 
+// WithoutColours leaves a terminal's control sequences out of a text.
+func WithoutColours(text string) string { return colours.ReplaceAllString(text, "") }
+
 // redact leaves the Secrets out of a text, and colours.
 func (m *Machine) redact(text string) string {
-	text = colours.ReplaceAllString(text, "")
+	text = WithoutColours(text)
 	for _, secret := range m.Secrets {
 		if secret == "" {
 			continue

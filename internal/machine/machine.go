@@ -162,12 +162,6 @@ func (m *Machine) run(ctx context.Context, c Command) error {
 	return err
 }
 
-// Has says whether the host has a program.
-func (m *Machine) Has(ctx context.Context, program string) bool {
-	_, err := m.Ask(ctx, Cmd("sh", "-c", "command -v -- "+program))
-	return err == nil
-}
-
 // ReadFile returns what is in a file; "" without an error if it is not there.
 func (m *Machine) ReadFile(name string) (string, error) {
 	content, err := os.ReadFile(m.Path(name))

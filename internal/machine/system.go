@@ -7,8 +7,6 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"os/user"
-	"strconv"
 	"syscall"
 	"time"
 )
@@ -51,23 +49,4 @@ func (m *Machine) Free(name string) (int64, error) {
 	var disk syscall.Statfs_t
 	err := syscall.Statfs(m.Path(name), &disk)
 	return int64(disk.Bavail) * int64(disk.Bsize), err // their types differ between systems
-}
-
-// Own gives a file or folder to a user and a group.
-func (m *Machine) Own(name, userName, groupName string) error {
-	m.step("chown " + userName + ":" + groupName + " " + name)
-	if m.Owner != nil {
-		return m.Owner(name, userName, groupName)
-	}
-	owner, err := user.Lookup(userName)
-	if err != nil {
-		return err
-	}
-	group, err := user.LookupGroup(groupName)
-	if err != nil {
-		return err
-	}
-	uid, _ := strconv.Atoi(owner.Uid)
-	gid, _ := strconv.Atoi(group.Gid)
-	return os.Chown(m.Path(name), uid, gid)
 }

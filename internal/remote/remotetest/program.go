@@ -1,6 +1,7 @@
 package remotetest
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,13 @@ var host struct {
 }
 
 func buildHost(root string) (string, error) {
+	// The compiler reads what the go command does not know to be the test's: a kept result
+	// would outlive a change of the program. See "go help test", on caching.
+	for _, folder := range []string{"cmd/host", "internal"} {
+		if err := filepath.WalkDir(filepath.Join(root, folder), func(_ string, _ fs.DirEntry, err error) error { return err }); err != nil {
+			return "", err
+		}
+	}
 	folder := filepath.Join(root, ".tools", "build", "host-for-tests")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
