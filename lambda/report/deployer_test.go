@@ -26,6 +26,15 @@ func TestS15_AStateSaysWhoseUploadItIsToItsEnd(t *testing.T) {
 		got := f.status(t, statusPath)
 		assert.Equal(t, []any{"Succeeded", "team/web", "main"}, []any{got["state"], got["project"], got["ref"]})
 	})
+	t.Run("by the group's record, when the trigger died before it told", func(t *testing.T) {
+		f := newFixture(t, deployment("Succeeded"))
+		f.Put(statusPath, nil, `{"uploadId":"job-9","state":"Waiting","application":"web","deploymentGroup":"web-blue-green","key":"`+testKey+`","versionId":"v1","reason":"will be tried again"}`)
+		f.record(`{"application":"web","deploymentGroup":"web-blue-green","attempt":{"uploadId":"job-9","key":"` + testKey +
+			`","versionId":"v1","uploaded":"2026-11-23T01:02:03Z","by":{"project":"team/web","ref":"main"},"owner":"m/1","at":"2026-11-23T01:02:04Z"}}`)
+		require.NoError(t, f.handle(t, sample("SUCCESS")))
+		got := f.status(t, statusPath)
+		assert.Equal(t, []any{"Succeeded", "team/web", "main"}, []any{got["state"], got["project"], got["ref"]})
+	})
 	t.Run("also when it never was deployed", func(t *testing.T) {
 		f := newFixture(t, "")
 		f.record(`{"application":"web","deploymentGroup":"web-blue-green","ended":[{"uploadId":"job-9","key":"` + testKey +

@@ -166,6 +166,8 @@ func (r *Reporter) tell(ctx context.Context, info *types.DeploymentInfo, heard s
 		}); err != nil {
 			return nil, "", err
 		}
+		// A trigger that died after it created the deployment has told nobody whose it is.
+		state.Deployer, state.Order = u.By, u.Order.Order
 		if u.ID != from.UploadID {
 			entry = r.Statuses.Entry(u.ID, u.Key, u.VersionID)
 			if err := entry.Load(ctx); err != nil {
