@@ -21,9 +21,8 @@ import (
 // readyLimit is how long GitLab may take until its page answers.
 const readyLimit = 15 * time.Minute
 
-// countRepositories looks for each repository that has commits by the restored database
-// and a bundle in the archive. Gitaly of 14.4 to 16.2 says nothing of bundles that it
-// cannot restore.
+// countRepositories looks for each repository that has a bundle in the archive, wikis and
+// designs among them. Gitaly of 14.4 to 16.2 says nothing of bundles that it cannot restore.
 func (r *Restoring) countRepositories(ctx context.Context) error {
 	there, err := repositories(ctx, r.Machine)
 	if err != nil {
@@ -36,8 +35,12 @@ func (r *Restoring) countRepositories(ctx context.Context) error {
 	lost := slices.Clone(r.failed)
 	counted := 0
 	for _, found := range there {
-		folder := folders[found.storage]
-		if folder == "" || !r.archive.bundles[found.path] || slices.Contains(r.lost, found.path) {
+		if !r.archive.bundles[found.path] || slices.Contains(r.lost, found.path) {
+			continue
+		}
+		folder := folders[found.storage].Folder
+		if folder == "" {
+			r.elsewhere++
 			continue
 		}
 		if counted++; !alive(r.Machine, folder, found.path) && !slices.Contains(lost, found.path) {
@@ -45,7 +48,7 @@ func (r *Restoring) countRepositories(ctx context.Context) error {
 		}
 	}
 	lost = slices.DeleteFunc(lost, func(path string) bool { return slices.Contains(r.lost, path) })
-	r.Machine.Say("%d repositories with commits in the database, %d of them counted on the disk, %d missing", len(there), counted, len(lost))
+	r.Machine.Say("%d of %d repositories, wikis and designs counted on the disk, %d missing", counted, counted+r.elsewhere, len(lost))
 	switch {
 	case len(lost) == 0 && (len(r.said) == 0 || len(r.lost) > 0):
 		return nil
@@ -150,6 +153,8 @@ func (r *Restoring) lookAtRepositories(find func(name, state, format string, arg
 		find("repositories", "look", "restored without %s, as accepted", some(r.lost))
 	case len(missing) > 0:
 		find("repositories", "look", "the backup has no bundle of %s", some(missing))
+	case r.elsewhere > 0:
+		find("repositories", "look", "%d are on another host's disk, and were not counted there", r.elsewhere)
 	default:
 		find("repositories", "ok", "all %d with commits are there", len(r.archive.dump.expected))
 	}

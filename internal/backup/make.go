@@ -16,6 +16,7 @@ import (
 	"gitlab-codedeploy/internal/backups"
 	"gitlab-codedeploy/internal/gitlab"
 	"gitlab-codedeploy/internal/machine"
+	"gitlab-codedeploy/internal/omnibus"
 	"gitlab-codedeploy/internal/plain"
 )
 
@@ -46,6 +47,10 @@ type making struct {
 	folder string // of GitLab's backups
 	tar    string // that this run has made
 	local  bool   // PostgreSQL is this host's
+	// What storages there are, and the wikis and designs on this host's disk that had
+	// something in them before GitLab made its archive.
+	storages map[string]omnibus.Storage
+	others   []string
 }
 
 func (b *making) run(ctx context.Context) (made backups.Manifest, err error) {
@@ -65,6 +70,9 @@ func (b *making) run(ctx context.Context) (made backups.Manifest, err error) {
 		return made, err
 	}
 	if err := b.store.Reach(ctx); err != nil {
+		return made, err
+	}
+	if err := b.findOthers(ctx); err != nil {
 		return made, err
 	}
 	id, err := b.create(ctx)
@@ -102,25 +110,11 @@ func finishedRestore(m *machine.Machine) error {
 	return errors.Join(fmt.Errorf("the restore of %s did not finish: finish it first (host restore), nothing is backed up in between", plain.Line(id, 100)), err)
 }
 
-var backupPath = regexp.MustCompile(`^\s+path:\s*["']?([^"'\s]+)`)
-
 // backupFolder is where GitLab puts its backups.
 func backupFolder(m *machine.Machine) (string, error) {
-	text, err := m.ReadFile(dataFolder + "/gitlab-rails/etc/gitlab.yml")
+	folder, err := omnibus.GitLab{Machine: m}.BackupFolder()
 	if err != nil {
 		return "", err
-	}
-	folder, inside := dataFolder+"/backups", false
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
-		switch found := backupPath.FindStringSubmatch(line); {
-		case strings.HasPrefix(line, "  backup:"):
-			inside = true
-		case inside && found != nil:
-			folder, inside = found[1], false
-		case len(line) > 2 && line[:2] == "  " && line[2] != ' ' && line[2] != '#':
-			inside = false
-		}
 	}
 	if info, err := m.Stat(folder); err != nil || !info.IsDir() {
 		return "", fmt.Errorf("GitLab's folder of backups, %s, is not there", folder)
@@ -317,12 +311,39 @@ func (a *archive) checkParts() error {
 	return nil
 }
 
+// findOthers finds wikis and designs that have to be in the archive. No database says so,
+// and what is made while GitLab makes its archive need not be in it.
+func (b *making) findOthers(ctx context.Context) (err error) {
+	if b.storages, err = storages(b.m); err != nil {
+		return err
+	}
+	if !b.local {
+		b.m.Say("note: PostgreSQL is not on this host: wikis and designs are not counted")
+		return nil
+	}
+	all, err := repositories(ctx, b.m)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		if folder := b.storages[r.storage].Folder; folder != "" && !r.committed && alive(b.m, folder, r.path) {
+			b.others = append(b.others, r.path)
+		}
+	}
+	return nil
+}
+
 // checkRepositories looks for a bundle of each repository that has commits by the
-// database of the same backup. One that went away meanwhile, and one that has nothing
-// on the disk either, is no fault of the backup.
+// database of the same backup, or had some on the disk before. One that went away meanwhile,
+// and one that has nothing on the disk either, is no fault of the backup.
 func (b *making) checkRepositories(ctx context.Context, a *archive) error {
 	missing := a.missing()
-	b.m.Say("%d repositories with commits in the database, %d bundles in the archive", len(a.dump.expected), a.bundled)
+	for _, path := range b.others {
+		if !a.bundles[path] {
+			missing = append(missing, path)
+		}
+	}
+	b.m.Say("%d repositories with commits in the database, %d wikis and designs on the disk, %d bundles in the archive", len(a.dump.expected), len(b.others), a.bundled)
 	if len(missing) == 0 {
 		return nil
 	}
@@ -333,16 +354,12 @@ func (b *making) checkRepositories(ctx context.Context, a *archive) error {
 	if err != nil {
 		return err
 	}
-	folders, err := storages(b.m)
-	if err != nil {
-		return err
-	}
 	var lost, gone []string
 	for _, r := range still {
 		if !slices.Contains(missing, r.path) {
 			continue
 		}
-		if folder := folders[r.storage]; folder == "" || alive(b.m, folder, r.path) {
+		if folder := b.storages[r.storage].Folder; folder == "" || alive(b.m, folder, r.path) {
 			lost = append(lost, r.path)
 		} else {
 			gone = append(gone, r.path)

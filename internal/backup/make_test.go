@@ -175,8 +175,7 @@ func TestS10_bundlesAreFoundWhereverAVersionPutsThem(t *testing.T) {
 			h.layout = layout
 			_, err := h.toFolder(t)
 			require.NoError(t, err)
-			assert.Contains(t, h.Talk.String(), "1 repositories with commits in the database, 1 bundles in the archive")
-			assert.Empty(t, h.RanLike("gitlab-psql"), "nothing has to be asked")
+			assert.Contains(t, h.Talk.String(), "1 repositories with commits in the database, 0 wikis and designs on the disk, 1 bundles in the archive")
 		})
 	}
 }
@@ -370,9 +369,25 @@ func TestS10_aBackupMeetsFaults(t *testing.T) {
 		{name: "S10 backup | a snippet's repository has no bundle | refused, and the repository is named",
 			change: func(h *gitlabHost) {
 				h.dumpRows = "COPY public.snippet_repositories (shard_id, snippet_id, disk_path) FROM stdin;\n1\t4\t@snippets/4b/22/777\n\\.\n\n"
-				h.rows = func() string { return app + "\tdefault\n@snippets/4b/22/777\tdefault\n" }
+				h.rows = func() string { return app + "\tdefault\tt\n@snippets/4b/22/777\tdefault\tt\n" }
 				h.repository("@snippets/4b/22/777", "old")
 			}, want: "has no bundle of 1 repositories: @snippets/4b/22/777"},
+		{name: "S10 backup | a wiki has something on the disk and no bundle, and nothing says so | refused, and the wiki is named",
+			change: func(h *gitlabHost) {
+				h.rows = func() string {
+					return app + "\tdefault\tt\n" + app + ".wiki\tdefault\tf\n" + app + ".design\tdefault\tf\n"
+				}
+				h.repository(app+".wiki", "old")
+			}, want: "has no bundle of 1 repositories: " + app + ".wiki"},
+		{name: "S10 backup | the designs of a project have no bundle, and its wiki has one | refused, and the designs are named",
+			change: func(h *gitlabHost) {
+				h.rows = func() string {
+					return app + "\tdefault\tt\n" + app + ".wiki\tdefault\tf\n" + app + ".design\tdefault\tf\n"
+				}
+				h.repository(app+".wiki", "old")
+				h.repository(app+".design", "old")
+				h.members = func(members []tarMember) []tarMember { return append(members, bundleOf(app+".wiki")) }
+			}, want: "has no bundle of 1 repositories: " + app + ".design"},
 		{name: "S10 backup | a bundle has no content | refused, and the bundle is named",
 			change: func(h *gitlabHost) { h.members = replace("repositories/"+app+".bundle", nil) }, want: ".bundle in " + id + tarName + " is no bundle of Git"},
 		{name: "S10 backup | the archive is of another version than its name says | refused",
@@ -434,6 +449,31 @@ func TestS10_whatIsNotThereToBeBackedUpIsNotMissing(t *testing.T) {
 		}
 		_, err := h.toFolder(t)
 		require.NoError(t, err)
+	})
+	t.Run("S10 backup | a wiki is empty, is made or is removed while the archive is, or has its bundle | the backup is complete", func(t *testing.T) {
+		h := newGitLab(t, "13.10.2", "ce")
+		h.rows = func() string {
+			return app + "\tdefault\tt\n" + app + ".wiki\tdefault\tf\n" + app + ".design\tdefault\tf\n" + other + ".wiki\tdefault\tf\n" + other + ".design\tdefault\tf\n"
+		}
+		h.repository(app+".wiki", "old")
+		h.repository(other+".wiki", "old")
+		h.Put(repoBase+app+".design.git/HEAD", "ref: refs/heads/master\n")
+		h.members = func(members []tarMember) []tarMember {
+			h.repository(other+".design", "old")
+			must(os.RemoveAll(h.Path(repoBase + other + ".wiki.git")))
+			return append(members, bundleOf(app+".wiki"))
+		}
+		_, err := h.toFolder(t)
+		require.NoError(t, err)
+		assert.Contains(t, h.Talk.String(), "1 repositories with commits in the database, 2 wikis and designs on the disk, 2 bundles in the archive")
+	})
+	t.Run("S10 backup | PostgreSQL is on another host | the backup is complete, and tells that wikis are not counted", func(t *testing.T) {
+		h := newGitLab(t, "13.10.2", "ce")
+		delete(h.services, "postgresql")
+		_, err := h.toFolder(t)
+		require.NoError(t, err)
+		assert.Contains(t, h.Talk.String(), "PostgreSQL is not on this host: wikis and designs are not counted")
+		assert.Empty(t, h.RanLike("gitlab-psql"))
 	})
 	t.Run("S10 backup | a repository is lost on the disk since long | the backup is complete, and tells of it", func(t *testing.T) {
 		h := newGitLab(t, "13.10.2", "ce")

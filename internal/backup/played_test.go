@@ -37,7 +37,9 @@ const (
 	folder  = data + "/backups"
 	tarName = "_gitlab_backup.tar"
 	// The repository of a project with commits, as hashed storage names it.
-	app      = "@hashed/d4/73/d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35"
+	app = "@hashed/d4/73/d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35"
+	// That of a project without any.
+	other    = "@hashed/4e/07/4e07408562bedb8b60ce05c1decfe3ad16b72230967de01f640b7e4729b49fce"
 	repoBase = data + "/git-data/repositories/"
 )
 
@@ -48,6 +50,7 @@ type gitlabHost struct {
 	*machinetest.Host
 	version, edition string
 
+	since    int64                         // when the first backup is made, less a second
 	made     int                           // backups so far
 	says     string                        // lines of gitlab-backup create on the way
 	status   int                           // of gitlab-backup create
@@ -72,10 +75,10 @@ type tarMember struct {
 
 func newGitLab(t *testing.T, version, edition string) *gitlabHost {
 	h := &gitlabHost{
-		Host: machinetest.New(t), version: version, edition: edition, dumpEnd: "-- PostgreSQL database dump complete",
+		Host: machinetest.New(t), version: version, edition: edition, since: 1606734000, dumpEnd: "-- PostgreSQL database dump complete",
 		services: map[string]string{"gitaly": "run", "postgresql": "run", "puma": "run", "redis": "run", "sidekiq": "run"},
 	}
-	h.rows = func() string { return app + "\tdefault\n" }
+	h.rows = func() string { return app + "\tdefault\tt\n" }
 	h.Put("/opt/gitlab/version-manifest.txt", "gitlab-"+edition+" "+version+"\n\nComponent\n")
 	h.Put("/etc/gitlab/gitlab-secrets.json", `{"gitlab_rails": {"db_key_base": "old"}}`)
 	h.Put("/etc/gitlab/gitlab.rb", "external_url 'https://old.example.com'\n")
@@ -91,15 +94,19 @@ func newGitLab(t *testing.T, version, edition string) *gitlabHost {
 	h.Put(data+"/gitlab-rails/shared/terraform_state/cd/1.tfstate", "state of old")
 	h.Put(data+"/gitlab-rails/shared/encrypted_settings/ldap.yml.enc", "settings of old")
 	h.repository(app, "old")
-	// As omnibus's template writes it, files/gitlab-cookbooks/gitaly/templates/default/gitaly-config.toml.erb.
-	h.Put(data+"/gitaly/config.toml", "socket_path = '/var/opt/gitlab/gitaly/gitaly.socket'\n\n[[storage]]\nname = \"default\"\npath = \"/var/opt/gitlab/git-data/repositories\"\n\n[logging]\nlevel = \"info\"\n")
-	h.Put(data+"/gitlab-rails/etc/gitlab.yml", "production: &base\n  gitlab:\n    host: old\n  backup:\n    path: \"/var/opt/gitlab/backups\"   # Relative paths are relative to Rails.root\n    archive_permissions:\n  extra:\n    path: no\n")
+	// As omnibus's templates of 13.10.2 write them: gitaly-config.toml.erb, gitlab.yml.erb.
+	h.Put(data+"/gitaly/config.toml", "socket_path = '/var/opt/gitlab/gitaly/gitaly.socket'\n\n[[storage]]\nname = 'default'\npath = '/var/opt/gitlab/git-data/repositories'\n\n[logging]\nlevel = 'info'\n")
+	h.storages("unix:/var/opt/gitlab/gitaly/gitaly.socket")
 	require.NoError(t, os.MkdirAll(h.Path(folder), 0o700))
 
 	h.Answers("uname -n", "old.example.com\n")
 	h.On("gitlab-ctl status", h.status1)
 	h.On("gitlab-psql", func(c machinetest.Call) int {
-		c.Print("%s", h.rows())
+		if strings.Contains(c.Input, "pg_attribute") {
+			c.Print("%s", schema)
+		} else {
+			c.Print("%s", h.rows())
+		}
 		return 0
 	})
 	h.On("env", func(c machinetest.Call) int {
@@ -113,11 +120,34 @@ func newGitLab(t *testing.T, version, edition string) *gitlabHost {
 	return h
 }
 
+// schema is what the database says of its tables, as far as it is asked for here.
+const schema = "application_settings\tid\nbackground_migration_jobs\tid\nbatched_background_migrations\tid\n"
+
+// storages writes Rails' settings, with Gitaly's address in them.
+func (h *gitlabHost) storages(address string) {
+	h.Put(data+"/gitlab-rails/etc/gitlab.yml", `production: &base
+  gitlab:
+    host: old
+  repositories:
+    storages: {"default":{"path":"/var/opt/gitlab/git-data/repositories","gitaly_address":"`+address+`"}}
+  backup:
+    path: "/var/opt/gitlab/backups"   # Relative paths are relative to Rails.root (default: tmp/backups/)
+    archive_permissions:
+  extra:
+    path: no
+`)
+}
+
 // repository puts a bare repository with commits on the disk.
 func (h *gitlabHost) repository(path, of string) {
 	h.Put(repoBase+path+".git/HEAD", "ref: refs/heads/master\n")
 	h.Put(repoBase+path+".git/packed-refs", "# pack-refs with: peeled fully-peeled sorted\n0123456789012345678901234567890123456789 refs/heads/master\n")
 	h.Put(repoBase+path+".git/objects/pack/pack-1.pack", "PACK of "+of)
+}
+
+// bundleOf is what 13.10 puts into an archive of a repository.
+func bundleOf(path string) tarMember {
+	return tarMember{name: "repositories/" + path + ".bundle", content: []byte("# v2 git bundle\n0123456789012345678901234567890123456789 refs/heads/master\n\nPACK of old")}
 }
 
 // status1 is runit's, of one service or of all.
@@ -154,7 +184,7 @@ func (h *gitlabHost) full() string {
 // create is gitlab-backup create: lib/backup/manager.rb of v13.10.2.
 func (h *gitlabHost) create(c machinetest.Call) int {
 	h.made++
-	made := 1606734000 + h.made
+	made := h.since + int64(h.made)
 	name := fmt.Sprintf("%d_2020_11_30_%s%s", made, h.full(), tarName)
 	dump := "-- PostgreSQL database dump\n\nSET statement_timeout = 0;\n\nCREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA public;\n\n" +
 		"ALTER TABLE public.projects OWNER TO gitlab;\n\n" +

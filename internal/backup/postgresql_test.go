@@ -57,6 +57,16 @@ func TestS10_backupAndRestoreOnARealDatabase(t *testing.T) {
 			assert.Equal(t, "repositories ok all 1 with commits are there", rowsOf(findings)[0])
 			assert.Contains(t, rowsOf(findings), "statistics ok ANALYZE is done")
 
+			// A group's wiki, and one of a project without commits, are on the disk alone.
+			const team = "@groups/6b/86/6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b.wiki"
+			for _, path := range []string{team, "@hashed/00/00/" + d.SQL("SELECT max(id) FROM projects") + ".wiki", app + ".design"} {
+				old := newGitLab(t, full, "ce")
+				old.repository(path, "old")
+				dumped(old, whole)
+				_, err = old.toFolder(t)
+				old.nothing(t, err, "has no bundle of 1 repositories: "+path)
+			}
+
 			// The database names a repository without a bundle, and a file without one.
 			old := newGitLab(t, full, "ce")
 			dumped(old, func(members []tarMember) []tarMember {

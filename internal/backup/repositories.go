@@ -7,64 +7,66 @@ import (
 	_ "embed"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
+	"text/template"
 	"time"
 
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/omnibus"
+	"gitlab-codedeploy/internal/plain"
 )
 
 //go:embed sql/repositories.sql
-var repositoriesSQL string
+var repositoriesText string
 
-// repository is one that has commits, as the database knows it.
-type repository struct{ path, storage string }
+var repositoriesSQL = template.Must(template.New("").Parse(repositoriesText))
 
-// repositories asks the database which repositories have to be there.
+// repository is one that has to be in a backup when there is something in it.
+type repository struct {
+	path, storage string
+	// committed says that it has commits by the database, which knows that of projects and
+	// snippets, and not of wikis and designs.
+	committed bool
+}
+
+// repositories asks the database for them.
 func repositories(ctx context.Context, m *machine.Machine) ([]repository, error) {
-	rows, err := omnibus.GitLab{Machine: m}.Query(ctx, omnibus.Statements{Text: repositoriesSQL, Timeout: 30 * time.Minute})
+	g := omnibus.GitLab{Machine: m}
+	schema, err := g.Schema(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var text strings.Builder
+	if err := repositoriesSQL.Execute(&text, schema); err != nil {
+		return nil, err
+	}
+	rows, err := g.Query(ctx, omnibus.Statements{Text: text.String(), Timeout: 30 * time.Minute})
 	if err != nil {
 		return nil, err
 	}
 	var found []repository
 	for _, row := range rows {
-		if len(row) != 2 {
-			return nil, fmt.Errorf("GitLab's database: got the row %q, want a repository's path and its storage", row)
+		if len(row) != 3 || row[2] != "t" && row[2] != "f" {
+			return nil, fmt.Errorf("GitLab's database: got the row %q, want a repository's path, its storage, and t or f", row)
 		}
-		found = append(found, repository{row[0], row[1]})
+		found = append(found, repository{row[0], row[1], row[2] == "t"})
 	}
 	return found, nil
 }
 
-// gitalySettings has the storages of this host.
-const gitalySettings = "/var/opt/gitlab/gitaly/config.toml"
-
-var storageLine = regexp.MustCompile(`^\s*(name|path)\s*=\s*"([^"]+)"`)
-
-// storages are the folders of Gitaly's storages by their names: none when repositories
-// are not on this host.
-func storages(m *machine.Machine) (map[string]string, error) {
-	text, err := m.ReadFile(gitalySettings)
-	if err != nil {
-		return nil, err
-	}
-	found := map[string]string{}
-	inside, name := false, ""
-	for line := range strings.Lines(text) {
-		if trimmed := strings.TrimSpace(line); strings.HasPrefix(trimmed, "[") {
-			inside, name = trimmed == "[[storage]]", ""
-		}
-		switch parts := storageLine.FindStringSubmatch(line); {
-		case !inside || parts == nil:
-		case parts[1] == "name":
-			name = parts[2]
-		case name != "":
-			found[name] = parts[2]
+// storages are all that GitLab knows, by their names. What other hosts have is told:
+// nothing can be said of it by this one's disk.
+func storages(m *machine.Machine) (map[string]omnibus.Storage, error) {
+	found, err := omnibus.GitLab{Machine: m}.Storages()
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if s := found[name]; s.Folder == "" {
+			m.Say("note: the repositories of the storage %s are not on this host, but at %s: they are not looked for on its disk", plain.Line(name, 50), plain.Line(s.Address, 100))
 		}
 	}
-	return found, nil
+	return found, err
 }
 
 // alive says whether there is something in a repository on the disk: objects, and what

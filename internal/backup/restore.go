@@ -49,6 +49,8 @@ type Restoring struct {
 	said     []string // lines by which it told so
 	stopped  bool     // GitLab's services are
 	changed  bool     // this GitLab is not what it was
+	// elsewhere is how many repositories another host's Gitaly has.
+	elsewhere int
 }
 
 // How long things may take. A restore on a full disk hangs for ever.

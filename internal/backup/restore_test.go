@@ -282,7 +282,7 @@ func TestS10_aRestoreIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 		{"S10 restore | the database gives rights to a role that this server does not have | refused, with the command that makes it",
 			func(h *gitlabHost) { h.restores.roles = "extension\tpg_trgm\n" }, `the role "gitlab", which this server does not have: gitlab-psql -c 'CREATE ROLE "gitlab"'`},
 		{"S10 restore | the backup's repositories are in a storage that this server does not have | refused, with both names",
-			edit(data+"/gitaly/config.toml", replace(`"default"`, `"nfs2"`)), `has 2 projects in the storage "default", and this server has the storages nfs2`},
+			edit(data+"/gitlab-rails/etc/gitlab.yml", replace(`"default"`, `"nfs2"`)), `has 2 projects in the storage "default", and this server has the storages nfs2`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := oldServer(t, "13.10.2", "ce", nil)
@@ -532,6 +532,81 @@ func TestS10_repositoriesThatAreLostFailARestore(t *testing.T) {
 		assert.False(t, h.Exists(backup.UnfinishedRestore))
 		assert.False(t, h.Exists(repoBase+app+".git"))
 		assert.Equal(t, o.data["gitlab-rails/uploads/picture"], h.Get(data+"/gitlab-rails/uploads/picture"))
+	})
+}
+
+// No table says in which wikis there is something: those that the backup has are counted.
+func TestS10_wikisAndDesignsAreCountedAfterARestore(t *testing.T) {
+	with := func(h *gitlabHost) {
+		for _, path := range []string{app + ".wiki", app + ".design"} {
+			h.repository(path, "old")
+		}
+		h.rows = func() string {
+			return app + "\tdefault\tt\n" + app + ".wiki\tdefault\tf\n" + app + ".design\tdefault\tf\n" + other + ".wiki\tdefault\tf\n"
+		}
+		h.members = func(members []tarMember) []tarMember {
+			return append(members, bundleOf(app+".wiki"), bundleOf(app+".design"))
+		}
+	}
+	o := oldServer(t, "13.10.2", "ce", with)
+	t.Run("S10 restore | a wiki's repository comes back empty, and nothing says so | failed, and it is named; services run again", func(t *testing.T) {
+		for _, lost := range []string{app + ".wiki", app + ".design"} {
+			h := newServer(t, o)
+			with(h)
+			h.restores.lose = []string{lost}
+			_, err := h.restoreOf(t, o.id)
+			require.ErrorContains(t, err, "said nothing, and yet repositories are missing; not restored: 1 repositories: "+lost+". If they may be lost")
+			h.allUp(t)
+			h.restores.lose = nil
+			_, err = h.restoreOf(t, o.id)
+			h.restored(t, o, err)
+			assert.Contains(t, h.Talk.String(), "3 of 3 repositories, wikis and designs counted on the disk, 0 missing")
+		}
+	})
+}
+
+// Rails' settings say where Gitaly is. What an earlier Gitaly of this host has left, its
+// settings and its folder, says nothing.
+func TestS10_repositoriesOnAnotherHostAreNotLost(t *testing.T) {
+	t.Run("S10 restore | Gitaly is on another host | its repositories are not looked for on this disk, which is told, and none counts as lost", func(t *testing.T) {
+		o := oldServer(t, "13.10.2", "ce", nil)
+		h := newServer(t, o)
+		h.storages("tcp://gitaly.internal:8075")
+		delete(h.services, "gitaly")
+		h.restores.lose = []string{app} // nothing comes to this disk
+		findings, err := h.restoreOf(t, o.id)
+		require.NoError(t, err)
+		assert.Contains(t, rowsOf(findings), "repositories look 1 are on another host's disk, and were not counted there")
+		assert.Contains(t, h.Talk.String(), "the repositories of the storage default are not on this host, but at tcp://gitaly.internal:8075: they are not looked for on its disk")
+	})
+	t.Run("S10 restore | one of two storages is on another host | this server has both, and counts its own", func(t *testing.T) {
+		o := oldServer(t, "13.10.2", "ce", func(h *gitlabHost) {
+			h.dumpRows = "COPY public.projects (id, name, repository_storage, pending_delete) FROM stdin;\n9\tb\tnfs2\tf\n\\.\n\n"
+		})
+		h := newServer(t, o)
+		yml := data + "/gitlab-rails/etc/gitlab.yml"
+		h.Put(yml, strings.Replace(h.Get(yml), `{"default":`, `{"nfs2":{"gitaly_address":"tls://gitaly.internal:9999"},"default":`, 1))
+		_, err := h.restoreOf(t, o.id)
+		h.restored(t, o, err)
+		h.restores.lose = []string{app}
+		_, err = h.restoreOf(t, o.id)
+		require.ErrorContains(t, err, "not restored: 1 repositories: "+app)
+	})
+	t.Run("S10 backup | Gitaly is on another host | the backup is complete; a bundle that is missing fails it all the same", func(t *testing.T) {
+		h := newGitLab(t, "13.10.2", "ce")
+		h.storages("tcp://gitaly.internal:8075")
+		delete(h.services, "gitaly")
+		must(os.RemoveAll(h.Path(repoBase + app + ".git/objects"))) // left by a Gitaly that was here once
+		h.rows = func() string { return app + "\tdefault\tt\n" + app + ".wiki\tdefault\tf\n" }
+		h.repository(app+".wiki", "long ago")
+		_, err := h.toFolder(t)
+		require.NoError(t, err)
+		assert.Contains(t, h.Talk.String(), "the repositories of the storage default are not on this host")
+		h.members = func(members []tarMember) []tarMember {
+			return slices.DeleteFunc(members, func(m tarMember) bool { return strings.HasSuffix(m.name, ".bundle") })
+		}
+		_, err = h.toFolder(t)
+		require.ErrorContains(t, err, "has no bundle of 1 repositories: "+app)
 	})
 }
 

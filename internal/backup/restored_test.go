@@ -83,7 +83,7 @@ func (h *gitlabHost) playRestore() {
 		case strings.Contains(c.Input, "project_repositories"):
 			c.Print("%s", h.rows())
 		case strings.Contains(c.Input, "pg_attribute"):
-			c.Print("application_settings\tid\nbackground_migration_jobs\tid\nbatched_background_migrations\tid\n")
+			c.Print("%s", schema)
 		case strings.Contains(c.Input, "FROM background_migration_jobs"):
 			c.Print("%s", h.restores.left)
 		case strings.Contains(c.Input, "FROM batched_background_migrations"):

@@ -264,3 +264,61 @@ func TestSignUpIsReadAndClosed(t *testing.T) {
 		require.NoError(t, g.CloseSignUp(t.Context()))
 	}
 }
+
+// What the templates of omnibus-gitlab write: gitlab.yml.erb and gitaly-config.toml.erb.
+func TestWhereGitLabKeepsThings(t *testing.T) {
+	const rails, gitaly = "/var/opt/gitlab/gitlab-rails/etc/gitlab.yml", "/var/opt/gitlab/gitaly/config.toml"
+	h, g := newGitLab(t)
+	folder, err := g.BackupFolder()
+	require.NoError(t, err)
+	assert.Equal(t, "/var/opt/gitlab/backups", folder)
+	h.Put(rails, "production: &base\n  backup:\n    path: \"/mnt/my backups\"   # Relative paths are relative to Rails.root\n  extra:\n    path: no\n"+
+		"development:\n  <<: *base\ntest:\n  <<: *base\n  backup:\n    path: tmp/tests\n")
+	folder, err = g.BackupFolder()
+	require.NoError(t, err)
+	assert.Equal(t, "/mnt/my backups", folder)
+	h.Put(rails, "production:\n  backup:\n    path:\n")
+	folder, err = g.BackupFolder()
+	require.NoError(t, err)
+	assert.Equal(t, "/var/opt/gitlab/backups", folder)
+
+	const old = "socket_path = '/x'\n\n[[storage]]\nname = 'default'\npath = '/var/opt/gitlab/git-data/repositories'\n[[storage]]\nname = 'nfs'\npath = '/mnt/nfs/repositories'\n\n[logging]\nlevel = 'info'\n"
+	const later = "bin_dir = \"/opt/gitlab/embedded/bin\"\n[[storage]]\nname = \"default\"\npath = \"/var/opt/gitlab/git-data/repositories\"\n\n[[storage]]\nname = \"nfs\"\npath = \"/mnt/nfs/repositories\"\n"
+	storages := func(address string) map[string]omnibus.Storage {
+		if address != "" {
+			h.Put(rails, `production:
+  repositories:
+    storages: {"default":{"path":"/var/opt/gitlab/git-data/repositories","gitaly_address":"unix:/var/opt/gitlab/gitaly/gitaly.socket"},"nfs":{"gitaly_address":"`+address+`"}}
+`)
+		}
+		found, err := g.Storages()
+		require.NoError(t, err)
+		return found
+	}
+	for _, text := range []string{old, later} { // until 15.9, and from 15.10 on
+		h.Put(gitaly, text)
+		assert.Equal(t, map[string]omnibus.Storage{"default": {Folder: "/var/opt/gitlab/git-data/repositories"}, "nfs": {Folder: "/mnt/nfs/repositories"}}, storages(""), "Rails says nothing")
+		for address, here := range map[string]bool{
+			"unix:/var/opt/gitlab/gitaly/gitaly.socket": true, "tcp://localhost:8075": true, "tcp://127.0.0.1:8075": true, "tls://[::1]:9999": true, "tcp://0.0.0.0:8075": true,
+			"tcp://gitaly.internal:8075": false, "tls://10.0.0.7:9999": false, "dns:gitaly.internal:8075": false, "tcp://%zz": false,
+		} {
+			folder := ""
+			if here {
+				folder = "/mnt/nfs/repositories"
+			}
+			found := storages(address)
+			assert.Equal(t, omnibus.Storage{Address: address, Folder: folder}, found["nfs"])
+			assert.Equal(t, "/var/opt/gitlab/git-data/repositories", found["default"].Folder)
+		}
+		require.NoError(t, os.Remove(h.Path(rails)))
+	}
+	// Praefect, whose Gitaly has other names.
+	h.Put(gitaly, "[[storage]]\nname = 'gitaly-1'\npath = '/x'\n")
+	assert.Equal(t, map[string]omnibus.Storage{"default": {Address: "unix:/var/opt/gitlab/gitaly/gitaly.socket"}, "nfs": {Address: "tcp://localhost:2305"}}, storages("tcp://localhost:2305"))
+	h.Put(gitaly, "[[storage]\n")
+	_, err = g.Storages()
+	require.ErrorContains(t, err, gitaly+" is not TOML")
+	h.Put(rails, "production: [\n")
+	_, err = g.BackupFolder()
+	require.ErrorContains(t, err, rails+" is not YAML")
+}
