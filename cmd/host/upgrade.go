@@ -7,11 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"gitlab-codedeploy/internal/backup"
 	"gitlab-codedeploy/internal/gitlab"
 	"gitlab-codedeploy/internal/omnibus"
 	"gitlab-codedeploy/internal/packages"
@@ -94,7 +92,7 @@ Prints one line of JSON: {"from", "to", "edition"}; with --mode preflight
 				if err != nil {
 					return err
 				}
-				u.Backups = hopBackups{p, store}
+				u.Backups = upgrade.BackupsIn(p.machine, store)
 			}
 			var result any
 			var err error
@@ -109,20 +107,4 @@ Prints one line of JSON: {"from", "to", "edition"}; with --mode preflight
 			return json.NewEncoder(p.stdout).Encode(result)
 		},
 	})
-}
-
-// hopBackups are the backups of this host in a store.
-type hopBackups struct {
-	p     program
-	store backup.Store
-}
-
-func (h hopBackups) Newest(ctx context.Context) (b upgrade.Backup, found bool, err error) {
-	m, age, found, err := backup.Newest(ctx, h.store, time.Now(), h.p.machine.Say)
-	return upgrade.Backup{ID: m.ID, Version: m.Version, Edition: m.Edition, Age: age}, found, err
-}
-
-func (h hopBackups) Make(ctx context.Context) (upgrade.Backup, error) {
-	m, err := backup.Make(ctx, h.p.machine, h.store)
-	return upgrade.Backup{ID: m.ID, Version: m.Version, Edition: m.Edition}, err
 }

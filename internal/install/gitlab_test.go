@@ -1,24 +1,18 @@
 package install_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -26,6 +20,7 @@ import (
 	"gitlab-codedeploy/internal/install"
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/machine/machinetest"
+	"gitlab-codedeploy/internal/packages/packagestest"
 )
 
 const (
@@ -44,9 +39,9 @@ type host struct {
 	t *testing.T
 	// filesystem is the volume's, "" for a blank one.
 	filesystem string
-	// installed is what rpm has, reconfigures what GitLab has been configured with, and
+	// rpm is what rpm has, reconfigures what GitLab has been configured with, and
 	// seed the password that its database began with.
-	installed    []string
+	rpm          packagestest.RPM
 	reconfigures int
 	seed         string
 	signUp       bool
@@ -157,23 +152,10 @@ func (h *host) playDisk() {
 func (h *host) playPackages() {
 	h.Answers("yum -q", "Available Packages\ngitlab-ce.x86_64 13.10.2-ce.0.el7 gitlab-codedeploy\ngitlab-ce.x86_64 13.12.15-ce.0.el7 gitlab-codedeploy\n")
 	h.OnPage(base+"/gitlab-ce/gpgkey/gitlab-gitlab-ce-3D645A26AB9FBD22.pub.gpg", http.NotFound)
-	h.OnPage("https://packages.example.com/gpgkey/gitlab/3D645A26AB9FBD22.pub.gpg", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, key) })
-	h.Answers("rpm --import", "")
-	h.On("rpm -q", func(c machinetest.Call) int {
-		missing := 0
-		for _, name := range c.Args[4:] {
-			at := slices.IndexFunc(h.installed, func(p string) bool { return strings.HasPrefix(p, name+"-") })
-			if at < 0 {
-				c.Print("package %s is not installed\n", name)
-				missing++
-			} else {
-				c.Print("%s\n", h.installed[at])
-			}
-		}
-		return missing
-	})
+	packagestest.Serve(h.Host, "https://packages.example.com/gpgkey/gitlab/3D645A26AB9FBD22.pub.gpg", key)
+	h.rpm.Play(h.Host)
 	h.On("yum -y --enablerepo=gitlab-codedeploy install", func(c machinetest.Call) int {
-		h.installed = append(h.installed, c.Args[len(c.Args)-1])
+		h.rpm.Installed = append(h.rpm.Installed, c.Args[len(c.Args)-1])
 		h.Put("/opt/gitlab/version-manifest.txt", "gitlab-ce 13.10.2\n")
 		// omnibus-gitlab 13.10.2, config/templates/package-scripts/posttrans.erb and
 		// files/gitlab-ctl-commands/upgrade.rb: without the line, or on a volume that was
@@ -226,25 +208,15 @@ func (h *host) configure(c machinetest.Call) int {
 	return 0
 }
 
-// key is a key in the place of GitLab's, whose secret half nobody has.
-var key, fingerprint = func() (string, string) {
-	entity, err := openpgp.NewEntity("GitLab", "", "packages@example.com", &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA})
-	if err != nil {
-		panic(err)
-	}
-	var text bytes.Buffer
-	w, _ := armor.Encode(&text, openpgp.PublicKeyType, nil)
-	_ = entity.Serialize(w)
-	_ = w.Close()
-	return text.String(), fmt.Sprintf("%X", entity.PrimaryKey.Fingerprint)
-}()
+// key is a key in the place of GitLab's, and signedBy what it is known by.
+var key, signedBy = packagestest.Key("3D645A26AB9FBD22")
 
 func (h *host) gitlab() install.GitLab {
 	return install.GitLab{
 		Machine: h.Machine, Version: gitlab.Version{Major: 13, Minor: 10, Patch: 2}, Edition: "ce", RepositoryURL: base,
 		Address: "https://gitlab.example.com", DataVolume: volume,
 		RootPassword: func(context.Context) (string, error) { return password, nil },
-		Keys:         []gitlab.SigningKey{{ID: "3D645A26AB9FBD22", Fingerprints: []string{fingerprint}}},
+		Keys:         []gitlab.SigningKey{signedBy},
 	}
 }
 
@@ -261,7 +233,7 @@ func (h *host) failed(want string, change ...func(*install.GitLab)) {
 	h.t.Helper()
 	_, err := h.install(change...)
 	require.ErrorContains(h.t, err, want)
-	assert.Empty(h.t, h.installed)
+	assert.Empty(h.t, h.rpm.Installed)
 }
 
 func TestS5ABlankHostEndsWithGitLabOnItsDataVolumeAndItsSignInPageOpen(t *testing.T) {
@@ -369,7 +341,7 @@ func TestS5_InstallationsThatWereKilled(t *testing.T) {
 		h := played[played1]
 		h.t = t
 		require.NoError(t, run())
-		assert.Equal(t, []string{pack}, h.installed)
+		assert.Equal(t, []string{pack}, h.rpm.Installed)
 		assert.Equal(t, password, h.seed)
 		assert.False(t, h.signUp)
 		table := h.Get("/etc/fstab")
@@ -392,7 +364,7 @@ func TestS5_InstallFaults(t *testing.T) {
 		h.hideReconfigure = true
 		_, err := h.install()
 		require.Error(t, err)
-		assert.Equal(t, []string{pack}, h.installed)
+		assert.Equal(t, []string{pack}, h.rpm.Installed)
 		assert.Empty(t, h.seed)
 		h.hideReconfigure = false
 		_, err = h.install(version("13.12.15"))
@@ -426,7 +398,7 @@ func TestS5_InstallFaults(t *testing.T) {
 		done, err := h.install()
 		require.NoError(t, err)
 		assert.Equal(t, "gitlab-ee 12.4.0 in /opt/gitlab, without its package, is installed already and stays as it is", done)
-		h.installed = []string{"gitlab-ee-13.10.2-ee.0.el7"}
+		h.rpm.Installed = []string{"gitlab-ee-13.10.2-ee.0.el7"}
 		done, err = h.install()
 		require.NoError(t, err)
 		assert.Contains(t, done, "gitlab-ee-13.10.2-ee.0.el7 is installed already")
@@ -438,7 +410,7 @@ func TestS5_InstallFaults(t *testing.T) {
 			lock, err := h.Lock(machine.InstallLock, "install-gitlab")
 			require.NoError(t, err)
 			time.AfterFunc(time.Minute, func() {
-				h.installed = []string{pack}
+				h.rpm.Installed = []string{pack}
 				lock.Release()
 			})
 			done, err := h.install()
@@ -615,14 +587,14 @@ func TestS5_InstallFaults(t *testing.T) {
 		h.Answers("dnf -q", "gitlab-ee.aarch64 18.11.13-ee.0.amazon2023 x\n")
 		h.Architecture = "aarch64"
 		install18 := func(c machinetest.Call) int {
-			h.installed = append(h.installed, c.Args[len(c.Args)-1])
+			h.rpm.Installed = append(h.rpm.Installed, c.Args[len(c.Args)-1])
 			return h.configure(c)
 		}
 		h.On("dnf -y --enablerepo=gitlab-codedeploy install gitlab-ee-18.11.13-ee.0.amazon2023", install18)
 		h.OnPage(base+"/gitlab-ee/gpgkey/gitlab-gitlab-ee-3D645A26AB9FBD22.pub.gpg", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, key) })
 		_, err := h.install(version("18.11.13"), func(g *install.GitLab) { g.Edition = "ee"; g.RepositoryURL = base + "/" })
 		require.NoError(t, err)
-		assert.Equal(t, []string{"gitlab-ee-18.11.13-ee.0.amazon2023"}, h.installed)
+		assert.Equal(t, []string{"gitlab-ee-18.11.13-ee.0.amazon2023"}, h.rpm.Installed)
 		assert.Contains(t, h.Get("/etc/yum.repos.d/gitlab-codedeploy.repo"), "\nbaseurl="+base+"/gitlab-ee/amazon/2023/aarch64\n")
 	})
 }

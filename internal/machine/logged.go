@@ -25,7 +25,7 @@ func (m *Machine) Logged(ctx context.Context, c Command) error {
 }
 
 // Talked is Logged for who looks for a reason in the talk, whose end it returns: a
-// package manager ends well where a package has failed.
+// package manager ends well where a package has failed. A Stdout gets each line, too.
 func (m *Machine) Talked(ctx context.Context, c Command) (said string, err error) {
 	path := m.Path(InstallLog)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -37,7 +37,11 @@ func (m *Machine) Talked(ctx context.Context, c Command) (said string, err error
 	}
 	defer file.Close()
 	var kept tail
-	lines := &redacting{to: io.MultiWriter(m.Log, file, &kept), machine: m}
+	to := []io.Writer{m.Log, file, &kept}
+	if c.Stdout != nil {
+		to = append(to, c.Stdout)
+	}
+	lines := &redacting{to: io.MultiWriter(to...), machine: m}
 	c.Stdout, c.Stderr = lines, lines
 	err = m.Do(ctx, c)
 	lines.end()

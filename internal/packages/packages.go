@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"regexp"
 	"slices"
@@ -275,6 +276,8 @@ type Installing struct {
 	Env []string
 	// With are further packages of the same step, each with its exact version.
 	With []string
+	// Heard gets each line that is said, when it is. Optional.
+	Heard io.Writer
 	// Timeout is how long it may take; 0 is as long as the context.
 	Timeout time.Duration
 }
@@ -294,7 +297,7 @@ var failedScript = regexp.MustCompile(`scriptlet failed|(?i)error in POSTTRANS`)
 // it is there: yum of Amazon Linux 2 says "Complete!" after a %pre that failed.
 func (r Repository) Install(ctx context.Context, p Package, how Installing) (Outcome, error) {
 	said, err := r.Machine.Talked(ctx, machine.Command{
-		Args: append([]string{manager(r.Machine), "-y", "--enablerepo=" + r.ID, "install", p.String()}, how.With...), Env: how.Env, Timeout: how.Timeout,
+		Args: append([]string{manager(r.Machine), "-y", "--enablerepo=" + r.ID, "install", p.String()}, how.With...), Env: how.Env, Stdout: how.Heard, Timeout: how.Timeout,
 	})
 	if err != nil && machine.Status(err) < 0 {
 		return Outcome{}, err

@@ -1,7 +1,6 @@
 package packages_test
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"strings"
@@ -9,18 +8,14 @@ import (
 	"testing/synctest"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/internal/gitlab"
 	"gitlab-codedeploy/internal/machine/machinetest"
 	"gitlab-codedeploy/internal/packages"
+	"gitlab-codedeploy/internal/packages/packagestest"
 )
-
-// elliptic keys are made in no time.
-var elliptic = &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA}
 
 const base = "https://packages.example.com/gitlab"
 
@@ -33,18 +28,13 @@ func version(t *testing.T, text string) gitlab.Version {
 // newKey makes a key, and returns its file and its fingerprint.
 func newKey(t *testing.T, entities ...*openpgp.Entity) (file, fingerprint string) {
 	if entities == nil {
-		entity, err := openpgp.NewEntity("GitLab, Inc.", "", "packages@example.com", elliptic)
+		entity, err := packagestest.NewEntity()
 		require.NoError(t, err)
 		entities = append(entities, entity)
 	}
-	var text bytes.Buffer
-	w, err := armor.Encode(&text, openpgp.PublicKeyType, nil)
+	file, err := packagestest.File(entities...)
 	require.NoError(t, err)
-	for _, entity := range entities {
-		require.NoError(t, entity.Serialize(w))
-	}
-	require.NoError(t, w.Close())
-	return text.String() + "\n", fmt.Sprintf("%X", entities[0].PrimaryKey.Fingerprint)
+	return file, fmt.Sprintf("%X", entities[0].PrimaryKey.Fingerprint)
 }
 
 // newServer is a host, and what it installs as 13.10.2; the key is there and is GitLab's.
@@ -54,7 +44,7 @@ func newServer(t *testing.T) (*machinetest.Host, packages.Repository, packages.P
 	require.NoError(t, err)
 	file, fingerprint := newKey(t)
 	p.Keys = []gitlab.SigningKey{{ID: "3D645A26AB9FBD22", Fingerprints: []string{fingerprint}}}
-	serve(h, base+"/gitlab-ce/gpgkey/gitlab-gitlab-ce-3D645A26AB9FBD22.pub.gpg", file)
+	packagestest.Serve(h, base+"/gitlab-ce/gpgkey/gitlab-gitlab-ce-3D645A26AB9FBD22.pub.gpg", file)
 	for _, address := range []string{
 		"https://packages.example.com/gpgkey/gitlab/3D645A26AB9FBD22.pub.gpg", "https://packages.example.com/gpgkey/gitlab/CB947AD886C8E8FD.pub.gpg",
 		base + "/gitlab-ce/gpgkey/gitlab-gitlab-ce-CB947AD886C8E8FD.pub.gpg",
@@ -65,10 +55,6 @@ func newServer(t *testing.T) (*machinetest.Host, packages.Repository, packages.P
 	// yum 3.4.3: a long name moves the rest to the next line.
 	h.Answers("yum -q", "Available Packages\ngitlab-ce.x86_64      13.10.1-ce.0.el7    gitlab-codedeploy\ngitlab-ce.x86_64\n                      13.10.2-ce.0.el7    gitlab-codedeploy\n")
 	return h, packages.Repository{Machine: h.Machine, ID: "gitlab-codedeploy", Base: base}, p
-}
-
-func serve(h *machinetest.Host, url, text string) {
-	h.OnPage(url, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) })
 }
 
 func TestS8EachHostGetsThePackageThatThereIsForIt(t *testing.T) {
@@ -158,7 +144,7 @@ func TestKeysAreAcceptedByTheirWholeFingerprint(t *testing.T) {
 		file, fingerprint := newKey(t)
 		p.Keys[0].Fingerprints = []string{"00", fingerprint}
 		h.OnPage(below, http.NotFound)
-		serve(h, above, file)
+		packagestest.Serve(h, above, file)
 		var got string
 		h.On("rpm --import", func(c machinetest.Call) int {
 			got = h.Get(strings.TrimPrefix(c.Args[2], h.Root))
@@ -172,17 +158,17 @@ func TestKeysAreAcceptedByTheirWholeFingerprint(t *testing.T) {
 	t.Run("S5 install-gitlab | somebody put another key at GitLab's address | it is not given to rpm, and both are named", func(t *testing.T) {
 		h, repository, p := newServer(t)
 		other, fingerprint := newKey(t)
-		serve(h, below, other)
-		serve(h, above, other)
+		packagestest.Serve(h, below, other)
+		packagestest.Serve(h, above, other)
 		err := repository.ImportKeys(t.Context(), p)
 		require.ErrorContains(t, err, "none of the package keys could be had: "+below+" has the key "+fingerprint+", want "+p.Keys[0].Fingerprints[0])
 		assert.Empty(t, h.RanLike("rpm"))
 	})
 	t.Run("S5 install-gitlab | a second key stands in the file of the right one | the file is refused", func(t *testing.T) {
 		h, repository, p := newServer(t)
-		first, err := openpgp.NewEntity("GitLab", "", "packages@example.com", elliptic)
+		first, err := packagestest.NewEntity()
 		require.NoError(t, err)
-		second, err := openpgp.NewEntity("Mallory", "", "mallory@example.com", elliptic)
+		second, err := packagestest.NewEntity()
 		require.NoError(t, err)
 		both, fingerprint := newKey(t, first, second)
 		p.Keys[0].Fingerprints = []string{fingerprint}
@@ -192,11 +178,11 @@ func TestKeysAreAcceptedByTheirWholeFingerprint(t *testing.T) {
 			both: "it has several keys, want one", one + two: "it has 2 keys, want one", "<html>": "it has 0 keys, want one",
 			"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n-----END PGP PUBLIC KEY BLOCK-----\n": "it is no key",
 		} {
-			serve(h, below, text)
+			packagestest.Serve(h, below, text)
 			require.ErrorContains(t, repository.ImportKeys(t.Context(), p), want)
 		}
 		assert.Empty(t, h.RanLike("rpm"))
-		serve(h, below, one)
+		packagestest.Serve(h, below, one)
 		require.NoError(t, repository.ImportKeys(t.Context(), p))
 	})
 	t.Run("a key that is gone is left out as long as another is there", func(t *testing.T) {
@@ -219,13 +205,13 @@ func TestKeysAreAcceptedByTheirWholeFingerprint(t *testing.T) {
 				}
 				http.Redirect(w, r, "https://storage.example.com/key", http.StatusFound)
 			})
-			serve(h, "https://storage.example.com/key", file)
+			packagestest.Serve(h, "https://storage.example.com/key", file)
 			require.NoError(t, repository.ImportKeys(t.Context(), p))
 			h.OnPage(below, func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "http://storage.example.com/key", http.StatusFound)
 			})
 			h.OnPage(above, http.NotFound)
-			serve(h, "http://storage.example.com/key", file)
+			packagestest.Serve(h, "http://storage.example.com/key", file)
 			require.ErrorContains(t, repository.ImportKeys(t.Context(), p), "it redirects to http, want https")
 		})
 	})

@@ -119,15 +119,30 @@ func (u *Upgrade) checkPostgreSQL(ctx context.Context, stop gitlab.Stop, main st
 		}
 		add("PostgreSQL is %d, and GitLab %s needs %d%sgitlab-ctl pg-upgrade (GitLab is down meanwhile; it needs the size of the database on the disk)", have, stop.Version, stop.PostgreSQL, why)
 	}
-	// The package dumps the database beside itself, and a move copies it.
-	size := m.Used(databaseFolder)
-	need := size/2 + dumpRoom
-	words := "the package's own database backup needs"
-	if moved > have && !out {
-		need += size
-		words = fmt.Sprintf("the package's own database backup and the move from PostgreSQL %d to %d need", have, moved)
+	// The package dumps the database into GitLab's folder of backups, and a move copies it
+	// beside itself.
+	folder, err := u.GitLab.BackupFolder()
+	if err != nil {
+		add("%s", err)
+		return
 	}
-	u.checkRoom(dataFolder, need, words, add)
+	size := m.Used(databaseFolder)
+	dump, move := size/2+dumpRoom, int64(0)
+	if moved > have && !out {
+		move = size
+	}
+	inside := strings.HasPrefix(folder+"/", dataFolder+"/")
+	switch {
+	case inside && move > 0:
+		u.checkRoom(dataFolder, dump+move, fmt.Sprintf("the package's own database backup and the move from PostgreSQL %d to %d need", have, moved), add)
+	case inside:
+		u.checkRoom(dataFolder, dump, "the package's own database backup needs", add)
+	default:
+		u.checkRoom(folder, dump, "the package's own database backup needs", add)
+		if move > 0 {
+			u.checkRoom(dataFolder, move, fmt.Sprintf("the move from PostgreSQL %d to %d needs", have, moved), add)
+		}
+	}
 }
 
 func (u *Upgrade) checkSettings(ctx context.Context, to gitlab.Version, main string, add func(string, ...any)) {

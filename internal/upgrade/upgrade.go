@@ -42,20 +42,6 @@ const (
 	backupLimit = time.Hour
 )
 
-// Backups are complete backups of this GitLab.
-type Backups interface {
-	// Newest returns the newest complete one; found is false without one.
-	Newest(context.Context) (b Backup, found bool, err error)
-	// Make makes one.
-	Make(context.Context) (Backup, error)
-}
-
-// Backup is a complete backup.
-type Backup struct {
-	ID, Version, Edition string
-	Age                  time.Duration
-}
-
 // Upgrade is one upgrade.
 type Upgrade struct {
 	GitLab omnibus.GitLab
@@ -258,7 +244,7 @@ func (u *Upgrade) requireBackup(ctx context.Context) (id string, err error) {
 // installPackage installs, and leaves what rpm has then.
 func (u *Upgrade) installPackage(ctx context.Context, pack packages.Package) error {
 	u.machine().Say("installing %s; its migrations take minutes to hours", pack)
-	outcome, err := u.source().Install(ctx, pack, packages.Installing{Env: []string{"HOME=/root"}})
+	outcome, err := u.source().Install(ctx, pack, packages.Installing{Env: []string{"HOME=/root"}, Heard: hearing{u}})
 	if err != nil {
 		return fmt.Errorf("%w. Start the upgrade again when that is fixed", err)
 	}

@@ -1,7 +1,7 @@
 package upgrade_test
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,41 +15,29 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/internal/gitlab"
 	"gitlab-codedeploy/internal/machine/machinetest"
 	"gitlab-codedeploy/internal/omnibus"
+	"gitlab-codedeploy/internal/packages/packagestest"
 	"gitlab-codedeploy/internal/upgrade"
 )
 
 const base = "https://packages.example.com/gitlab"
 
-// key is a key in the place of GitLab's.
-var key, fingerprint = func() (string, string) {
-	entity, err := openpgp.NewEntity("GitLab", "", "packages@example.com", &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA})
-	if err != nil {
-		panic(err)
-	}
-	var text bytes.Buffer
-	w, _ := armor.Encode(&text, openpgp.PublicKeyType, nil)
-	_ = entity.Serialize(w)
-	_ = w.Close()
-	return text.String(), fmt.Sprintf("%X", entity.PrimaryKey.Fingerprint)
-}()
+// key is a key in the place of GitLab's, and signedBy what it is known by.
+var key, signedBy = packagestest.Key("3D645A26AB9FBD22")
 
 // server is a played host with GitLab, whose packages do what GitLab's do around an upgrade:
 // omnibus-gitlab 13.10 to 18.11, config/templates/package-scripts/{preinst,posttrans}.erb and
 // files/gitlab-ctl-commands/upgrade.rb.
 type server struct {
 	*machinetest.Host
-	t *testing.T
+	t   *testing.T
+	rpm packagestest.RPM
 
-	rpm        []string // what rpm has
 	files      string   // the version of the files, "" for a mixture of two
 	schema     string   // whose migrations have run
 	visited    []string // each schema that there was
@@ -61,6 +49,7 @@ type server struct {
 	tooEarly   bool // a migration ran before those of the version before were finished
 	unchecked  []string
 	retried    []string
+	packs      int // archives of /etc/gitlab that packages have made
 
 	// What a test may change.
 	forEver         bool // migrations never finish
@@ -68,21 +57,26 @@ type server struct {
 	page            int
 	failReconfigure string
 	failPre         string
+	failAfter       int // packages that fail after their %pre
 	failBackup      error
 	removed         string // what check-config finds
 	legacy          int
 	remaining       func(machinetest.Call) int
 	down            string
+	backupFolder    string
 }
 
 func newServer(t *testing.T, version string) *server {
-	s := &server{Host: machinetest.New(t), t: t, files: version, schema: version, visited: []string{version}, postgresql: 12, page: http.StatusOK}
-	s.rpm = []string{s.pack(version)}
+	s := &server{
+		Host: machinetest.New(t), t: t, files: version, schema: version, visited: []string{version}, postgresql: 12, page: http.StatusOK,
+		backupFolder: "/var/opt/gitlab/backups",
+	}
+	s.rpm.Installed = []string{s.pack(version)}
 	s.Put("/opt/gitlab/bin/gitlab-ctl", "")
 	s.Put("/etc/gitlab/gitlab.rb", "external_url 'https://gitlab.example.com'\n")
 	s.Put("/var/opt/gitlab/gitlab-rails/VERSION", version+"\n")
 	s.Put("/var/opt/gitlab/postgresql/data/PG_VERSION", "12")
-	s.OnPage(base+"/gitlab-ce/gpgkey/gitlab-gitlab-ce-3D645A26AB9FBD22.pub.gpg", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, key) })
+	packagestest.Serve(s.Host, base+"/gitlab-ce/gpgkey/gitlab-gitlab-ce-3D645A26AB9FBD22.pub.gpg", key)
 	s.OnPage("http://localhost/users/sign_in", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(s.page) })
 	s.play()
 	return s
@@ -99,7 +93,7 @@ func (s *server) pack(version string) string {
 func (s *server) upgrade(to string) upgrade.Upgrade {
 	u := upgrade.Upgrade{
 		GitLab: omnibus.GitLab{Machine: s.Machine}, RepositoryURL: base, Backups: s,
-		Keys: []gitlab.SigningKey{{ID: "3D645A26AB9FBD22", Fingerprints: []string{fingerprint}}},
+		Keys: []gitlab.SigningKey{signedBy},
 	}
 	if to != "" {
 		u.To, _ = gitlab.ParseVersion(to)
@@ -120,7 +114,7 @@ func (s *server) run(to string, change ...func(*upgrade.Upgrade)) (upgrade.Resul
 func (s *server) stands(version, want string, err error) {
 	s.t.Helper()
 	require.ErrorContains(s.t, err, want)
-	assert.Equal(s.t, []string{s.pack(version)}, s.rpm)
+	assert.Equal(s.t, []string{s.pack(version)}, s.rpm.Installed)
 }
 
 // Newest and Make are the backups of the server.
@@ -146,29 +140,15 @@ var numbers = regexp.MustCompile(`\d+\.\d+\.\d+`)
 func versionOf(text string) string { return numbers.FindString(text) }
 
 func (s *server) play() {
-	s.On("rpm -q", func(c machinetest.Call) int {
-		if c.Args[2] == "rpm" {
-			return 0
-		}
-		for _, name := range s.rpm {
-			c.Print("%s\n", name)
-		}
-		c.Print("package gitlab-ee is not installed\n")
-		return 1
-	})
+	s.rpm.Play(s.Host)
 	s.On("rpm -V", func(c machinetest.Call) int {
 		c.Print("S.5....T.  c /etc/gitlab/x\nmissing   c /etc/y\n")
-		if s.files != versionOf(s.rpm[0]) {
+		if s.files != versionOf(s.rpm.Installed[0]) {
 			c.Print("S.5....T.    /opt/gitlab/embedded/service/gitlab-rails/VERSION\n")
 			return 1
 		}
 		return 1
 	})
-	s.On("rpm -e --nodeps --noscripts --notriggers", func(c machinetest.Call) int {
-		s.rpm = slices.DeleteFunc(s.rpm, func(name string) bool { return name == c.Args[len(c.Args)-1] })
-		return 0
-	})
-	s.Answers("rpm --import", "")
 	s.On("yum -q", func(c machinetest.Call) int {
 		for _, stop := range gitlab.Stops() {
 			c.Print("gitlab-ce.x86_64 %s gitlab-codedeploy\n", strings.TrimPrefix(s.pack(stop.Version.String()), "gitlab-ce-"))
@@ -274,18 +254,23 @@ func (s *server) psql(c machinetest.Call) int {
 // yum installs a package. yum of Amazon Linux 2 says "Complete!" whatever its %pre says.
 func (s *server) yum(c machinetest.Call) int {
 	pack := c.Args[len(c.Args)-1]
-	to, from := versionOf(pack), versionOf(s.rpm[0])
+	to, from := versionOf(pack), versionOf(s.rpm.Installed[0])
 	if s.pre(c, from, to) != 0 {
 		c.Print("error: %%pre(%s.x86_64) scriptlet failed, exit status 1\nError in PREIN scriptlet in rpm package %[1]s\n\nComplete!\n", pack)
 		return 0
+	}
+	if s.failAfter > 0 {
+		s.failAfter--
+		c.Print("Error unpacking rpm package %s.x86_64\nerror: unpacking of archive failed: cpio: write\n", pack)
+		return 1
 	}
 	s.Step("rpm: " + to + " half unpacked")
 	s.files = ""
 	s.Step("rpm: " + to + " nearly unpacked")
 	s.files = to
-	s.rpm = append(s.rpm, pack)
+	s.rpm.Installed = append(s.rpm.Installed, pack)
 	s.Step("rpm: the old one is still there beside " + to)
-	s.rpm = []string{pack}
+	s.rpm.Installed = []string{pack}
 	s.Step("rpm: posttrans of " + to)
 	if s.post(c) != 0 {
 		c.Print("warning: %%posttrans(%s.x86_64) scriptlet failed, exit status 1\n", pack)
@@ -331,7 +316,15 @@ func (s *server) pre(c machinetest.Call, from, to string) int {
 		c.Print("LoadError: cannot load such file\ngitlab preinstall: \ngitlab preinstall: Database backup failed! If you want to skip this backup, run the following command and try again:\ngitlab preinstall: \ngitlab preinstall:  sudo touch /etc/gitlab/skip-auto-backup\ngitlab preinstall: \n")
 		return 1
 	}
-	s.Put("/var/opt/gitlab/backups/1700009999_2026_11_24_"+from+"_gitlab_backup.tar", "the package's own")
+	// lib/backup/manager.rb; files/gitlab-ctl-commands/lib/gitlab_ctl/backup.rb of omnibus-gitlab.
+	name := "1700009999_2026_11_24_" + from + "_gitlab_backup.tar"
+	c.Print("2026-11-24 03:00:07 UTC -- Creating backup archive: %s ... \n", name)
+	s.Put(s.backupFolder+"/"+name, "the package's own")
+	s.packs++
+	name = fmt.Sprintf("gitlab_config_%d_2026_11_24.tar", 1700010000+s.packs)
+	c.Print("gitlab preinstall: Automatically backing up /etc/gitlab\nRunning configuration backup\nCreating configuration backup archive: %s\n", name)
+	s.Put("/etc/gitlab/config_backup/"+name, "the package's own")
+	c.Print("Configuration backup archive complete: /etc/gitlab/config_backup/%s\nKeeping all older configuration backups\n", name)
 	return 0
 }
 
@@ -399,9 +392,12 @@ func TestS8_From13To15ByEveryStopEachFromItsDistributionsRepositoryWithABackupBe
 		assert.Len(t, s.backups, 7)
 		assert.Empty(t, s.RanLike("/opt/gitlab/bin/gitlab-ctl"), "the packages' own reconfigures were right")
 		assert.Contains(t, s.Talk.String(), "waiting for migrations: 1 batched: Backfill on projects (active)")
-		names, err := s.List("/var/opt/gitlab/backups")
-		require.NoError(t, err)
-		assert.Empty(t, names, "the packages' own dumps are gone")
+		for _, folder := range []string{"/var/opt/gitlab/backups", "/etc/gitlab/config_backup"} {
+			names, err := s.List(folder)
+			require.NoError(t, err)
+			assert.Empty(t, names, "what the packages have made for themselves is gone")
+		}
+		assert.Equal(t, 7, s.packs)
 
 		s.Forget()
 		result, err = s.run("15.4.6")
@@ -658,6 +654,8 @@ func TestS8_WhatStopsAnUpgrade(t *testing.T) {
 		assert.Contains(t, s.Talk.String(), "WARNING: no backup before this hop")
 		names, _ := s.List("/var/opt/gitlab/backups")
 		assert.Len(t, names, 1, "without ours, the package's own dump stays")
+		names, _ = s.List("/etc/gitlab/config_backup")
+		assert.Len(t, names, 1, "and its archive of the settings")
 	})
 	in("S8 upgrade | the newest backup is too old, or of another version | a new one is made", func(t *testing.T) {
 		for _, b := range []upgrade.Backup{
@@ -733,23 +731,80 @@ func TestS8_WhatStopsAnUpgrade(t *testing.T) {
 		require.NoError(t, err)
 		names, _ := s.List("/var/lib/rpm")
 		assert.Equal(t, []string{"Packages"}, names)
-		s.rpm = []string{"gitlab-ce-14.0.12-ce.0.el7", "gitlab-ee-14.0.12-ee.0.el7"}
+		s.rpm.Installed = []string{"gitlab-ce-14.0.12-ce.0.el7", "gitlab-ee-14.0.12-ee.0.el7"}
 		_, err = s.run("14.3.6")
 		require.ErrorContains(t, err, "are installed at once: remove one by hand")
 	})
-	in("a backup of somebody's own in GitLab's folder is kept", func(t *testing.T) {
+	in("S8 upgrade | GitLab's backups are in another folder, on a disk of their own | room is looked for there, and the package's dump is removed there", func(t *testing.T) {
+		s := newServer(t, "15.4.6")
+		s.backupFolder = "/mnt/backups"
+		s.Put("/var/opt/gitlab/gitlab-rails/etc/gitlab.yml", "production:\n  backup:\n    path: \"/mnt/backups\"\n")
+		s.Put("/var/opt/gitlab/backups/1700009998_2026_11_24_15.4.6_gitlab_backup.tar", "not GitLab's folder any more")
+		s.Put("/var/opt/gitlab/postgresql/data/base/1", strings.Repeat("x", 8<<20))
+		full := map[string]int64{"/mnt/backups": 1000 << 20}
+		s.FreeBytes = func(path string) (int64, error) { return cmp.Or(full[path], 1<<40), nil }
+		_, err := s.run("15.11.13")
+		s.stands("15.4.6", "/mnt/backups has 1000 MiB free, and the package's own database backup needs 1028", err)
+		full = map[string]int64{"/var/opt/gitlab": 4 << 20}
+		_, err = s.run("15.11.13")
+		s.stands("15.4.6", "/var/opt/gitlab has 4 MiB free, and the move from PostgreSQL 12 to 13 needs 8", err)
+		full = nil
+		_, err = s.run("15.11.13")
+		require.NoError(t, err, s.Talk)
+		names, err := s.List("/mnt/backups")
+		require.NoError(t, err)
+		assert.Empty(t, names)
+		names, err = s.List("/var/opt/gitlab/backups")
+		require.NoError(t, err)
+		assert.Len(t, names, 1)
+	})
+	in("S8 upgrade | operators' own backups lie where the package puts its own, some of the database alone | they are kept", func(t *testing.T) {
 		s := newServer(t, "13.12.15")
-		const own = "/var/opt/gitlab/backups/1700000001_2026_11_24_13.12.15_gitlab_backup.tar"
-		s.Put(own, "mine")
-		s.On("tar -xOf "+s.Path(own), func(c machinetest.Call) int {
-			c.Print(":skipped: \n")
-			return 0
-		})
+		s.backups = []upgrade.Backup{{ID: "1700000000_2026_11_24_13.12.15", Version: "13.12.15", Edition: "ce", Age: time.Minute}}
+		kept := map[string]string{
+			"/var/opt/gitlab/backups/1700000001_2026_11_24_13.12.15_gitlab_backup.tar": ":skipped: \n",                                                              // all of it
+			"/var/opt/gitlab/backups/1700000002_2026_11_24_13.12.15_gitlab_backup.tar": ":skipped: repositories\n",                                                  // without repositories
+			"/var/opt/gitlab/backups/1700000003_2026_11_24_13.12.15_gitlab_backup.tar": "tar",                                                                       // no tar
+			"/var/opt/gitlab/backups/1699999999_2026_11_24_13.12.15_gitlab_backup.tar": ":skipped: repositories,uploads,builds,artifacts,lfs,registry,pages\n",      // from before
+			"/var/opt/gitlab/backups/1700000004_2026_11_24_13.12.14_gitlab_backup.tar": ":skipped: repositories,uploads,builds,artifacts,lfs,registry,pages\n",      // of another version
+			"/var/opt/gitlab/backups/by-hand.tar":                                      "", "/etc/gitlab/config_backup/gitlab_config_1700010000_2026_11_24.tar": "", // a cron job's
+		}
+		for name, about := range kept {
+			s.Put(name, "mine")
+			s.On("tar -xOf "+s.Path(name), func(c machinetest.Call) int {
+				c.Print("%s", about)
+				return yes(about != "tar")
+			})
+		}
 		_, err := s.run("14.0.12")
 		require.NoError(t, err)
-		assert.Equal(t, "mine", s.Get(own))
-		names, _ := s.List("/var/opt/gitlab/backups")
-		assert.Len(t, names, 1)
+		for name := range kept {
+			assert.Equal(t, "mine", s.Get(name), name)
+		}
+		for folder, n := range map[string]int{"/var/opt/gitlab/backups": 6, "/etc/gitlab/config_backup": 1} {
+			names, err := s.List(folder)
+			require.NoError(t, err)
+			assert.Len(t, names, n, "the package's own is gone")
+		}
+	})
+	in("S8 upgrade | the package fails after it has made its backups, and again | they stay until a hop is done, then all of them go", func(t *testing.T) {
+		s := newServer(t, "13.12.15")
+		s.failAfter = 2
+		for range 2 {
+			_, err := s.run("14.0.12")
+			s.stands("13.12.15", "unpacking of archive failed", err)
+		}
+		names, err := s.List("/etc/gitlab/config_backup")
+		require.NoError(t, err)
+		assert.Len(t, names, 2)
+		_, err = s.run("14.0.12")
+		require.NoError(t, err)
+		for _, folder := range []string{"/var/opt/gitlab/backups", "/etc/gitlab/config_backup"} {
+			names, err := s.List(folder)
+			require.NoError(t, err)
+			assert.Empty(t, names)
+		}
+		assert.False(t, s.Exists("/var/lib/gitlab-codedeploy/config-backups"))
 	})
 	in("S8 upgrade | asked for an older version, or from another one | refused: nothing is done", func(t *testing.T) {
 		s := newServer(t, "15.0.5")
