@@ -6,6 +6,8 @@ package main
 
 import (
 	"context"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,7 +23,8 @@ import (
 )
 
 // version is set by the linker. So is rootVariable, by tests alone: the name of a
-// variable with the folder that holds the host's files.
+// variable with the folder that holds the host's files. Another one, whose name ends in
+// _PAGE, has the address of the host's own page.
 var (
 	version      = "devel"
 	rootVariable string
@@ -36,11 +39,11 @@ func main() {
 	if err != nil {
 		executable = os.Args[0]
 	}
-	root := "/"
+	host := &machine.Machine{Runner: machine.System{}, Root: "/", Log: os.Stderr, Architecture: processors[runtime.GOARCH]}
 	if rootVariable != "" {
-		root = filepath.Join(root, os.Getenv(rootVariable))
+		host.Root = filepath.Join("/", os.Getenv(rootVariable))
+		host.Runner, host.Web = machine.System{Root: host.Root}, pageAt(os.Getenv(rootVariable+"_PAGE"))
 	}
-	host := &machine.Machine{Runner: machine.System{}, Root: root, Log: os.Stderr, Architecture: processors[runtime.GOARCH]}
 	os.Exit(program{
 		machine: host,
 		runs:    &operation.Runs{Machine: host, Program: executable, Home: os.Getenv("HOME"), Path: os.Getenv("PATH")},
@@ -54,3 +57,14 @@ func main() {
 
 // processors are the names that "uname -m" has for Go's.
 var processors = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
+
+// pageAt is the way to the web for a host that has its own page at another address.
+func pageAt(own string) http.RoundTripper {
+	var dialer net.Dialer
+	return &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == "localhost:80" && own != "" {
+			address = own
+		}
+		return dialer.DialContext(ctx, network, address)
+	}}
+}

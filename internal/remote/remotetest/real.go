@@ -23,6 +23,8 @@ import (
 type RealHost struct {
 	// Dir holds the host's files, a folder bin with its commands, and units.
 	Dir string
+	// Env is what documents have beside that in their environment.
+	Env []string
 	t   testing.TB
 }
 
@@ -82,6 +84,9 @@ func (r *RealHost) Put(name, text string) {
 	require.NoError(r.t, os.WriteFile(path, []byte(text), 0o644))
 }
 
+// PageVariable names the address, such as 127.0.0.1:8080, of a host's own page.
+const PageVariable = RootVariable + "_PAGE"
+
 // agent runs a document's text from a file of its own that is gone afterwards.
 func (r *RealHost) agent(text string) (int, string, string) {
 	file, err := os.CreateTemp(r.Dir, "script-*.sh")
@@ -93,10 +98,10 @@ func (r *RealHost) agent(text string) (int, string, string) {
 	command := exec.Command("sh", "-c", file.Name())
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
-	command.Env = []string{
+	command.Env = append([]string{
 		"PATH=" + filepath.Join(r.Dir, "bin") + ":" + os.Getenv("PATH"), "STATE=" + r.Dir, RootVariable + "=" + r.Dir,
 		"OPERATION_RUNS=" + filepath.Join(r.Dir, "var/lib/gitlab-codedeploy/runs"), "OPERATION_LOCK=" + filepath.Join(r.Dir, "run/gitlab-codedeploy.lock"),
-	}
+	}, r.Env...)
 	if err := command.Run(); err != nil && command.ProcessState == nil {
 		r.t.Error(err)
 	}
