@@ -43,6 +43,13 @@ func newLogs(t *testing.T, pages ...[]string) *session {
 	return s
 }
 
+// missing lets no log group exist.
+func missing(s *session) {
+	awstest.On(s.cloud, func(context.Context, *cloudwatchlogs.FilterLogEventsInput) (*cloudwatchlogs.FilterLogEventsOutput, error) {
+		return nil, &logtypes.ResourceNotFoundException{Message: aws.String("The specified log group does not exist.")}
+	})
+}
+
 func TestLogs(t *testing.T) {
 	t.Run("S15 logs | a line has escape sequences | each is one line, and reaches no terminal as a command", func(t *testing.T) {
 		s := newLogs(t, []string{"{\"msg\":\"a\"}\n"}, []string{"b\x1b[2Jc\nd 失敗"})
@@ -71,6 +78,25 @@ func TestLogs(t *testing.T) {
 		assert.Equal(t, 1, exitStatus(err))
 		assert.ErrorContains(t, err, "read the log log-of-trigger-fn: ")
 		assert.ErrorContains(t, err, "AccessDeniedException")
+	})
+	t.Run("S15 logs | somebody has deleted the log group | exit 1, it is named, and how to make it again", func(t *testing.T) {
+		s := newLogs(t)
+		missing(s)
+		err := s.run(t, "logs", "status", "--env", "staging")
+		assert.Equal(t, 1, exitStatus(err))
+		require.EqualError(t, err, "the log group log-of-status-fn does not exist: somebody has deleted what the stack made, and nothing that status-fn says is kept until it is there again: "+
+			"aws logs create-log-group --log-group-name log-of-status-fn")
+	})
+	t.Run("S15 logs | an emulator says neither where a function logs nor anything of the log | one line says so", func(t *testing.T) {
+		s := newLogs(t)
+		awstest.On(s.cloud, func(context.Context, *lambda.GetFunctionConfigurationInput) (*lambda.GetFunctionConfigurationOutput, error) {
+			return &lambda.GetFunctionConfigurationOutput{}, nil
+		})
+		missing(s)
+		err := s.run(t, "logs", "trigger", "--env", "staging")
+		assert.Equal(t, 1, exitStatus(err))
+		require.EqualError(t, err, "AWS Lambda does not say where trigger-fn logs, and the log group /aws/lambda/trigger-fn does not exist: "+
+			"an emulator keeps no logs of functions; those of make up are below .emulator/logs")
 	})
 	t.Run("S15: wrong use of logs ends with 2, and calls nothing", func(t *testing.T) {
 		for args, want := range map[string]string{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	logstypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
@@ -38,14 +39,14 @@ const Most = 10_000
 // OfFunction tells each line of a function's log since a time, of one upload if that is
 // named, and whether there are more.
 func OfFunction(ctx context.Context, functions Functions, events Events, function, upload string, since time.Time, each func(Line)) (more bool, err error) {
-	// The function's own settings say where it logs.
+	// The function's own settings say where it logs. AWS always tells it, an emulator may not.
 	config, err := functions.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &function})
 	if err != nil {
 		return false, fmt.Errorf("look where %s logs: %w", function, err)
 	}
-	group := "/aws/lambda/" + function
+	group, told := "/aws/lambda/"+function, false
 	if config.LoggingConfig != nil && aws.ToString(config.LoggingConfig.LogGroup) != "" {
-		group = *config.LoggingConfig.LogGroup
+		group, told = *config.LoggingConfig.LogGroup, true
 	}
 	in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group, StartTime: aws.Int64(since.UnixMilli())}
 	if upload != "" {
@@ -55,7 +56,14 @@ func OfFunction(ctx context.Context, functions Functions, events Events, functio
 	read := 0
 	for pages := cloudwatchlogs.NewFilterLogEventsPaginator(events, in); pages.HasMorePages(); {
 		page, err := pages.NextPage(ctx)
-		if err != nil {
+		var missing *logstypes.ResourceNotFoundException
+		switch {
+		case errors.As(err, &missing) && told:
+			return false, fmt.Errorf("the log group %s does not exist: somebody has deleted what the stack made, and nothing that %s says is kept until it is there again: "+
+				"aws logs create-log-group --log-group-name %s", group, function, group)
+		case errors.As(err, &missing):
+			return false, fmt.Errorf("AWS Lambda does not say where %s logs, and the log group %s does not exist: an emulator keeps no logs of functions; those of make up are below .emulator/logs", function, group)
+		case err != nil:
 			return false, fmt.Errorf("read the log %s: %w", group, err)
 		}
 		for _, e := range page.Events {

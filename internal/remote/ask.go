@@ -27,6 +27,8 @@ func (h Host) Ask(ctx context.Context, operation string, parameters map[string]s
 		return "", err
 	case out.status != 0:
 		return "", fmt.Errorf("%s on %s ended with %d: %s", h.document(operation), h.Instance, out.status, lastWords(out.stderr))
+	case out.stdout == "":
+		return "", fmt.Errorf("%s on %s printed nothing: an emulator takes documents and runs none", h.document(operation), h.Instance)
 	case utf8.RuneCountInString(out.stdout) >= maxOutput:
 		return "", fmt.Errorf("%s on %s: it printed more than Systems Manager tells", h.document(operation), h.Instance)
 	}

@@ -408,6 +408,7 @@ func TestS15_AskTellsWhatADocumentPrints(t *testing.T) {
 		"a lost one":       {look: look{0, "keys\n", ""}, faults: []remotetest.Fault{{LostAnswer: true}, {LostRequest: true}}, want: "keys\n"},
 		"the script fails": {look: look{1, "", "first\n\x1b[31mGitLab shows no keys\x07\n"}, err: "gitlab-codedeploy-staging-keys on i-0123456789abcdef0 ended with 1: GitLab shows no keys"},
 		"without a word":   {look: look{2, "", ""}, err: "ended with 2: it said nothing"},
+		"nothing":          {look: look{0, "", ""}, err: "gitlab-codedeploy-staging-keys on i-0123456789abcdef0 printed nothing: an emulator takes documents and runs none"},
 		"too much":         {look: look{0, strings.Repeat("a", 30000), ""}, err: "it printed more than Systems Manager tells"},
 		"no answer": {play: func(c *test) {
 			awstest.On(c.cloud, func(context.Context, *ssm.GetCommandInvocationInput) (*ssm.GetCommandInvocationOutput, error) {

@@ -158,6 +158,30 @@ func TestS8_AnOperationOnTheEmulatorEndsInOneLine(t *testing.T) {
 	assert.Regexp(t, `\nerror: the server took 3 documents and printed nothing: an emulator runs none; run \S+ may go on, .*\n$`, stderr)
 }
 
+// TestS15_WhatTheEmulatorDoesNotServeIsOneLine that says what to do, whatever moto answers.
+func TestS15_WhatTheEmulatorDoesNotServeIsOneLine(t *testing.T) {
+	up(t)
+	for args, want := range map[string]string{
+		"logs status --profile account-b":           `AWS Lambda does not say where \S+ logs, and the log group \S+ does not exist: an emulator keeps no logs of functions; those of make up are below \.emulator/logs`,
+		"logs install --profile account-a":          `an emulator does not serve every call`,
+		"redrive --yes --profile account-b":         `an emulator does not serve every call`,
+		"trust --yes --profile account-a":           `printed nothing: an emulator takes documents and runs none`,
+		"configure --check --profile account-a":     `printed nothing: an emulator runs none`,
+		"upgrade --preflight --profile account-a":   `printed nothing: an emulator runs none`,
+		"reset-tokens --yes --profile account-a":    `printed nothing: an emulator runs none`,
+		"register-runner --yes --profile account-a": `printed nothing: an emulator runs none`,
+	} {
+		t.Run(args, func(t *testing.T) {
+			stdout, stderr, err := ops(t, root, append(strings.Fields(args), "--env", "local")...)
+			require.Error(t, err)
+			assert.Empty(t, stdout)
+			said := strings.Split(strings.TrimSpace(stderr), "\n")
+			assert.Regexp(t, `^error: .*`+want, said[len(said)-1])
+			assert.NotContains(t, stderr, "<")
+		})
+	}
+}
+
 // TestS15_SampleTargetComesAndGoes makes the sample twice, lets CodeDeploy copy its Auto Scaling group, and removes it twice.
 func TestS15_SampleTargetComesAndGoes(t *testing.T) {
 	up(t)
