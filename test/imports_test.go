@@ -125,7 +125,7 @@ func TestImportsThatPointTheOtherWayAreFound(t *testing.T) {
 		"utils/strings is in no layer":                                                   {path: "utils/strings"},
 		"lambda/trigger imports github.com/stretchr/testify/require, which is for tests": {path: "lambda/trigger", imports: []string{"github.com/stretchr/testify/require"}},
 		"cmd/artifact needs github.com/aws/aws-sdk-go-v2/service/codedeploy":             {path: "cmd/artifact", deps: []string{"github.com/aws/aws-sdk-go-v2/service/codedeploy"}},
-		"internal/config/show needs github.com/aws/aws-sdk-go-v2/aws":                    {path: "internal/config/show", deps: []string{"github.com/aws/aws-sdk-go-v2/aws"}},
+		"internal/config/load needs github.com/aws/aws-sdk-go-v2/aws":                    {path: "internal/config/load", deps: []string{"github.com/aws/aws-sdk-go-v2/aws"}},
 		"main needs github.com/cdklabs/cdk-nag-go/cdknag/v2":                             {path: "main", deps: []string{"github.com/cdklabs/cdk-nag-go/cdknag/v2"}},
 		"internal/trust/signer needs github.com/aws/aws-lambda-go/lambda":                {path: "internal/trust/signer", deps: []string{"github.com/aws/aws-lambda-go/lambda"}},
 		"lambda/internal/again imports gitlab-codedeploy/test/faults/cloud":              {path: "lambda/internal/again", imports: []string{ownModule + "/test/faults/cloud"}},

@@ -133,9 +133,13 @@ func TestPipelineUsesAProviderThatIsThere(t *testing.T) {
 func TestPipelineFileFitsTheConstruct(t *testing.T) {
 	file := read(t, ".gitlab-ci.yml")
 	assert.Contains(t, file, "aud: sts.amazonaws.com")
-	script := read(t, "scripts/pipeline/aws-profiles.sh")
-	assert.Contains(t, script, ":role/gitlab-codedeploy-$ENVIRONMENT-$4")
-	for _, match := range regexp.MustCompile(`aws-profiles\.sh (\w+)`).FindAllStringSubmatch(file, -1) {
+	program := read(t, "cmd/ops/pipeline.go")
+	assert.Contains(t, program, ":role/gitlab-codedeploy-%s-%s")
+	assert.Contains(t, program, "const synthJob = \"synth\"")
+	assert.Contains(t, file, "\nsynth:\n")
+	roles := regexp.MustCompile(`ops pipeline credentials (\w+)`).FindAllStringSubmatch(file, -1)
+	assert.Len(t, roles, 4)
+	for _, match := range roles {
 		assert.Contains(t, []string{"review", "deploy"}, match[1])
 	}
 	for _, match := range regexp.MustCompile(`scripts/[a-z/.-]+[a-z]`).FindAllString(file, -1) {

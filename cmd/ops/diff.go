@@ -63,36 +63,51 @@ use, configuration or credentials; 130 and 143 interrupted.`,
 }
 
 func (p *program) runDiff(ctx context.Context, o bothOptions, sides []account.Side, work string, at *steps.Steps) error {
-	// The deploy validates the templates; what changes can be read without.
-	assembly, targets, err := p.synthesise(ctx, o, sides, at, work, "CDK_VALIDATION=false")
+	if o.dryRun {
+		assembly, targets, err := p.synthesise(ctx, o, sides, at, work, withoutValidation)
+		if err != nil {
+			return err
+		}
+		return p.rehearseDiff(ctx, o, assembly, targets)
+	}
+	note, err := p.note(ctx, o, sides, work, at)
 	if err != nil {
 		return err
 	}
-	if o.dryRun {
-		return p.rehearseDiff(ctx, o, assembly, targets)
+	_, err = fmt.Fprint(p.stdout, note)
+	return err
+}
+
+// withoutValidation is for the synthesis: the deploy validates the templates; what changes can be read without.
+const withoutValidation = "CDK_VALIDATION=false"
+
+// note compares the templates with the deployed ones.
+func (p *program) note(ctx context.Context, o bothOptions, sides []account.Side, work string, at *steps.Steps) (string, error) {
+	assembly, targets, err := p.synthesise(ctx, o, sides, at, work, withoutValidation)
+	if err != nil {
+		return "", err
 	}
 	opened, err := p.identify(ctx, o, targets, at)
 	if err != nil {
-		return err
+		return "", err
 	}
 	pairs, stacks := make([]review.Pair, len(targets)), make([]review.Stack, len(targets))
 	for i, t := range targets {
 		at.Begin("reading the deployed template of %s", t.Name)
 		if pairs[i], err = templates(ctx, assembly, t, opened[t.Side]); err != nil {
-			return err
+			return "", err
 		}
 		at.End()
 	}
 	at.Begin("comparing the templates")
 	results, err := review.Compare(ctx, p.cdk, pairs)
 	if err != nil {
-		return err
+		return "", err
 	}
 	for i, t := range targets {
 		stacks[i] = review.Stack{Name: t.Name, Account: t.Account, Region: t.Region, Result: results[i]}
 	}
-	_, err = fmt.Fprint(p.stdout, review.Note(o.environment, stacks))
-	return err
+	return review.Note(o.environment, stacks), nil
 }
 
 // templates are a stack's: the deployed one, and that of the assembly.

@@ -36,13 +36,21 @@ func main() {
 		terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		open:     openAWS,
 		find:     exec.LookPath, plugin: func(path string) sessions.Plugin { return sessions.Program(path) },
-		answer: func() string { return readLine(ctx, os.Stdin) },
+		answer:   func() string { return readLine(ctx, os.Stdin) },
+		variable: os.Getenv, secret: takeVariable,
 	}
 	err := p.command().ExecuteContext(ctx)
 	if text := message(ctx, err); text != "" {
 		fmt.Fprintln(os.Stderr, plain.Line(text, maxMessage))
 	}
 	os.Exit(exitStatus(err))
+}
+
+// takeVariable reads a variable and removes it from the environment.
+func takeVariable(name string) string {
+	value := os.Getenv(name)
+	_ = os.Unsetenv(name)
+	return value
 }
 
 // readLine reads a line, or nothing when it is interrupted before somebody types one.

@@ -36,6 +36,8 @@ type program struct {
 	plugin   func(path string) sessions.Plugin             // AWS's, for sessions
 	output   func(ctx context.Context, path string, args ...string) (string, error)
 	web      *http.Client
+	variable func(name string) string // of the environment
+	secret   func(name string) string // the same, taken out of it: no other program is to have it
 	// watch looks at each call of a command in an account, if it is set.
 	watch func(ctx context.Context, side account.Side, call calls.Call) error
 }
@@ -63,6 +65,7 @@ func (p *program) commands() []declared {
 		{p.sample(), map[account.Side][]string{account.Deploy: append([]string{"cloudformation:DescribeStacks"}, sample.Calls...)}},
 		{p.policy(), map[account.Side][]string{account.GitLab: {}, account.Deploy: {}}},
 		{p.diff(), map[account.Side][]string{account.GitLab: {"cloudformation:GetTemplate"}, account.Deploy: {"cloudformation:GetTemplate"}}},
+		{p.pipeline(), map[account.Side][]string{account.GitLab: {"cloudformation:GetTemplate"}, account.Deploy: {"cloudformation:GetTemplate"}}},
 		{p.deploy(), map[account.Side][]string{
 			account.GitLab: append(preflight.Actions(preflight.A), deploy.Calls...),
 			account.Deploy: append(preflight.Actions(preflight.B), deploy.Calls...),

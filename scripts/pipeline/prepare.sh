@@ -14,7 +14,6 @@ main() {
   local packages=()
   command -v npm >/dev/null || packages+=(nodejs npm)
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
-  command -v curl >/dev/null || packages+=(curl)
   ((${#packages[@]})) || return 0
   export DEBIAN_FRONTEND=noninteractive
   apt-get -o DPkg::Lock::Timeout=600 update
