@@ -28,17 +28,13 @@ EMULATOR := go run ./test/e2e/cmd/emulator
 RUN_STEPS := scripts/steps.sh run $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 STEP := scripts/steps.sh step
 
-# Each script test is bounded, so that a hanging one has a name. A step for each file.
-BATS := env BATS_TEST_TIMEOUT=120 node_modules/bats/bin/bats --timing
-SCRIPT_TESTS := $(wildcard test/scripts/*.bats)
-
 # Go ends a package's tests after ten minutes by itself, and a busy machine needs
 # longer for the largest.
 GO_TEST := go test -timeout 20m
 
 # Sources by kind, tracked or new, each an assignment for a recipe's shell.
 GO_FILES := files=$$(git ls-files -co --exclude-standard '*.go')
-SHELL_FILES := files=$$(git ls-files -co --exclude-standard '*.sh' '*.bats' '*.bash' scripts/ops .ci/run)
+SHELL_FILES := files=$$(git ls-files -co --exclude-standard '*.sh' scripts/ops .ci/run)
 
 .PHONY: help
 help: ## List the targets.
@@ -82,10 +78,9 @@ diff: setup-tools ## Show what a deploy of ENV would change: PROFILE_A=… PROFI
 check: setup-tools ## Formatting and linters only.
 	@$(RUN_STEPS) -j2 check-go check-text
 
-# Script tests mostly wait: two of them share the second core.
 .PHONY: test
-test: setup-test ## Everything: linters, templates, Go tests, script tests, the demo asserted.
-	@$(RUN_STEPS) -j3 test-go check-text $(SCRIPT_TESTS)
+test: setup-test ## Everything: linters, templates, Go tests, the demo asserted.
+	@$(RUN_STEPS) -j2 test-go check-text
 
 # What compiles the CDK is one after the other, so that it is compiled once.
 .PHONY: test-go
@@ -105,10 +100,6 @@ check-text:
 	@$(STEP) gofmt $(MAKE) gofmt
 	@$(STEP) shellcheck $(MAKE) shellcheck
 	@$(STEP) shfmt $(MAKE) shfmt
-
-.PHONY: $(SCRIPT_TESTS)
-$(SCRIPT_TESTS):
-	@$(STEP) $(@F) $(BATS) $@
 
 # By count: a time ends at times with "context deadline exceeded", though nothing
 # is wrong (https://go.dev/issue/75804).

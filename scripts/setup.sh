@@ -60,11 +60,11 @@ for own in "$PWD/node_modules/.bin:" "$PWD/.venv/bin:"; do PATH=${PATH//"$own"/}
 
 work=$("${MAKE:-make}" --silent "stale-$purpose")
 # Programs and their Debian packages: the demo's; the shells of jobs, a stand-in host
-# that packages are really installed on, a real PostgreSQL, and what reads Ruby.
+# that packages are really installed on, a real PostgreSQL, and Ruby.
 programs='git=git rsync=rsync'
 [[ $purpose != tools ]] || programs=''
-[[ $purpose != test ]] || programs+=' curl=curl dash=dash busybox=busybox dnf=dnf rpm=rpm rpmsign=rpm gpg=gnupg
-  createrepo_c=createrepo-c mkfs.xfs=xfsprogs losetup=mount unshare=util-linux ip=iproute2 pgrep=procps
+[[ $purpose != test ]] || programs+=' dash=dash busybox=busybox dnf=dnf rpm=rpm rpmsign=rpm gpg=gnupg
+  createrepo_c=createrepo-c mount=mount unshare=util-linux pgrep=procps
   pg_ctlcluster=postgresql psql=postgresql-client ruby=ruby'
 for program in $programs; do
   command -v "${program%=*}" >/dev/null || missing+=" ${program%=*}" packages+=" ${program#*=}"

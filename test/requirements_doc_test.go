@@ -36,11 +36,10 @@ var requirements = []string{
 }
 
 var (
-	// goTestRows and scriptTestRows read the rows at the beginning of a test's name:
-	// TestS5_S9_…, TestGolden_S1toS14, TestConfigS6…; "S8 S10 upgrade | …", "S7: …".
-	goTestRows     = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)(?:Golden_?|Config)?((?:S\d+(?:_|to)?)*)\w*)\(`)
-	scriptTestRows = regexp.MustCompile(`(?m)^@test "(((?:S\d+[ ,_]*)*).*)" \{$`)
-	rowOrRange     = regexp.MustCompile(`S(\d+)(?:toS(\d+))?`)
+	// testRows reads the rows at the beginning of a test's name: TestS5_S9_…,
+	// TestGolden_S1toS14, TestConfigS6….
+	testRows   = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)(?:Golden_?|Config)?((?:S\d+(?:_|to)?)*)\w*)\(`)
+	rowOrRange = regexp.MustCompile(`S(\d+)(?:toS(\d+))?`)
 )
 
 // TestGolden_theDocsListTheTestsOfEveryRequirement compares docs/requirements.md
@@ -68,18 +67,14 @@ func testsByRow(t *testing.T) map[int][]proof {
 		if entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == "testdata" || strings.HasPrefix(entry.Name(), ".") && path != "..") {
 			return filepath.SkipDir
 		}
-		pattern := goTestRows
-		switch {
-		case strings.HasSuffix(path, ".bats"):
-			pattern = scriptTestRows
-		case !strings.HasSuffix(path, "_test.go"):
+		if !strings.HasSuffix(path, "_test.go") {
 			return nil
 		}
 		raw, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		for _, match := range pattern.FindAllStringSubmatch(string(raw), -1) {
+		for _, match := range testRows.FindAllStringSubmatch(string(raw), -1) {
 			for _, row := range rowsOf(t, match[2]) {
 				found[row] = append(found[row], proof{filepath.ToSlash(path), match[1], strings.Contains(match[2], "to")})
 			}
