@@ -22,7 +22,13 @@ come of the newest release, unless somebody has chosen one. Patch manager runs i
 weekly updates.`,
 		},
 		// It takes the lock itself, and hands it to a unit.
-		do: func(ctx context.Context) error { return hold.Begin(ctx, p.machine) },
+		do: func(ctx context.Context) error {
+			if err := hold.Begin(ctx, p.machine); err != nil {
+				return err
+			}
+			p.forgetBuilds(ctx)
+			return nil
+		},
 	})
 }
 

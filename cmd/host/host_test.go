@@ -5,13 +5,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/machine/machinetest"
 	"gitlab-codedeploy/internal/operation"
 )
@@ -58,6 +61,34 @@ func TestS8_FollowRefusesWhatIsNeitherARunNorAnOperation(t *testing.T) {
 	entries, err := os.ReadDir(c.Root)
 	require.NoError(t, err)
 	assert.Len(t, entries, 1, "it makes nothing")
+}
+
+func TestS8_OperationsRemoveOldBuildsOfTheProgram(t *testing.T) {
+	c := newConsole(t)
+	build := func(n int) string { return fmt.Sprintf("%s/%064x/host", operation.Builds, n) }
+	for n := range 5 {
+		c.Put(build(n), "a program")
+		at := time.Now().Add(time.Duration(n-10) * 24 * time.Hour)
+		require.NoError(t, os.Chtimes(c.Path(build(n)), at, at))
+	}
+	left := func() int {
+		names, err := c.List(operation.Builds)
+		require.NoError(t, err)
+		return len(names)
+	}
+	c.Answers("rpm -q", "")
+	_, _ = c.types("upgrade", "--mode", "plan", "--from", "13.10.2")
+	assert.Equal(t, 5, left(), "who looks removes nothing")
+	lock, err := c.Lock(machine.OperationLock, "upgrade (run 20261124T185436-0a1b2c3d)")
+	require.NoError(t, err)
+	status, _ := c.types("backup", "--to-dir", "/mnt")
+	assert.Equal(t, 1, status)
+	assert.Equal(t, 5, left(), "while another operation is under way")
+	lock.Release()
+	status, _ = c.types("backup", "--to-dir", "/mnt")
+	assert.Equal(t, 1, status, "there is no GitLab")
+	assert.Equal(t, 3, left())
+	assert.Contains(t, c.Talk.String(), "removing a build of this program that is not used any more: 000000000000")
 }
 
 func TestS15_TheKeysThatGitLabSignsWith(t *testing.T) {

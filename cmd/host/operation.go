@@ -64,10 +64,18 @@ func (p program) add(j job) *cobra.Command {
 				return err
 			}
 			defer lock.Release()
+			p.forgetBuilds(c.Context())
 		}
 		return j.do(c.Context())
 	}
 	return j.command
+}
+
+// forgetBuilds removes builds of this program that nobody needs. No operation fails for it.
+func (p program) forgetBuilds(ctx context.Context) {
+	if err := p.runs.ForgetBuilds(ctx); err != nil {
+		p.machine.Say("warning: old builds of this program stay: %v", err)
+	}
 }
 
 // detach starts this command line again, as a unit.

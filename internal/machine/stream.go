@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // Changing says that something is about to be changed that is not this host's, such as
@@ -57,6 +58,13 @@ func (m *Machine) OwnLike(name, other string) error {
 	}
 	owner := info.Sys().(*syscall.Stat_t)
 	return os.Chown(m.Path(name), int(owner.Uid), int(owner.Gid))
+}
+
+// Touch makes a file one that was written just now.
+func (m *Machine) Touch(name string) error {
+	m.step("touch " + name)
+	now := time.Now()
+	return os.Chtimes(m.Path(name), now, now)
 }
 
 // Stat says what is known of a file; a link is followed.
