@@ -1,6 +1,9 @@
 package migrations_test
 
 import (
+	"bytes"
+	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -141,4 +144,16 @@ func TestS8_WhatIsNotKnownIsNotFinished(t *testing.T) {
 		_, err := migrations.Find(t.Context(), g, version(t, "13.10.2"))
 		require.ErrorIs(t, err, omnibus.ErrDatabase)
 	})
+}
+
+// What runs right now, and what is to be tried again, is in neither of the queues that
+// GitLab counts, and nobody has lost it.
+func TestJobsThatRunAreNotLost(t *testing.T) {
+	program, err := os.ReadFile("rb/queued.rb")
+	require.NoError(t, err)
+	command := exec.Command("ruby", "-I", "testdata", "-")
+	command.Stdin = bytes.NewReader(program)
+	out, err := command.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Equal(t, "gitlab-codedeploy: 7\n", string(out))
 }

@@ -59,7 +59,7 @@ func (u *Upgrade) waitForMigrations(ctx context.Context) error {
 			switch {
 			case !u.Fix:
 				return false, fmt.Errorf("migrations of %s do not finish by themselves: %s. Or start again with --fix-known-jobs", u.installed, strings.Join(stuck, "; "))
-			case fixed && len(left.With(migrations.Failed)) > 0:
+			case fixed && (len(left.With(migrations.Failed)) > 0 || left.Lost() > 0):
 				return false, fmt.Errorf("migrations of %s have failed, the documented remedies included: %s", u.installed, left)
 			case !fixed:
 				fixed = true

@@ -57,6 +57,7 @@ type server struct {
 	page            int
 	failReconfigure string
 	failPre         string
+	failJobs        bool
 	failAfter       int // packages that fail after their %pre
 	failBackup      error
 	removed         string // what check-config finds
@@ -208,8 +209,12 @@ func (s *server) play() {
 				s.batched[i] = strings.Join(fields, "\t")
 			}
 			c.Print("gitlab-codedeploy: 1\n")
-		case strings.Contains(c.Input, "for_migration_class"):
+		case strings.Contains(c.Input, "BackgroundMigrationJob.pending"):
 			s.retried = append(s.retried, c.Args[len(c.Args)-1])
+			if s.failJobs {
+				c.Complain("3 of 3 jobs failed: MigrateMergeRequestDiffCommitUsers [1, 2]: ActiveRecord::StatementInvalid: PG::DiskFull\n")
+				return 1
+			}
 			s.lost = 0
 			c.Print("gitlab-codedeploy: 3\n")
 		default:
@@ -566,6 +571,13 @@ func TestS8_WhatStopsAnUpgrade(t *testing.T) {
 		s.lost = 3
 		_, err := s.run("14.9.5")
 		s.stands("14.3.6", "3 jobs pending that Sidekiq does not have", err)
+		s.failJobs = true
+		begin := time.Now()
+		_, err = s.run("14.9.5", fix)
+		s.stands("14.3.6", "the documented remedies included: 3 jobs pending that Sidekiq does not have", err)
+		assert.Less(t, time.Since(begin), time.Hour, "nobody else will run them")
+		assert.Contains(t, s.Talk.String(), "that failed: run the lost jobs: gitlab-rails runner ended with 1: 3 of 3 jobs failed")
+		s.failJobs, s.retried = false, nil
 		_, err = s.run("14.9.5", fix)
 		require.NoError(t, err)
 		assert.Equal(t, []string{`{"classes":["MigrateMergeRequestDiffCommitUsers"]}`}, s.retried)
