@@ -27,7 +27,8 @@ made anew when it is gone, which GitLab does not do.
 With --lost-secrets, when gitlab-secrets.json is lost, everything else goes, too, that nothing
 can decrypt any more: what GitLab's page on that names (tokens of runners and jobs, CI/CD
 variables, whose names are kept in a file, webhooks, integrations), and what GitLab's own
-doctor finds besides. The doctor reads every value, which may take hours.
+doctor finds besides. The doctor reads every value, which may take hours; what it found with
+--check counts for an hour.
 
 Prints one line of JSON: {"reset": {"projects": {"before", "after"}, …}, "missing": […],
 "names", "signingKeys": […], "signUp"}; with --check there is no "after". names is the file of

@@ -5,6 +5,7 @@ package tokens
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -296,13 +297,12 @@ var identifier = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 func (r *Reset) askDoctor(ctx context.Context) error {
 	known := r.tables("delete", "truncate", "clear")
 	known = slices.DeleteFunc(known, func(table string) bool { return table == "application_settings" })
-	r.GitLab.Machine.Say("asking GitLab's doctor what else cannot be decrypted: it reads every value, which may take hours")
-	answer, err := r.GitLab.Rails(ctx, omnibus.Ruby{Name: "ask GitLab's doctor", Text: doctor, Input: map[string]any{"known": known}, Timeout: doctorLimit})
+	d, kept, err := r.diagnose(ctx, known)
 	if err != nil {
 		return fmt.Errorf("%w: nothing was changed", err)
 	}
 	var found []unreadable
-	if err := json.Unmarshal([]byte(answer), &found); err != nil {
+	if err := json.Unmarshal(d.Answer, &found); err != nil {
 		return fmt.Errorf("GitLab's doctor says what is not understood: %w: nothing was changed", err)
 	}
 	for _, u := range found {
@@ -320,7 +320,53 @@ func (r *Reset) askDoctor(ctx context.Context) error {
 			Name: u.Table + "." + strings.ReplaceAll(u.Attribute, "'", ""), meaning: "what cannot be decrypted: " + u.Attribute,
 		})
 	}
-	return nil
+	if kept {
+		return nil
+	}
+	text, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	return r.GitLab.Machine.WriteFile(keptDiagnosis, string(text)+"\n", 0o600)
+}
+
+const (
+	// keptDiagnosis is what the doctor said when somebody looked: the reset that follows, and
+	// clears what was shown, need not wait for hours once more. It holds no values.
+	keptDiagnosis = "/run/gitlab-codedeploy-doctor.json"
+	// diagnosisLimit is how long that counts: people work, and may set a value anew.
+	diagnosisLimit = time.Hour
+)
+
+// diagnosis is what GitLab's doctor finds beside the tables that are known.
+type diagnosis struct {
+	Asked   time.Time       `json:"asked"`
+	Secrets string          `json:"secrets"` // SHA-256 of those that it could not decrypt with
+	Known   []string        `json:"known"`
+	Answer  json.RawMessage `json:"answer"`
+}
+
+// diagnose asks GitLab's doctor, unless it was asked the same within the hour: kept.
+func (r *Reset) diagnose(ctx context.Context, known []string) (d diagnosis, kept bool, err error) {
+	m := r.GitLab.Machine
+	secrets, err := m.ReadFile("/etc/gitlab/gitlab-secrets.json")
+	if err != nil {
+		return d, false, err
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(secrets)))
+	text, err := m.ReadFile(keptDiagnosis)
+	if err != nil {
+		return d, false, err
+	}
+	if json.Unmarshal([]byte(text), &d) == nil && d.Secrets == sum && slices.Equal(d.Known, known) {
+		if age := time.Since(d.Asked); age >= 0 && age <= diagnosisLimit {
+			m.Say("GitLab's doctor was asked %d minutes ago what else cannot be decrypted, and is not asked again", int(age.Minutes()))
+			return d, true, nil
+		}
+	}
+	m.Say("asking GitLab's doctor what else cannot be decrypted: it reads every value, which may take hours")
+	answer, err := r.GitLab.Rails(ctx, omnibus.Ruby{Name: "ask GitLab's doctor", Text: doctor, Input: map[string]any{"known": known}, Timeout: doctorLimit})
+	return diagnosis{time.Now().UTC(), sum, known, json.RawMessage(answer)}, false, err
 }
 
 func (r *Reset) count(ctx context.Context) (map[string]int, error) {
@@ -424,6 +470,9 @@ func (r *Reset) reset(ctx context.Context) error {
 	rows, err := r.GitLab.Query(ctx, omnibus.Statements{Text: changes + count, Changes: true, Timeout: statementsLimit})
 	if err != nil {
 		return fmt.Errorf("the database refused, and undid all of it: nothing was changed: %w", err)
+	}
+	if err := r.GitLab.Machine.Remove(keptDiagnosis); err != nil {
+		return fmt.Errorf("the tokens are reset, but what GitLab's doctor said of before stays: %w", err)
 	}
 	counts, err := countsOf(rows)
 	if err != nil {

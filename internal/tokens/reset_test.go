@@ -4,6 +4,7 @@ package tokens
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -235,6 +236,60 @@ func TestS12_WhatGitLabsDoctorNamesGoes(t *testing.T) {
 		require.EqualError(t, err, "ask GitLab's doctor: gitlab-rails runner ended with 1: PG::ConnectionBad: nothing was changed")
 		assert.Equal(t, before, s.db.Dump())
 	})
+}
+
+// Who looks before a reset has waited for the doctor once.
+func TestS12_TheDoctorIsAskedOnce(t *testing.T) {
+	aged := func(s *server, change func(map[string]any)) {
+		var d map[string]any
+		require.NoError(t, json.Unmarshal([]byte(s.Get(keptDiagnosis)), &d))
+		change(d)
+		text, err := json.Marshal(d)
+		require.NoError(t, err)
+		s.Put(keptDiagnosis, string(text))
+	}
+	asked := func(minutes int) func(*server) {
+		return func(s *server) {
+			aged(s, func(d map[string]any) { d["asked"] = time.Now().Add(-time.Duration(minutes) * time.Minute) })
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		since func(*server)
+		times int
+	}{
+		{"the reset that follows clears what was shown", func(*server) {}, 1},
+		{"59 minutes later, too", asked(59), 1},
+		{"not after an hour", asked(61), 2},
+		{"not when the clock was set back", asked(-5), 2},
+		{"not with other secrets", func(s *server) { s.Put("/etc/gitlab/gitlab-secrets.json", "others") }, 2},
+		{"not when other tables are known", func(s *server) { aged(s, func(d map[string]any) { d["known"] = []string{"projects"} }) }, 2},
+		{"not when half of it was kept", func(s *server) { s.Put(keptDiagnosis, s.Get(keptDiagnosis)[:40]) }, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newServer(t, "14.9")
+			s.Put("/etc/gitlab/gitlab-secrets.json", "secrets")
+			s.doctor = `[{"table":"deploy_tokens","key":"id","attribute":"token","columns":["token","token_encrypted"],"ids":[[1,3]]}]`
+			looked, err := s.operation(true).Check(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, Counts{Before: 3}, looked.Reset["deploy_tokens.token"])
+			info, err := os.Stat(s.Path(keptDiagnosis))
+			require.NoError(t, err)
+			assert.Equal(t, os.FileMode(0o600), info.Mode())
+			tt.since(s)
+			result := s.reset(t, true)
+			assert.Equal(t, counts(3, 0), result.Reset["deploy_tokens.token"])
+			times := 0
+			for _, command := range s.RanLike(rails) {
+				if strings.Contains(command, "known") {
+					times++
+				}
+			}
+			assert.Equal(t, tt.times, times)
+			// What was found is gone now.
+			assert.False(t, s.Exists(keptDiagnosis))
+		})
+	}
 }
 
 func TestS12_ASigningKeyThatIsGoneIsMadeAnew(t *testing.T) {
