@@ -698,6 +698,21 @@ func TestS8_WhatStopsAnUpgrade(t *testing.T) {
 		assert.Equal(t, []string{"13.12.15", "14.0.12"}, s.visited)
 		assert.Len(t, s.backups, 1)
 	})
+	in("S8 upgrade | the package is not signed | the manager refuses it, the old version stays and runs, and the next run goes on with the same backup", func(t *testing.T) {
+		s := newServer(t, "13.12.15")
+		s.On("yum -y --enablerepo=gitlab-codedeploy install", func(c machinetest.Call) int {
+			c.Complain("Package gitlab-ce-14.0.12-ce.0.el7.x86_64.rpm is not signed\n")
+			return 1
+		})
+		_, err := s.run("14.0.12")
+		s.stands("13.12.15", "yum could not install gitlab-ce-14.0.12-ce.0.el7: Package gitlab-ce-14.0.12-ce.0.el7.x86_64.rpm is not signed. Start the upgrade again when that is fixed", err)
+		assert.Contains(t, s.Get("/etc/yum.repos.d/gitlab-codedeploy.repo"), "\ngpgcheck=1\n")
+		assert.Equal(t, "13.12.15", s.files)
+		s.On("yum -y --enablerepo=gitlab-codedeploy install", s.yum)
+		_, err = s.run("14.0.12")
+		require.NoError(t, err)
+		assert.Len(t, s.backups, 1)
+	})
 	in("S8 upgrade | reconfigure fails, or passes Chef's hour | it stops there with the real reason, and the next run goes on; the hour is helped", func(t *testing.T) {
 		s := newServer(t, "13.12.15")
 		s.failReconfigure = "bash[migrate gitlab-rails database] had an error: PG::UndefinedColumn"
