@@ -35,8 +35,11 @@ type laptop struct {
 	bucket *s3.Client
 }
 
-// Two projects with commits, and one that never had any.
-var projects = []string{"@hashed/6b/86/6b86b273ff34", "@hashed/d4/73/d4735e3a265e"}
+// Two projects with commits, the first with a wiki, too, and one that never had any.
+var (
+	projects = []string{"@hashed/6b/86/6b86b273ff34", "@hashed/d4/73/d4735e3a265e"}
+	wiki     = projects[0] + ".wiki"
+)
 
 const (
 	gitlabData    = "/var/opt/gitlab"
@@ -110,7 +113,7 @@ func (l *laptop) installGitLab(t *testing.T) {
 		l.host.Put(name, text)
 	}
 	require.NoError(t, os.MkdirAll(l.path(backupFolder), 0o700))
-	for _, project := range projects {
+	for _, project := range append([]string{wiki}, projects...) {
 		repository := l.repository(project)
 		git(t, "init", "--quiet", "--bare", repository)
 		commit := git(t, "-C", repository, "commit-tree", "-m", "The first of "+project, git(t, "-C", repository, "mktree"))
@@ -189,7 +192,7 @@ func backupOf(t *testing.T, result string) string {
 // losesAll is what happens to a GitLab that is to be restored.
 func (l *laptop) losesAll(t *testing.T) {
 	t.Helper()
-	for _, project := range projects {
+	for _, project := range append([]string{wiki}, projects...) {
 		require.NoError(t, os.RemoveAll(l.repository(project)))
 	}
 	l.host.Put("/etc/gitlab/gitlab-secrets.json", `{"gitlab_rails": {"db_key_base": "new"}}`)
@@ -200,7 +203,7 @@ func (l *laptop) losesAll(t *testing.T) {
 // hasAll says that all is there again.
 func (l *laptop) hasAll(t *testing.T, but ...string) {
 	t.Helper()
-	for _, project := range projects {
+	for _, project := range append([]string{wiki}, projects...) {
 		if len(but) == 0 || but[0] != project {
 			assert.Equal(t, "The first of "+project, git(t, "-C", l.repository(project), "log", "--format=%s", "main"))
 		}
@@ -220,7 +223,7 @@ func (l *laptop) hasAll(t *testing.T, but ...string) {
 func TestS10_ABackupAndItsRestoreGoTheirWholeWay(t *testing.T) {
 	l := newLaptop(t)
 	id := l.backUp(t)
-	assert.Contains(t, l.err.String(), "2 repositories with commits in the database, 2 bundles in the archive")
+	assert.Contains(t, l.err.String(), "2 repositories with commits in the database, 1 wikis and designs on the disk, 3 bundles in the archive")
 	assert.Regexp(t, `(?m)^`+id+` +15\.4\.6 ce +\d+ kB +0 min +yes$`, l.backups(t))
 	left, err := os.ReadDir(l.path(backupFolder))
 	require.NoError(t, err)
@@ -235,7 +238,7 @@ func TestS10_ABackupAndItsRestoreGoTheirWholeWay(t *testing.T) {
 	require.NoError(t, l.run(t, "restore", "--env", "staging", "--backup", id), "%s", &l.err)
 	assert.Contains(t, l.questions[1], "restore "+id+" onto "+serverID+", the GitLab at https://gitlab.example.com? Its database, repositories, uploads and secrets are overwritten")
 	assert.Equal(t, []string{"backup", "restore"}, l.sent())
-	assert.Contains(t, l.err.String(), "2 repositories with commits in the database, 2 of them counted on the disk, 0 missing")
+	assert.Contains(t, l.err.String(), "3 of 3 repositories, wikis and designs counted on the disk, 0 missing")
 	assert.Equal(t, "repositories\tok\tall 2 with commits are there\n"+
 		"sign-in\tok\tthe page answers with 200\n"+
 		"services\tok\tall are up\n"+

@@ -33,8 +33,8 @@ psql() {
   case $(cat) in
     *pg_roles*) printf 'extension\tpg_trgm\nrole\tgitlab\n' ;;
     *project_repositories*)
-      awk -F '\t' '/^COPY/ { table = $0 } /^[0-9]/ && table ~ /project_repositories/ { path[$4] = $3 }
-        /^[0-9]/ && table ~ /project_statistics/ { print path[$2] "\tdefault" }' "$dump"
+      awk -F '\t' '/^COPY/ { table = $0 } /^[0-9]/ && table ~ /project_repositories/ { path[$4] = $3; print $3 ".wiki\tdefault\tf" }
+        /^[0-9]/ && table ~ /project_statistics/ { print path[$2] "\tdefault\tt" }' "$dump"
       ;;
     *pg_attribute*) printf 'application_settings\tid\nbatched_background_migrations\tid\n' ;;
     *signup_enabled*) cat "$STATE/sign-up" ;;
