@@ -55,8 +55,8 @@ const (
 )
 
 // agentNamespace is where a host's metrics stand. Each host has a namespace of
-// its own, to which alone its role may write: jobs have the runner's role, and
-// the server's metrics are none of theirs.
+// its own, to which alone its role may write: whoever breaks out of a job has the
+// runner's role, and the server's metrics are none of theirs.
 func agentNamespace(environment, host string) string {
 	return metricNamespace + "/" + environment + "/" + host
 }

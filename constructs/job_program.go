@@ -23,11 +23,12 @@ type JobProgramProps struct {
 	Network *Network
 }
 
-// JobProgram brings a program into every job of the runner's host, without
-// anybody's doing and whatever the job's image has:
+// JobProgram brings a program into every job of the runner's host, and the role that
+// jobs hold, without anybody's doing and whatever the job's image has:
 //
 //	document with the hash ── State Manager ──▶ /opt/gitlab-codedeploy/<hash>/artifact
-//	                                               └─ bin/artifact ── read-only ──▶ each job's container
+//	                                       │       └─ bin/artifact ── read-only ──▶ each job's container
+//	                                       └──▶ host job-credentials ── 169.254.170.2 ──▶ its AWS SDK
 //
 // State Manager runs the document when it changes, on each new host, and once a
 // day: what was missed, because a host was off or an operation was under way, is
@@ -44,8 +45,8 @@ func NewJobProgram(scope constructs.Construct, id string, props JobProgramProps)
 	document := NewHostDocument(scope, "Document", HostDocumentProps{
 		Program:        props.Host,
 		Command:        "install-program",
-		Description:    "Bring " + props.Program.Name + " into each job of this host",
-		Arguments:      props.Program.arguments(props.Region),
+		Description:    "Bring " + props.Program.Name + " and a role into each job of this host",
+		Arguments:      append(props.Program.arguments(props.Region), jobRoleArgument(props.Runner)),
 		TimeoutSeconds: 900,
 	})
 	association := awsssm.NewCfnAssociation(scope, jsii.String("Association"), &awsssm.CfnAssociationProps{
@@ -58,8 +59,14 @@ func NewJobProgram(scope constructs.Construct, id string, props JobProgramProps)
 	})
 	// A changed document is run at once, and that is before the association is
 	// looked at: the rights to the new objects come first.
-	for _, dependency := range append([]constructs.IDependable{right, props.Runner.FetchesProgram, props.Runner.Role}, props.Network.Egress...) {
+	for _, dependency := range append([]constructs.IDependable{right, props.Runner.FetchesProgram, props.Runner.Role, props.Runner.JobRole, props.Runner.TakesJobRole}, props.Network.Egress...) {
 		document.Document.Node().AddDependency(dependency)
 	}
 	return &JobProgram{Association: association}
+}
+
+// jobRoleArgument is the role that a host gives its jobs. It is a constant of each
+// document: who may send it cannot give jobs another one.
+func jobRoleArgument(runner *Runner) DocumentArgument {
+	return DocumentArgument{Flag: "--job-role", Value: *runner.JobRole.RoleArn()}
 }

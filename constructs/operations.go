@@ -29,6 +29,8 @@ type OperationsProps struct {
 	RepositoryURL string
 	// RunnerToken is the way of a runner's token to its host.
 	RunnerToken *RunnerToken
+	// Runner is the host of the jobs.
+	Runner *Runner
 	// RunnerRepositoryURL is the base URL of the runner's package repositories.
 	RunnerRepositoryURL string
 	// JobImage is the Docker image of jobs that name none, JobTags are the tags of those
@@ -129,6 +131,7 @@ func registration(props OperationsProps) []DocumentArgument {
 		DocumentArgument{Flag: "--url", Value: props.ExternalURL},
 		DocumentArgument{Flag: "--parameter", Value: props.RunnerToken.ParameterName},
 		DocumentArgument{Flag: "--region", Value: props.Region},
+		jobRoleArgument(props.Runner),
 		DocumentArgument{Flag: "--image", Value: props.JobImage},
 		DocumentArgument{Flag: "--concurrency", Value: strconv.Itoa(props.ConcurrentJobs)})
 	if len(props.JobTags) > 0 {

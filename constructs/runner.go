@@ -50,6 +50,10 @@ type RunnerProps struct {
 
 // Runner is the EC2 instance that runs pipeline jobs in Docker. It is apart from
 // the server, with a role of its own, because jobs run code of whoever can push.
+// Jobs do not hold that role, but one with which they upload, and nothing else:
+//
+//	job's container ── 169.254.170.2 ──▶ host ── AssumeRole ──▶ JobRole
+//	               └── the instance's metadata: one hop too far
 //
 // It holds no data worth keeping, so nothing protects it: a new image, a larger
 // volume or the next generation is a new host, and CloudFormation terminates the
@@ -57,9 +61,11 @@ type RunnerProps struct {
 type Runner struct {
 	Instance   awsec2.Instance
 	InstanceID *string
-	Role       awsiam.Role
-	// FetchesProgram lets the host fetch the hosts' program.
-	FetchesProgram constructs.IDependable
+	// Role is the host's, JobRole that of its jobs.
+	Role, JobRole awsiam.Role
+	// FetchesProgram lets the host fetch the hosts' program, TakesJobRole lets it
+	// take the role of its jobs.
+	FetchesProgram, TakesJobRole constructs.IDependable
 	// Installed is when the host can run jobs.
 	Installed constructs.IDependable
 }
@@ -78,15 +84,16 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 	instance, role := newHost(scope, hostProps{
 		network: props.Network, region: props.Region, imageID: props.ImageID, instanceType: props.InstanceType,
 		rootVolumeGiB: props.RootVolumeGiB, securityGroup: group, name: "gitlab-runner",
-		// Jobs are containers and upload with the host's role.
-		metadataHops: 2,
+		// Jobs are containers, and the host's role is none of theirs.
+		metadataHops: 1,
 		suffix:       generationSuffix(props.Generation),
 	})
 	acknowledge(instance, finding{
 		rule:   "AwsSolutions-EC29",
 		reason: "The host holds nothing that is worth keeping. CloudFormation has to be able to remove it when it is replaced.",
 	})
-	acknowledge(grantArtifacts(role, props), finding{
+	jobs, takes := jobRole(scope, role)
+	acknowledge(grantArtifacts(role, jobs, props), finding{
 		rule: "AwsSolutions-IAM5",
 		appliesTo: []string{
 			objectWildcard(props.ArtifactBucketName, props.ArtifactPrefix),
@@ -117,7 +124,7 @@ func NewRunner(scope constructs.Construct, id string, props RunnerProps) *Runner
 		After:          append([]constructs.IDependable{role, fetch}, props.Network.Egress...),
 		TimeoutSeconds: installSeconds,
 	})
-	return &Runner{Instance: instance, InstanceID: instance.InstanceId(), Role: role, FetchesProgram: fetch, Installed: installation.Done}
+	return &Runner{Instance: instance, InstanceID: instance.InstanceId(), Role: role, JobRole: jobs, FetchesProgram: fetch, TakesJobRole: takes, Installed: installation.Done}
 }
 
 // hostHash stands for one host: whatever can make CloudFormation replace the
@@ -132,16 +139,28 @@ func (props RunnerProps) hostHash() string {
 	return hex.EncodeToString(sum[:4])
 }
 
+// jobRole defines the role of jobs, which their host alone may take. A session of
+// it ends within the hour, as of every role that another one takes.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining
+func jobRole(scope constructs.Construct, host awsiam.Role) (role awsiam.Role, takes awsiam.Policy) {
+	role = awsiam.NewRole(scope, jsii.String("JobRole"), &awsiam.RoleProps{
+		AssumedBy:   awsiam.NewArnPrincipal(host.RoleArn()),
+		Description: jsii.String("What jobs of the runner may do in AWS: upload, and see what becomes of it"),
+	})
+	return role, grant(scope, "TakesJobRole", host, allow("TakeJobRole", []*string{role.RoleArn()}, "sts:AssumeRole"))
+}
+
 // grantArtifacts lets jobs put artifacts and tokens, which they cannot read, and
-// read the state of what they put.
-func grantArtifacts(role awsiam.Role, props RunnerProps) awsiam.Policy {
+// read the state of what they put. The policy's id is of the time when the host's
+// role had these rights, and jobs held that.
+func grantArtifacts(host, jobs awsiam.Role, props RunnerProps) awsiam.Policy {
 	artifacts := objectARN(props.ArtifactBucketName, props.ArtifactPrefix+"*")
 	tokens := objectARN(props.ArtifactBucketName, tokenPrefix+"*")
 	states := objectARN(props.ArtifactBucketName, statusPrefix+"*")
 	list := allow("ListStates", []*string{jsii.String(bucketARN(props.ArtifactBucketName))}, "s3:ListBucket")
 	list.AddCondition(jsii.String("StringLike"), map[string]any{"s3:prefix": statusPrefix + "*"})
-	return awsiam.NewPolicy(role, jsii.String("Artifacts"), &awsiam.PolicyProps{
-		Roles: &[]awsiam.IRole{role},
+	return awsiam.NewPolicy(host, jsii.String("Artifacts"), &awsiam.PolicyProps{
+		Roles: &[]awsiam.IRole{jobs},
 		Statements: &[]awsiam.PolicyStatement{
 			allow("UploadArtifacts", []*string{&artifacts}, "s3:PutObject", "s3:AbortMultipartUpload"),
 			allow("PutTokens", []*string{&tokens}, "s3:PutObject"),

@@ -101,8 +101,8 @@ func throughParameter(sid string, role awsiam.Role, parameter, region, action st
 }
 
 // noOtherParameter takes back what AmazonSSMManagedInstanceCore gives: to read
-// every parameter of the account. On the runner that would be everybody who
-// can push, on the server whoever takes GitLab over; and what is not encrypted
+// every parameter of the account. On the runner that would be whoever breaks out
+// of a job, on the server whoever takes GitLab over; and what is not encrypted
 // with a key would be theirs. Without but, it is all of them.
 func noOtherParameter(but []*string) awsiam.PolicyStatement {
 	props := &awsiam.PolicyStatementProps{
@@ -118,6 +118,6 @@ func noOtherParameter(but []*string) awsiam.PolicyStatement {
 	return awsiam.NewPolicyStatement(props)
 }
 
-func grant(scope constructs.Construct, id string, role awsiam.Role, statements ...awsiam.PolicyStatement) {
-	awsiam.NewPolicy(scope, &id, &awsiam.PolicyProps{Roles: &[]awsiam.IRole{role}, Statements: &statements})
+func grant(scope constructs.Construct, id string, role awsiam.Role, statements ...awsiam.PolicyStatement) awsiam.Policy {
+	return awsiam.NewPolicy(scope, &id, &awsiam.PolicyProps{Roles: &[]awsiam.IRole{role}, Statements: &statements})
 }

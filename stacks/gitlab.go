@@ -115,6 +115,7 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 		BackupBucketName: backups.Bucket.BucketName(),
 		RepositoryURL:    gitlab.Server.PackageRepositoryURL,
 		RunnerToken:      token,
+		Runner:           runner,
 
 		RunnerRepositoryURL: gitlab.Runner.PackageRepositoryURL,
 		JobImage:            gitlab.Runner.JobImage,
@@ -169,7 +170,8 @@ func NewGitLab(app awscdk.App, cfg config.Config, root string) awscdk.Stack {
 	output(stack, "S3EndpointId", network.S3Endpoint.VpcEndpointId(), "S3 endpoint that uploads come through; account B's stack needs it")
 	output(stack, "ServerInstanceId", server.InstanceID, "GitLab server, for Session Manager")
 	output(stack, "RunnerInstanceId", runner.InstanceID, "Runner host, for Session Manager")
-	output(stack, "RunnerRoleArn", runner.Role.RoleArn(), "Role that jobs upload with")
+	output(stack, "RunnerRoleArn", runner.Role.RoleArn(), "Role of the runner's host")
+	output(stack, "JobRoleArn", runner.JobRole.RoleArn(), "Role that jobs hold, and upload with")
 	output(stack, "RunnerTokenKeyArn", token.Key.KeyArn(), "Key of the token that a runner registers with")
 	output(stack, "RootPasswordSecretArn", server.RootPassword.SecretArn(), "Secret with the first password of GitLab's root user")
 	output(stack, "LoadBalancerDnsName", balancer.DNSName, "What the domain name has to point at")

@@ -222,6 +222,23 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 		}
 	}
 	nothing := func(map[string]any) {}
+	// alsoFor gives the policy with a statement to one more role.
+	alsoFor := func(sid, role string) func(map[string]any) {
+		return func(resources map[string]any) {
+			var id string
+			for name, r := range resources {
+				if at(r, "Type") == "AWS::IAM::Role" && regexp.MustCompile("^"+role+"[0-9A-F]{8}$").MatchString(name) {
+					id = name
+				}
+			}
+			eachStatement(resources, func(policy string, s map[string]any) {
+				if s["Sid"] == sid {
+					properties := at(resources[policy], "Properties").(map[string]any)
+					properties["Roles"] = append(list(properties["Roles"]), map[string]any{"Ref": id})
+				}
+			})
+		}
+	}
 	mistakes := map[string]struct {
 		inA, inB func(resources map[string]any)
 		seen     string
@@ -235,7 +252,7 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 				bySid("UploadThroughEndpoint", unconditional)(resources)
 				bySid("RefuseUploadsFromElsewhere", never)(resources)
 			},
-			"runner, s3:PutObject on artifacts/artifacts/sample-web/artifact.gz from another endpoint: is allowed, want denied",
+			"job, s3:PutObject on artifacts/artifacts/sample-web/artifact.gz from another endpoint: is allowed, want denied",
 		},
 		"tokens from elsewhere are not denied any more": {
 			nothing, bySid("RefuseUploadsFromElsewhere", func(s map[string]any) { s["Resource"] = at(s, "Resource", 0) }),
@@ -246,19 +263,19 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 				bySid("TokensThroughEndpoint", unconditional)(resources)
 				bySid("RefuseUploadsFromElsewhere", func(s map[string]any) { s["Resource"] = at(s, "Resource", 0) })(resources)
 			},
-			"runner, s3:PutObject on artifacts/tokens/one from another endpoint: is allowed, want denied",
+			"job, s3:PutObject on artifacts/tokens/one from another endpoint: is allowed, want denied",
 		},
 		"the bucket takes no tokens": {
 			nothing, bySid("TokensThroughEndpoint", never),
-			"runner, s3:PutObject on artifacts/tokens/one from the endpoint: is refused, want allowed",
+			"job, s3:PutObject on artifacts/tokens/one from the endpoint: is refused, want allowed",
 		},
-		"the runner may put no tokens": {
+		"jobs may put no tokens": {
 			bySid("PutTokens", never), nothing,
-			"runner, s3:PutObject on artifacts/tokens/one from the endpoint: is refused, want allowed",
+			"job, s3:PutObject on artifacts/tokens/one from the endpoint: is refused, want allowed",
 		},
 		"the endpoint lets no tokens through": {
 			bySid("Tokens", never), nothing,
-			"runner, s3:PutObject on artifacts/tokens/one from the endpoint: is refused, want allowed",
+			"job, s3:PutObject on artifacts/tokens/one from the endpoint: is refused, want allowed",
 		},
 		"the endpoint does not ask who owns the tokens' bucket": {
 			bySid("Tokens", unconditional), nothing,
@@ -286,7 +303,7 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 		},
 		"states are read by any way": {
 			nothing, bySid("ReadStates", unconditional),
-			"runner, s3:GetObject on artifacts/deployments/one.json from the internet: is allowed, want refused",
+			"job, s3:GetObject on artifacts/deployments/one.json from the internet: is allowed, want refused",
 		},
 		"artifacts are read by everybody, and block public access is off": {
 			nothing, func(resources map[string]any) {
@@ -340,13 +357,13 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 					}
 				})
 			},
-			"runner, s3:PutObject on artifacts/artifacts/sample-web/artifact.gz from the endpoint, TLS 1.1: is allowed, want denied",
+			"job, s3:PutObject on artifacts/artifacts/sample-web/artifact.gz from the endpoint, TLS 1.1: is allowed, want denied",
 		},
-		"the runner may do everything in S3": {
+		"jobs may do everything in S3": {
 			bySid("UploadArtifacts", func(s map[string]any) { s["Action"], s["Resource"] = "s3:*", "*" }), nothing,
-			"runner, s3:PutObject on backups/backups/one/part.tar from the endpoint: is allowed, want refused",
+			"job, s3:PutObject on backups/backups/one/part.tar from the endpoint: is allowed, want refused",
 		},
-		"the runner may list everything": {
+		"jobs may list everything": {
 			func(resources map[string]any) {
 				eachStatement(resources, func(id string, s map[string]any) {
 					if s["Sid"] == "ListStates" {
@@ -355,7 +372,7 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 				})
 			},
 			bySid("ListStates", unconditional),
-			"runner, s3:ListBucket on artifacts from the endpoint: is allowed, want refused",
+			"job, s3:ListBucket on artifacts from the endpoint: is allowed, want refused",
 		},
 		"the endpoint has no policy": {
 			func(resources map[string]any) {
@@ -637,6 +654,44 @@ func TestS9_S13_S14_everyWidenedPolicyIsSeen(t *testing.T) {
 		"the pipeline's role trusts nobody": {
 			nothing, trusting("deploy", never),
 			"job of the branch, sts:AssumeRoleWithWebIdentity on deploy role of the pipeline from the internet: is refused, want allowed",
+		},
+		"the host may upload": {
+			alsoFor("UploadArtifacts", "RunnerRole"), nothing,
+			"runner, s3:PutObject on artifacts/artifacts/sample-web/artifact.gz from the endpoint: is allowed, want refused",
+		},
+		"jobs may register runners": {
+			alsoFor("TakeRunnerToken", "RunnerJobRole"), nothing,
+			"job, ssm:DeleteParameter on token's parameter from the internet: is allowed, want refused",
+		},
+		"jobs are their host for Systems Manager": {
+			func(resources map[string]any) {
+				for id, r := range resources {
+					if at(r, "Type") == "AWS::IAM::Role" && strings.HasPrefix(id, "RunnerJobRole") {
+						at(r, "Properties").(map[string]any)["ManagedPolicyArns"] = []any{"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"}
+					}
+				}
+			}, nothing,
+			"job, ssm:UpdateInstanceInformation on instance of the server from the internet: is allowed, want refused",
+		},
+		"the role of jobs is anybody's in the account": {
+			func(resources map[string]any) {
+				for id, r := range resources {
+					if at(r, "Type") == "AWS::IAM::Role" && strings.HasPrefix(id, "RunnerJobRole") {
+						at(r, "Properties", "AssumeRolePolicyDocument", "Statement", 0).(map[string]any)["Principal"] = map[string]any{"AWS": "arn:aws:iam::111111111111:root"}
+					}
+				}
+			}, nothing,
+			"administrator of A, sts:AssumeRole on role of jobs from the internet: is allowed, want refused",
+		},
+		"the role of jobs trusts nobody": {
+			func(resources map[string]any) {
+				for id, r := range resources {
+					if at(r, "Type") == "AWS::IAM::Role" && strings.HasPrefix(id, "RunnerJobRole") {
+						never(at(r, "Properties", "AssumeRolePolicyDocument", "Statement", 0).(map[string]any))
+					}
+				}
+			}, nothing,
+			"runner, sts:AssumeRole on role of jobs from the internet: is refused, want allowed",
 		},
 		"the runner's role may be taken by functions": {
 			func(resources map[string]any) {

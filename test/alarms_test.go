@@ -659,8 +659,8 @@ func TestS14_theAgentsSendWhatAlarmsWatchAndNothingElse(t *testing.T) {
 	assert.True(t, strings.Contains(read(t, "docs/operations.md"), "agents send five metrics"), "the docs say what they cost")
 }
 
-// TestS14_aHostWritesItsOwnMetricsAndReadsItsOwnConfiguration: jobs have the
-// runner's role, and what a job writes must not hide what the server does.
+// TestS14_aHostWritesItsOwnMetricsAndReadsItsOwnConfiguration: what somebody who
+// broke out of a job writes must not hide what the server does.
 func TestS14_aHostWritesItsOwnMetricsAndReadsItsOwnConfiguration(t *testing.T) {
 	gitlab, _ := synthesiseStaging(t)
 	for host, output := range map[string]string{"server": "ServerInstanceId", "runner": "RunnerInstanceId"} {

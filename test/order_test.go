@@ -53,6 +53,8 @@ var needsRights = map[string]string{
 // what a reference is for.
 var onlyNamesRole = map[string]string{
 	"AWS::IAM::Policy":          "is attached to it",
+	"AWS::IAM::Role":            "trusts it; it is taken later, and asked for until it is",
+	"AWS::SSM::Document":        "names it; what runs it asks for the role until it gets it",
 	"AWS::IAM::InstanceProfile": "holds it; the instance gets its credentials later, and again and again",
 	"AWS::KMS::Key":             "its policy names a principal",
 	"AWS::KMS::Alias":           "names a key",

@@ -160,38 +160,86 @@ func TestS11_theRunnerHasAHostAndARoleOfItsOwn(t *testing.T) {
 	assert.NotEqual(t, server, id)
 	assert.NotEqual(t, serverInstance.Properties["IamInstanceProfile"], instance.Properties["IamInstanceProfile"])
 	assert.Equal(t, runner.InstanceType, instance.Properties["InstanceType"])
-	assert.EqualValues(t, 2, at(instance.Properties, "MetadataOptions", "HttpPutResponseHopLimit"), "containers are one hop further")
+	assert.EqualValues(t, 1, at(instance.Properties, "MetadataOptions", "HttpPutResponseHopLimit"), "containers are one hop further")
+	assert.Equal(t, "required", at(instance.Properties, "MetadataOptions", "HttpTokens"), "hops are counted by version 2 alone")
 
 	group := gitlab.Resources[at(instance.Properties, "SecurityGroupIds", 0, "Fn::GetAtt", 0).(string)]
 	assert.Empty(t, list(group.Properties["SecurityGroupIngress"]))
 }
 
-func TestS9_theRunnerMayPutArtifactsAndReadStates(t *testing.T) {
+func TestS9_jobsMayPutArtifactsAndReadStatesAndNothingElse(t *testing.T) {
 	gitlab, _ := synthesiseStaging(t)
 	artifacts := staging(t).Deploy.Artifacts
-	granted := map[string]map[string]any{}
-	for _, id := range gitlab.ofType(t, "AWS::IAM::Policy") {
-		policy := gitlab.Resources[id].Properties
-		if strings.Contains(text(policy["Roles"]), "RunnerRole") {
-			for _, s := range statements(policy["PolicyDocument"]) {
-				if s["Sid"] == "NoOtherParameter" {
-					assert.Equal(t, "Deny", s["Effect"])
-					assert.Contains(t, text(s["NotResource"]), ":parameter/gitlab-codedeploy/")
-					continue
-				}
-				assert.Equal(t, "Allow", s["Effect"])
-				granted[text(s["Action"])] = s
-			}
-		}
-	}
-	assert.Len(t, granted, 6)
-	assert.Equal(t, map[string]any{"StringEquals": map[string]any{"cloudwatch:namespace": "GitLabCodeDeploy/staging/runner"}},
-		granted["cloudwatch:PutMetricData"]["Condition"], "jobs have this role: no other host's metrics")
-	assert.Contains(t, granted, `["ssm:DeleteParameter","ssm:GetParameter"]`, "the rest is about the token it registers with: runner_token_test.go")
+	granted := grantedTo(t, gitlab, "JobRoleArn")
 	bucket := ":s3:::" + artifacts.BucketName
 	assert.Contains(t, text(granted[`["s3:AbortMultipartUpload","s3:PutObject"]`]["Resource"]), bucket+"/"+artifacts.Prefix+"*")
 	assert.Contains(t, text(granted["s3:PutObject"]["Resource"]), bucket+"/tokens/*")
 	assert.Contains(t, text(granted["s3:GetObject"]["Resource"]), bucket+"/deployments/*", "what was put cannot be read")
 	list := granted["s3:ListBucket"]
 	assert.Equal(t, map[string]any{"StringLike": map[string]any{"s3:prefix": "deployments/*"}}, list["Condition"])
+	assert.Len(t, granted, 4)
+	role := gitlab.Resources[roleOf(t, gitlab, "JobRoleArn")].Properties
+	assert.Nil(t, role["ManagedPolicyArns"])
+	assert.Nil(t, role["Policies"])
+}
+
+func TestS9_theHostTakesTheRoleOfItsJobsAndHoldsNoneOfItsRights(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	host, jobs := roleOf(t, gitlab, "RunnerRoleArn"), roleOf(t, gitlab, "JobRoleArn")
+	trusted := statements(gitlab.Resources[jobs].Properties["AssumeRolePolicyDocument"])
+	require.Len(t, trusted, 1)
+	assert.Equal(t, "sts:AssumeRole", trusted[0]["Action"])
+	assert.Equal(t, map[string]any{"AWS": map[string]any{"Fn::GetAtt": []any{host, "Arn"}}}, trusted[0]["Principal"])
+	granted := grantedTo(t, gitlab, "RunnerRoleArn")
+	assert.Equal(t, map[string]any{"Fn::GetAtt": []any{jobs, "Arn"}}, granted["sts:AssumeRole"]["Resource"])
+	assert.Equal(t, map[string]any{"StringEquals": map[string]any{"cloudwatch:namespace": "GitLabCodeDeploy/staging/runner"}},
+		granted["cloudwatch:PutMetricData"]["Condition"], "no other host's metrics")
+	assert.Contains(t, granted, `["ssm:DeleteParameter","ssm:GetParameter"]`, "the rest is about the token it registers with: runner_token_test.go")
+	assert.NotContains(t, text(granted["s3:GetObject"]["Resource"]), staging(t).Deploy.Artifacts.BucketName, "programs alone")
+	assert.Len(t, granted, 4)
+}
+
+// TestS13_documentsGiveJobsTheirRole: both that bring it, as a constant.
+func TestS13_documentsGiveJobsTheirRole(t *testing.T) {
+	gitlab, _ := synthesiseStaging(t)
+	jobs := roleOf(t, gitlab, "JobRoleArn")
+	seen := 0
+	for _, id := range gitlab.ofType(t, "AWS::SSM::Document") {
+		content := text(gitlab.Resources[id].Properties["Content"])
+		if strings.Contains(content, "install-program") || strings.Contains(content, "set -- register-runner") {
+			seen++
+			assert.Regexp(t, `--job-role '",\{"Fn::GetAtt":\["`+jobs+`","Arn"\]\},"'|--job-role '","Fn::GetAtt`, content, id)
+		}
+	}
+	assert.Equal(t, 2, seen)
+}
+
+// roleOf is the role of an output.
+func roleOf(t *testing.T, gitlab template, output string) string {
+	t.Helper()
+	id, _ := at(gitlab.Outputs, output, "Value", "Fn::GetAtt", 0).(string)
+	require.Equal(t, "AWS::IAM::Role", gitlab.Resources[id].Type, output)
+	return id
+}
+
+// grantedTo are the statements that allow a role something, by their actions.
+func grantedTo(t *testing.T, gitlab template, output string) map[string]map[string]any {
+	t.Helper()
+	role, granted := roleOf(t, gitlab, output), map[string]map[string]any{}
+	for _, id := range gitlab.ofType(t, "AWS::IAM::Policy") {
+		policy := gitlab.Resources[id].Properties
+		if !strings.Contains(text(policy["Roles"]), `"`+role+`"`) {
+			continue
+		}
+		for _, s := range statements(policy["PolicyDocument"]) {
+			if s["Sid"] == "NoOtherParameter" {
+				assert.Equal(t, "Deny", s["Effect"])
+				assert.Contains(t, text(s["NotResource"]), ":parameter/gitlab-codedeploy/")
+				continue
+			}
+			assert.Equal(t, "Allow", s["Effect"])
+			granted[text(s["Action"])] = s
+		}
+	}
+	return granted
 }

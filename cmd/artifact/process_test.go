@@ -246,7 +246,7 @@ func TestS13_AJobWithoutCredentialsIsToldWhereTheyComeFrom(t *testing.T) {
 	var exit *exec.ExitError
 	require.True(t, errors.As(command.Run(), &exit))
 	assert.Equal(t, 1, exit.ExitCode())
-	assert.Contains(t, stderr.String(), "on the GitLab runner's host it gets them from the host's role")
+	assert.Contains(t, stderr.String(), "on the GitLab runner's host it gets them from the role of jobs")
 	assert.Empty(t, b.Sent())
 }
 

@@ -33,7 +33,7 @@ Each option has a variable that stands in for it. Variables without an option:
                              grows to 7.5 times as much. Default: 2
 
 AWS is reached by the environment's settings, as the AWS CLI reaches it: AWS_REGION,
-AWS_PROFILE, AWS_ENDPOINT_URL, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS, the host's role, …
+AWS_PROFILE, AWS_ENDPOINT_URL, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS, the role of jobs, …
 
 Prints one line of JSON on stdout:
 

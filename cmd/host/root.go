@@ -83,6 +83,7 @@ Exit status:
 		newHoldOperations(p),
 		newInstallProgram(p),
 		newInstallRunner(p),
+		newJobCredentials(p),
 		newKeys(p),
 		newRestore(p),
 		newUpgrade(p),

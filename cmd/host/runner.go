@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"gitlab-codedeploy/internal/jobrole"
 	"gitlab-codedeploy/internal/runner"
 )
 
@@ -32,8 +33,8 @@ func printRunner(out io.Writer, name, state string) error {
 }
 
 func newRegisterRunner(p program) *cobra.Command {
-	var action, region, tags string
-	var r runner.Registration
+	var action, tags string
+	r := runner.Registration{Role: jobrole.Role{Program: p.runs.Program}}
 	command := &cobra.Command{
 		Use:   "register-runner --action check|register --name NAME",
 		Short: "Register this host's GitLab Runner with the token that the server handed over",
@@ -42,8 +43,9 @@ parameter, and removes the parameter, whatever happens. A runner that is registe
 is left as it is; one that GitLab does not know any more is registered anew. check only says
 which.
 
-Its jobs have ` + runner.JobPrograms + `, read-only. They are kept apart: each has a network
-of its own, no raw sockets, and a part of the host's memory.
+Its jobs have ` + runner.JobPrograms + `, read-only, and hold a role of their own (see
+job-credentials). They are kept apart: each has a network of its own, no raw sockets, and a
+part of the host's memory.
 
 Prints one line of JSON: {"runner", "state"}; state is registered or kept, for check none,
 alive or removed.`,
@@ -54,13 +56,14 @@ alive or removed.`,
 	nameOfRunner(flags, &r.Name)
 	flags.StringVar(&r.URL, "url", "", "GitLab's address, to register")
 	flags.StringVar(&r.Parameter, "parameter", "", "SSM parameter with the token, to register")
-	flags.StringVar(&region, "region", "", "AWS region of the parameter, to register")
+	flags.StringVar(&r.Role.Region, "region", "", "AWS region of the host and the parameter, to register")
+	flags.StringVar(&r.Role.ARN, "job-role", "", "the role that its jobs hold, to register")
 	flags.StringVar(&r.Image, "image", "alpine:3.20", "Docker image of jobs that name none")
 	flags.StringVar(&tags, "tags", "", "tags of the jobs that it takes, with commas; without any it takes jobs without tags. From GitLab 16.0 on they are given on the server")
 	flags.IntVar(&r.Concurrency, "concurrency", 2, "jobs at a time on this host")
 	registers := func() bool { return action == "register" }
 	client := func(ctx context.Context) (*ssm.Client, error) {
-		account, err := p.aws(ctx, region)
+		account, err := p.aws(ctx, r.Role.Region)
 		return ssm.NewFromConfig(account), err
 	}
 	return p.add(job{
@@ -75,7 +78,8 @@ alive or removed.`,
 			err = errors.Join(err,
 				matching("url", r.URL, `https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?`, "https:// and a host name, without port or path"),
 				matching("parameter", r.Parameter, `/[A-Za-z0-9/._-]+`, "the name of an SSM parameter, from /"),
-				matching("region", region, `[a-z]{2}(-[a-z]+)+-[0-9]`, "a region such as ap-northeast-1"),
+				matching("region", r.Role.Region, `[a-z]{2}(-[a-z]+)+-[0-9]`, "a region such as ap-northeast-1"),
+				matching("job-role", r.Role.ARN, jobrole.ARN, "the ARN of a role"),
 				matching("image", r.Image, `[a-z0-9][A-Za-z0-9._/:@-]{0,254}`, "a Docker image such as alpine:3.20"),
 				matching("tags", tags, `([A-Za-z0-9][A-Za-z0-9._-]*(,[A-Za-z0-9][A-Za-z0-9._-]*)*)?`, "tags of letters, digits and . _ -, with commas between them"))
 			if r.Concurrency < 1 || r.Concurrency > 999 {

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/internal/awstest"
+	"gitlab-codedeploy/internal/jobrole/jobroletest"
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/machine/machinetest"
 	"gitlab-codedeploy/internal/runner"
@@ -24,6 +25,7 @@ import (
 var registers = []string{
 	"register-runner", "--action", "register", "--name", "gitlab-codedeploy-staging", "--url", "https://gitlab.example.com",
 	"--parameter", "/gitlab-codedeploy/staging/runner-token", "--region", "ap-northeast-1",
+	"--job-role", jobroletest.Role.ARN,
 }
 
 // newRunnerConsole is a host whose runner is registered and alive, with a token that
@@ -45,6 +47,7 @@ func newRunnerConsole(t *testing.T) (*console, *awstest.Cloud, *bool) {
 		return 0
 	})
 	c.Answers("systemctl is-active", "")
+	jobroletest.Play(c.Host)
 	return c, cloud, &token
 }
 
@@ -89,6 +92,7 @@ func TestS13_ArgumentsOfRunnersAreCheckedByPatternBeforeAnythingIsDone(t *testin
 		"--url":         {"http://gitlab.example.com", "https://a/$(id)", "https://a:1", ""},
 		"--parameter":   {"name", "/a b", ""},
 		"--region":      {"tokyo", ""},
+		"--job-role":    {"arn:aws:iam::1:role/x", "arn:aws:iam::111111111111:user/x", "arn:aws:iam::111111111111:role/x\nExecStartPre=/bin/sh", "arn:aws:iam::111111111111:role/x y", "arn:aws:iam::111111111111:role/%n", ""},
 		"--image":       {"$(id)", "--privileged", ""},
 		"--tags":        {"a,'b'", "a,,b", ","},
 		"--concurrency": {"0", "1000", "1;id"},
@@ -109,9 +113,9 @@ func TestS13_ArgumentsOfRunnersAreCheckedByPatternBeforeAnythingIsDone(t *testin
 }
 
 func TestS13_InstallProgramIsUsedWrongly(t *testing.T) {
-	right := map[string]string{"--name": "artifact", "--sha256": strings.Repeat("0", 64), "--bucket": "assets", "--key": "1.bin", "--region": "ap-northeast-1"}
+	right := map[string]string{"--name": "artifact", "--sha256": strings.Repeat("0", 64), "--bucket": "assets", "--key": "1.bin", "--region": "ap-northeast-1", "--job-role": jobroletest.Role.ARN}
 	t.Run("S13 install-program | an argument is missing or wrong | exit 2, and nothing is fetched", func(t *testing.T) {
-		for flag, wrong := range map[string]string{"--sha256": "123", "--name": "../artifact", "--bucket": "s3://assets", "--key": "/etc/passwd", "--region": "tokyo", "--other": "x"} {
+		for flag, wrong := range map[string]string{"--sha256": "123", "--name": "../artifact", "--bucket": "s3://assets", "--key": "/etc/passwd", "--region": "tokyo", "--job-role": "jobs", "--other": "x"} {
 			for _, value := range []string{wrong, ""} {
 				args := []string{"install-program"}
 				for name, value := range right {

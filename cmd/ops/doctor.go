@@ -36,7 +36,7 @@ func (p *program) doctor() *cobra.Command {
 this machine, credentials, the CDK's bootstrap, everything that a deploy asks first, Session
 Manager's way to both hosts, the days that the certificate has left, the load balancer's
 targets, the age of the newest backup, GitLab's keys against config/NAME.jwks.json, whether
-the runner's role may upload and the reader roles may read, and the keys of GitLab's packages
+the role of jobs may upload and the reader roles may read, and the keys of GitLab's packages
 against their fingerprints. It changes nothing.
 
 Prints a table on stdout: WHERE, CHECK, STATE (ok, wrong, or unchecked for what could not be

@@ -124,7 +124,7 @@ func (w *world) playA() {
 	w.a.PlayAccount("111111111111", map[string]map[string]string{"GitLab-staging": {
 		"ServerInstanceId": "i-0123456789abcdef0", "RunnerInstanceId": "i-0fedcba9876543210", "VpcId": "vpc-0123456789abcdef0", "BackupBucketName": "gitlab-backups",
 		"LoadBalancerDnsName": "gitlab-1.ap-northeast-1.elb.amazonaws.com", "S3EndpointId": "vpce-0123456789abcdef0",
-		"RunnerRoleArn": "arn:aws:iam::111111111111:role/GitLab-staging-RunnerRole-1",
+		"JobRoleArn": "arn:aws:iam::111111111111:role/GitLab-staging-RunnerJobRole-1",
 	}})
 	answer[ssm.GetParameterInput](w.a, &ssm.GetParameterOutput{Parameter: &ssmtypes.Parameter{Value: aws.String("32")}})
 	zone := func(name string) ec2types.AvailabilityZone {
@@ -390,7 +390,7 @@ func TestDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 		"S15 doctor | the server cannot be asked for its keys | that is no fault": {func(w *world) {
 			w.Keys = func(context.Context, *account.Account) (trust.Keys, error) { return nil, errors.New("no answer") }
 		}, want{accountA, "GitLab's keys", Unchecked, "no answer", ""}},
-		"S9 doctor | the runner's role may not put | what was asked is told": {func(w *world) {
+		"S9 doctor | the role of jobs may not put | what was asked is told": {func(w *world) {
 			w.allow(w.a, iamtypes.PolicyEvaluationDecisionTypeImplicitDeny)
 		}, want{accountA, "uploads", Wrong, "s3:PutObject on arn:aws:s3:::example-deploy-staging/artifacts/", "--only a"}},
 		"S9 doctor | the bucket admits the endpoint of an earlier network | both are named": {func(w *world) {

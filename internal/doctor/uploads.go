@@ -16,11 +16,11 @@ import (
 	"gitlab-codedeploy/internal/account"
 )
 
-// uploads asks IAM whether the runner's role may put what a job puts. That is its own policies' half: the bucket's is
+// uploads asks IAM whether the role of jobs may put what a job puts. That is its own policies' half: the bucket's is
 // account B's, and IAM simulates no policies of resources for roles. bucketTakesUploads looks at that one.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html
 func uploads(ctx context.Context, l *look) []Finding {
-	runner, missing := l.output(account.GitLab, "RunnerRoleArn", `arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+`)
+	jobs, missing := l.output(account.GitLab, "JobRoleArn", `arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+`)
 	if missing != nil {
 		return missing
 	}
@@ -32,8 +32,8 @@ func uploads(ctx context.Context, l *look) []Finding {
 	for _, key := range slices.Concat(l.artifactKeys(), []string{"tokens/doctor"}) {
 		keys = append(keys, l.object(key))
 	}
-	denied, err := simulate(ctx, l.accounts[account.GitLab].AWS, runner, []string{"s3:PutObject"}, keys, map[string]string{"aws:SourceVpce": endpoint, "aws:SecureTransport": "true"})
-	what := fmt.Sprintf("s3:PutObject below %s and tokens/ through %s, by the policies of %s", l.config.Deploy.Artifacts.Prefix, endpoint, nameOf(runner))
+	denied, err := simulate(ctx, l.accounts[account.GitLab].AWS, jobs, []string{"s3:PutObject"}, keys, map[string]string{"aws:SourceVpce": endpoint, "aws:SecureTransport": "true"})
+	what := fmt.Sprintf("s3:PutObject below %s and tokens/ through %s, by the policies of %s", l.config.Deploy.Artifacts.Prefix, endpoint, nameOf(jobs))
 	switch {
 	case err != nil:
 		return []Finding{refused("iam:SimulatePrincipalPolicy", err)}

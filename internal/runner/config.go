@@ -14,6 +14,7 @@ import (
 	"github.com/creachadair/tomledit/parser"
 	"github.com/creachadair/tomledit/scanner"
 
+	"gitlab-codedeploy/internal/jobrole"
 	"gitlab-codedeploy/internal/machine"
 )
 
@@ -125,9 +126,9 @@ func (c *configuration) concurrent() int {
 	return 1
 }
 
-// settle gives the jobs of every Docker runner what they need and what keeps them apart,
-// and says whether that changed anything. Limits that somebody has set stay.
-func (c *configuration) settle() (changed bool, err error) {
+// settle gives the jobs of every Docker runner what they need, a role among it, and what
+// keeps them apart, and says whether that changed anything. What somebody has set stays.
+func (c *configuration) settle(role jobrole.Role) (changed bool, err error) {
 	memory, err := memoryOfJob(c.machine, c.concurrent())
 	if err != nil {
 		return false, err
@@ -149,16 +150,24 @@ func (c *configuration) settle() (changed bool, err error) {
 				return false, fmt.Errorf("%s: the runner %q mounts something else at %s: write %q into its volumes by hand", Config, name, JobPrograms, jobProgramsVolume)
 			}
 		}
-		for _, want := range []struct {
+		type entry struct {
 			table *tomledit.Section
 			key   string
 			text  string
 			begin string // what says that somebody has decided otherwise
-		}{
+		}
+		wanted := []entry{
 			{r.docker, "volumes", jobProgramsVolume, jobProgramsVolume},
 			{r.docker, "cap_drop", noRawSockets, noRawSockets},
-			{r.head, "environment", networkPerJob + "=1", networkPerJob + "="},
-		} {
+		}
+		for _, variable := range environment(role) {
+			begin := variable[:strings.Index(variable, "=")+1]
+			if strings.HasPrefix(variable, jobrole.CredentialsVariables) {
+				begin = jobrole.CredentialsVariables
+			}
+			wanted = append(wanted, entry{r.head, "environment", variable, begin})
+		}
+		for _, want := range wanted {
 			added, err := add(want.table, want.key, want.text, want.begin)
 			if err != nil {
 				return false, fmt.Errorf("%s: the runner %q: %w", Config, name, err)
@@ -171,6 +180,21 @@ func (c *configuration) settle() (changed bool, err error) {
 		}
 	}
 	return changed, nil
+}
+
+// environment are the variables that every job has. Those of a project go before them.
+func environment(role jobrole.Role) []string {
+	return append([]string{networkPerJob + "=1"}, role.Variables()...)
+}
+
+// warn tells of jobs that are in the host's own network: they reach whatever the host
+// reaches, and its role with it.
+func (c *configuration) warn() {
+	for _, r := range c.runners() {
+		if r.docker != nil && textOf(r.docker, "network_mode") == "host" {
+			c.machine.Say("warning: %s: the runner %q has network_mode \"host\": its jobs can take the role of the host, too", Config, textOf(r.head, "name"))
+		}
+	}
 }
 
 var memTotal = regexp.MustCompile(`(?m)^MemTotal: +([0-9]+) kB$`)

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/jobrole/jobroletest"
 	"gitlab-codedeploy/internal/machine/machinetest"
 )
 
@@ -37,7 +38,7 @@ func settled(t *testing.T, text string) (after string, err error) {
 	h := machinetest.New(t)
 	h.Put("/proc/meminfo", "MemTotal:        8388608 kB\n")
 	h.Put(Config, text)
-	err = settle(h.Machine)
+	err = settle(h.Machine, jobroletest.Role)
 	return h.Get(Config), err
 }
 
@@ -69,7 +70,7 @@ func TestS13_RunnersThatWereRegisteredBeforeGetWhatTheyLack(t *testing.T) {
 [[runners]]
   name = "two"
   executor = "docker"
-  environment = ["A=1", "FF_NETWORK_PER_BUILD=false"] # mine
+  environment = ["A=1", "FF_NETWORK_PER_BUILD=false", "AWS_DEFAULT_REGION=us-east-1"] # mine
   [runners.docker]
     image = "alpine:3.20"
     volumes = []
@@ -93,6 +94,7 @@ func TestS13_RunnersThatWereRegisteredBeforeGetWhatTheyLack(t *testing.T) {
 [[runners]]
   name = "six"
   executor = "docker"
+  environment = ["AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1/"]
   [runners.docker]
     volumes = [
       "/cache", # of all jobs
@@ -108,7 +110,9 @@ func TestS13_RunnersThatWereRegisteredBeforeGetWhatTheyLack(t *testing.T) {
 		"/cache " + jobProgramsVolume, jobProgramsVolume, jobProgramsVolume, "nothing", jobProgramsVolume + " /cache", "/cache /srv/tools:/tools " + jobProgramsVolume,
 	}, listOf(t, after, "volumes"))
 	assert.Equal(t, []string{"NET_RAW", "ALL NET_RAW", "NET_RAW", "nothing", "NET_RAW", "NET_RAW"}, listOf(t, after, "cap_drop"))
-	assert.Equal(t, []string{"FF_NETWORK_PER_BUILD=1", "A=1 FF_NETWORK_PER_BUILD=false", "FF_NETWORK_PER_BUILD=1", "", "FF_NETWORK_PER_BUILD=1", "FF_NETWORK_PER_BUILD=1"},
+	const credentials = " AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/job-role"
+	const all = "FF_NETWORK_PER_BUILD=1" + credentials + " AWS_DEFAULT_REGION=ap-northeast-1"
+	assert.Equal(t, []string{all, "A=1 FF_NETWORK_PER_BUILD=false AWS_DEFAULT_REGION=us-east-1" + credentials, all, "", all, "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1/ FF_NETWORK_PER_BUILD=1 AWS_DEFAULT_REGION=ap-northeast-1"},
 		listOf(t, after, "environment"), "what somebody has decided stays")
 	assert.Equal(t, 4, strings.Count(after, `memory = "3584m"`), "(8 GiB - 1 GiB) / 2")
 	assert.Contains(t, after, `memory = "9g"`)
@@ -137,7 +141,7 @@ func TestS13_AConfigurationThatIsNotUnderstoodStaysAsItIs(t *testing.T) {
 	}
 	h := machinetest.New(t)
 	h.Put(Config, written)
-	require.ErrorContains(t, settle(h.Machine), "/proc/meminfo says nothing of MemTotal")
+	require.ErrorContains(t, settle(h.Machine, jobroletest.Role), "/proc/meminfo says nothing of MemTotal")
 }
 
 func TestS13_AJobHasItsPartOfTheMemory(t *testing.T) {

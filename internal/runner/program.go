@@ -16,6 +16,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"gitlab-codedeploy/internal/jobrole"
 	"gitlab-codedeploy/internal/machine"
 )
 
@@ -43,9 +44,10 @@ const (
 
 // InstallProgram brings a program into each job of this host: fetches the build of that
 // hash when it is not here, checks it, and lets GitLab Runner mount its folder read-only
-// into the containers of jobs. A job that runs goes on with what it has begun. Where all
-// of it is done already, nothing is changed. who names this run to others.
-func InstallProgram(ctx context.Context, m *machine.Machine, client *s3.Client, p Program, who string) error {
+// into the containers of jobs. It brings them the role's credentials as well. A job that
+// runs goes on with what it has begun. Where all of it is done already, nothing is changed.
+// who names this run to others.
+func InstallProgram(ctx context.Context, m *machine.Machine, client *s3.Client, p Program, role jobrole.Role, who string) error {
 	lock, err := m.LockWithin(ctx, programLock, who, programLockTime)
 	if err != nil {
 		return err
@@ -60,7 +62,11 @@ func InstallProgram(ctx context.Context, m *machine.Machine, client *s3.Client, 
 	if err := forgetOthers(m, p); err != nil {
 		return err
 	}
-	if lacks, err := lacking(m); err != nil {
+	// Before jobs are sent there.
+	if err := role.Serve(ctx, m); err != nil {
+		return err
+	}
+	if lacks, err := lacking(m, role); err != nil {
 		return err
 	} else if lacks {
 		// Registration and removal of a runner write the same file.
@@ -69,7 +75,7 @@ func InstallProgram(ctx context.Context, m *machine.Machine, client *s3.Client, 
 			return err
 		}
 		defer lock.Release()
-		if err := settle(m); err != nil {
+		if err := settle(m, role); err != nil {
 			return err
 		}
 	}
@@ -77,14 +83,15 @@ func InstallProgram(ctx context.Context, m *machine.Machine, client *s3.Client, 
 	return nil
 }
 
-// lacking says whether some runner's jobs lack the mount, or what keeps them apart.
-// Without a registered runner none does: it will be registered with both.
-func lacking(m *machine.Machine) (bool, error) {
+// lacking says whether some runner's jobs lack the mount, the role, or what keeps them
+// apart. Without a registered runner none does: it will be registered with all of it.
+func lacking(m *machine.Machine, role jobrole.Role) (bool, error) {
 	config, err := read(m)
 	if err != nil || config.before == "" {
 		return false, err
 	}
-	return config.settle()
+	config.warn()
+	return config.settle(role)
 }
 
 func (p Program) folder() string { return Programs + "/" + p.SHA256 }

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/internal/awstest"
+	"gitlab-codedeploy/internal/jobrole/jobroletest"
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/machine/machinetest"
 )
@@ -30,6 +31,7 @@ const offered = JobPrograms + "/artifact"
 type bench struct {
 	*machinetest.Host
 	cloud    *awstest.Cloud
+	systemd  *jobroletest.Systemd
 	objects  map[string]string
 	refusals int
 	broken   bool // programs do not run on this host
@@ -38,6 +40,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	b := &bench{Host: machinetest.New(t), cloud: awstest.New(t), objects: map[string]string{}}
 	b.Put("/proc/meminfo", "MemTotal:        8388608 kB\n")
+	b.systemd = jobroletest.Play(b.Host)
 	awstest.On(b.cloud, func(_ context.Context, in *s3.GetObjectInput) (*s3.GetObjectOutput, error) {
 		assert.Equal(t, "assets", aws.ToString(in.Bucket))
 		if b.refusals > 0 {
@@ -69,7 +72,7 @@ func (b *bench) publish(n int) Program {
 }
 
 func (b *bench) install(ctx context.Context, p Program) error {
-	return InstallProgram(ctx, b.Machine, s3.NewFromConfig(b.cloud.Config("ap-northeast-1"), func(o *s3.Options) { o.RetryMaxAttempts = 1 }), p, "install-program (by hand)")
+	return InstallProgram(ctx, b.Machine, s3.NewFromConfig(b.cloud.Config("ap-northeast-1"), func(o *s3.Options) { o.RetryMaxAttempts = 1 }), p, jobroletest.Role, "install-program (by hand)")
 }
 
 // do installs in a bubble of time.
@@ -110,6 +113,13 @@ func TestS13_AProgramComesIntoEveryJob(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "-rw-------", info.Mode().String())
 		assert.Contains(t, b.Talk.String(), "jobs have artifact "+p.SHA256)
+	})
+	t.Run("jobs hold the role, from its credentials to the variables that lead there", func(t *testing.T) {
+		b := newBench(t)
+		b.Put(Config, written)
+		require.NoError(t, b.do(t, b.publish(1)))
+		assert.Contains(t, b.systemd.Running[jobroletest.Service], jobroletest.Role.ARN)
+		assert.Equal(t, []string{"FF_NETWORK_PER_BUILD=1 AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/job-role AWS_DEFAULT_REGION=ap-northeast-1"}, listOf(t, b.Get(Config), "environment"))
 	})
 	t.Run("what is there already is not fetched again, and nothing is written", func(t *testing.T) {
 		b := newBench(t)
@@ -224,6 +234,20 @@ func TestS13_InstallProgramFails(t *testing.T) {
 			assert.Equal(t, []string{"/cache " + jobProgramsVolume}, listOf(t, b.Get(Config), "volumes"))
 			assert.ElementsMatch(t, []string{offered, second.path(), Config}, b.files(t, Programs, filepath.Dir(Config)))
 		})
+	})
+	t.Run("S13 install-program | STS refuses the role of jobs | the program is there, and no job is sent to the role", func(t *testing.T) {
+		b := newBench(t)
+		b.Put(Config, written)
+		b.systemd.Refusals = 1000
+		require.ErrorContains(t, b.do(t, b.publish(1)), "jobs would get no credentials: ")
+		assert.Equal(t, "build 1", b.Get(offered))
+		assert.Equal(t, written, b.Get(Config))
+	})
+	t.Run("S13 install-program | a runner's jobs are in the host's own network | it is told that they reach the host's role", func(t *testing.T) {
+		b := newBench(t)
+		b.Put(Config, strings.Replace(written, "shm_size = 0", "network_mode = \"host\"", 1))
+		require.NoError(t, b.do(t, b.publish(1)))
+		assert.Contains(t, b.Talk.String(), `the runner "one" has network_mode "host": its jobs can take the role of the host, too`)
 	})
 	t.Run("S13 install-program | it was killed while it fetched | the half that is left goes", func(t *testing.T) {
 		b := newBench(t)

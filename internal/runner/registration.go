@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
+	"gitlab-codedeploy/internal/jobrole"
 	"gitlab-codedeploy/internal/machine"
 )
 
@@ -43,6 +44,8 @@ type Registration struct {
 	Concurrency int
 	// Parameter is the SSM parameter with the token.
 	Parameter string
+	// Role is that of the jobs.
+	Role jobrole.Role
 	// Timeout is for all tries: after a reset GitLab's processes take the old token for
 	// another minute. 0 is the default.
 	Timeout time.Duration
@@ -90,10 +93,13 @@ func Register(ctx context.Context, m *machine.Machine, client *ssm.Client, r Reg
 	if err != nil {
 		return "", err
 	}
+	if err := r.Role.Serve(ctx, m); err != nil {
+		return "", err
+	}
 	switch state {
 	case Alive:
 		m.Say("the runner '%s' is registered and alive: it stays as it is", r.Name)
-		if err := settle(m); err != nil {
+		if err := settle(m, r.Role); err != nil {
 			return "", err
 		}
 		return Kept, verify(ctx, m, r.Name)
@@ -118,7 +124,7 @@ func Register(ctx context.Context, m *machine.Machine, client *ssm.Client, r Reg
 	if err := register(ctx, m, r, token); err != nil {
 		return "", err
 	}
-	if err := settle(m); err != nil {
+	if err := settle(m, r.Role); err != nil {
 		return "", err
 	}
 	return Registered, verify(ctx, m, r.Name)
@@ -134,8 +140,11 @@ func register(ctx context.Context, m *machine.Machine, r Registration, token str
 	command := machine.Command{Timeout: oneTry, Args: []string{
 		"gitlab-runner", "register", "--non-interactive", "--url", r.URL, "--name", r.Name, "--executor", "docker",
 		"--docker-image", r.Image, "--docker-volumes", jobProgramsVolume, "--docker-cap-drop", noRawSockets,
-		"--docker-memory", memory, "--env", networkPerJob + "=1",
+		"--docker-memory", memory,
 	}}
+	for _, variable := range environment(r.Role) {
+		command.Args = append(command.Args, "--env", variable)
+	}
 	if strings.HasPrefix(token, "glrt-") {
 		// It belongs to a runner whose tags and lock were set when it was made, and the
 		// flags for them are refused with it.
@@ -242,19 +251,19 @@ func verify(ctx context.Context, m *machine.Machine, name string) error {
 const service = "gitlab-runner"
 
 // settle gives the jobs of runners that were registered before what they lack.
-func settle(m *machine.Machine) error {
+func settle(m *machine.Machine, role jobrole.Role) error {
 	config, err := read(m)
 	if err != nil {
 		return err
 	}
-	changed, err := config.settle()
+	changed, err := config.settle(role)
 	if err != nil || !changed {
 		return err
 	}
 	if err := config.save(); err != nil {
 		return err
 	}
-	m.Say("jobs have %s, and are kept apart, from now on", JobPrograms)
+	m.Say("jobs have %s and a role of their own, and are kept apart, from now on", JobPrograms)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/internal/awstest"
+	"gitlab-codedeploy/internal/jobrole/jobroletest"
 	"gitlab-codedeploy/internal/machine/machinetest"
 )
 
@@ -37,8 +39,9 @@ const (
 // log/runner_formatter.go for the colours, which it writes without a terminal.
 type host struct {
 	*machinetest.Host
-	cloud *awstest.Cloud
-	r     Registration
+	cloud   *awstest.Cloud
+	systemd *jobroletest.Systemd
+	r       Registration
 
 	valid   []string          // tokens that GitLab takes
 	known   map[string]string // registered runners: their names by their tokens
@@ -55,8 +58,9 @@ type host struct {
 func newHost(t *testing.T) *host {
 	h := &host{
 		Host: machinetest.New(t), cloud: awstest.New(t), valid: []string{registration}, known: map[string]string{}, token: aws.String(registration),
-		r: Registration{Name: name, URL: "https://gitlab.example.com", Image: "alpine:3.20", Concurrency: 3, Parameter: parameter},
+		r: Registration{Name: name, URL: "https://gitlab.example.com", Image: "alpine:3.20", Concurrency: 3, Parameter: parameter, Role: jobroletest.Role},
 	}
+	h.systemd = jobroletest.Play(h.Host)
 	h.Put("/proc/meminfo", "MemTotal:        7994368 kB\nMemFree:          100000 kB\n")
 	h.On("gitlab-runner register", h.register)
 	h.On("gitlab-runner verify", h.verify)
@@ -114,6 +118,16 @@ func flag(c machinetest.Call, name string) string {
 	return ""
 }
 
+// flags are the values of one that is there several times.
+func flags(c machinetest.Call, name string) (values []string) {
+	for i, arg := range c.Args {
+		if arg == name {
+			values = append(values, strconv.Quote(c.Args[i+1]))
+		}
+	}
+	return values
+}
+
 func (h *host) register(c machinetest.Call) int {
 	h.left = c.Env
 	_, token, _ := strings.Cut(c.Env[0], "=")
@@ -149,14 +163,14 @@ func (h *host) register(c machinetest.Call) int {
   url = %q
   token = %q
   executor = "docker"
-  environment = [%q]
+  environment = [%s]
   [runners.docker]
     image = %q
     privileged = false
     cap_drop = [%q]
     memory = %q
     volumes = [%q, "/cache"]
-`, flag(c, "--name"), flag(c, "--url"), own, flag(c, "--env"), flag(c, "--docker-image"), flag(c, "--docker-cap-drop"), flag(c, "--docker-memory"), flag(c, "--docker-volumes"))
+`, flag(c, "--name"), flag(c, "--url"), own, strings.Join(flags(c, "--env"), ", "), flag(c, "--docker-image"), flag(c, "--docker-cap-drop"), flag(c, "--docker-memory"), flag(c, "--docker-volumes"))
 	h.Put(Config, text)
 	if h.dies == "saved" {
 		h.Die(h.dies)
@@ -306,6 +320,17 @@ func TestS13_TheRunnerIsRegistered(t *testing.T) {
 		// (7994368 kB - 1 GiB) / 3
 		assert.Contains(t, flags, "--docker-cap-drop NET_RAW --docker-memory 2261m --env FF_NETWORK_PER_BUILD=1")
 	})
+	t.Run("its jobs hold their role from the first one on", func(t *testing.T) {
+		h := newHost(t)
+		h.On("gitlab-runner register", func(c machinetest.Call) int {
+			assert.Contains(t, h.systemd.Running[jobroletest.Service], jobroletest.Role.ARN, "its first job may come a moment later")
+			return h.register(c)
+		})
+		_, err := h.do(t)
+		require.NoError(t, err)
+		assert.Contains(t, strings.Join(h.flags, " "), "--env AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/job-role --env AWS_DEFAULT_REGION=ap-northeast-1")
+		assert.NotContains(t, fmt.Sprint(h.Talk, h.Get("/var/log/gitlab-codedeploy-install.log")), "SECRET")
+	})
 	t.Run("a runner that is registered and alive stays as it is, and the parameter goes", func(t *testing.T) {
 		h := newHost(t)
 		_, err := h.do(t)
@@ -408,6 +433,11 @@ func TestS13_RegisterRunnerFails(t *testing.T) {
 			name:    "S13 register-runner | the parameter holds something else | it fails, and does not show it",
 			prepare: func(_ *testing.T, h *host) { h.token = aws.String("GR1348941abcDEF_123-xyz\n$(id)") },
 			want:    []string{parameter + " holds no token"},
+		},
+		{
+			name:    "S13 register-runner | STS refuses the role of its jobs | it fails before the token is used",
+			prepare: func(_ *testing.T, h *host) { h.systemd.Refusals = 1000 },
+			want:    []string{"jobs would get no credentials: ", "not authorized to perform: sts:AssumeRole"},
 		},
 		{
 			name:    "S13 register-runner | the configuration is no TOML | it fails before the token is used",

@@ -94,7 +94,7 @@ var hints = []struct{ codes, hint string }{
 	{"RequestTimeTooSkewed", "the clock of this machine is wrong"},
 }
 
-const noCredentials = "the job has no valid AWS credentials: on the GitLab runner's host it gets them from the host's role"
+const noCredentials = "the job has no valid AWS credentials: on the GitLab runner's host it gets them from the role of jobs"
 
 // hint is the one for a code, else that for a status.
 func hint(code string, status int) string {

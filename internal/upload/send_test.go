@@ -541,7 +541,7 @@ func TestS13_AJobWithoutCredentialsIsToldWhereTheyComeFrom(t *testing.T) {
 		return aws.Credentials{}, errors.New("failed to refresh cached credentials, no EC2 IMDS role found")
 	})
 	_, err := Send(t.Context(), s3.New(options), object, 0, writes(content(10)))
-	assert.ErrorContains(t, err, "on the GitLab runner's host it gets them from the host's role")
+	assert.ErrorContains(t, err, "on the GitLab runner's host it gets them from the role of jobs")
 	assert.Empty(t, a.Calls())
 }
 

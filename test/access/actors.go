@@ -21,6 +21,8 @@ func (w *World) actor(name string) actor {
 	switch name {
 	case "runner":
 		return w.instance(w.A, "RunnerInstanceId")
+	case "job":
+		return w.templateRole(w.A, w.A.Output("JobRoleArn"), "gitlab-job")
 	case "server":
 		return w.instance(w.A, "ServerInstanceId")
 	case "trigger":

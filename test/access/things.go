@@ -225,6 +225,8 @@ func (w *World) resource(name string) thing {
 		return plain(w.A, w.A.ARN(w.A.Output("ServerInstanceId")))
 	case "role of the runner":
 		return role(w.A, w.actor("runner").context["aws:PrincipalArn"])
+	case "role of jobs":
+		return role(w.A, w.actor("job").context["aws:PrincipalArn"])
 	case "role of the server":
 		return role(w.A, w.actor("server").context["aws:PrincipalArn"])
 	case "deploy role of the pipeline":

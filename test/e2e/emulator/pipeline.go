@@ -86,7 +86,7 @@ func (e *Emulator) pushRejected(ctx context.Context, a, b *Stack, name string, v
 }
 
 // runPipeline runs the sample's pipeline in a new repository, with variables as
-// NAME=VALUE and the rights of account A's runner. It returns what the job left,
+// NAME=VALUE and the role that jobs have in account A. It returns what the job left,
 // also when the job failed.
 func (e *Emulator) runPipeline(ctx context.Context, a, b *Stack, name string, variables ...string) (upload, error) {
 	ctx, cancel := context.WithTimeout(ctx, pipelineLimit)
@@ -95,11 +95,11 @@ func (e *Emulator) runPipeline(ctx context.Context, a, b *Stack, name string, va
 	if err != nil {
 		return upload{}, err
 	}
-	role, err := a.output("RunnerRoleArn")
+	role, err := a.output("JobRoleArn")
 	if err != nil {
 		return upload{}, err
 	}
-	runner, err := e.assumeRole(ctx, role, "pipeline")
+	job, err := e.assumeRole(ctx, role, "pipeline")
 	if err != nil {
 		return upload{}, err
 	}
@@ -112,7 +112,7 @@ func (e *Emulator) runPipeline(ctx context.Context, a, b *Stack, name string, va
 		"HOME="+filepath.Join(e.Work, "home"), "GIT_CONFIG_NOSYSTEM=1",
 		"GIT_AUTHOR_NAME=sample", "GIT_AUTHOR_EMAIL=sample@example.com",
 		"GIT_COMMITTER_NAME=sample", "GIT_COMMITTER_EMAIL=sample@example.com",
-		"AWS_ACCESS_KEY_ID="+runner.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+runner.SecretAccessKey, "AWS_SESSION_TOKEN="+runner.SessionToken,
+		"AWS_ACCESS_KEY_ID="+job.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+job.SecretAccessKey, "AWS_SESSION_TOKEN="+job.SessionToken,
 		"AWS_DEFAULT_REGION="+e.Config.Region, "AWS_ENDPOINT_URL="+e.Endpoint,
 		"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull,
 		"ARTIFACT_PROGRAM="+e.program(),
