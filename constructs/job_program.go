@@ -59,7 +59,7 @@ func NewJobProgram(scope constructs.Construct, id string, props JobProgramProps)
 	})
 	// A changed document is run at once, and that is before the association is
 	// looked at: the rights to the new objects come first.
-	for _, dependency := range append([]constructs.IDependable{right, props.Runner.FetchesProgram, props.Runner.Role, props.Runner.JobRole, props.Runner.TakesJobRole}, props.Network.Egress...) {
+	for _, dependency := range append([]constructs.IDependable{right, props.Runner.FetchesProgram, props.Runner.Role, props.Runner.TakesJobRole}, props.Network.Egress...) {
 		document.Document.Node().AddDependency(dependency)
 	}
 	return &JobProgram{Association: association}
