@@ -1,16 +1,11 @@
 -- The part of GitLab's schema that our scripts touch, as 13.10 has it
 -- (db/structure.sql), cut down to the columns that matter, with some rows.
 
+\ir common.sql
 CREATE TABLE application_settings (
   id integer PRIMARY KEY, signup_enabled boolean, runners_registration_token_encrypted character varying,
   encrypted_ci_jwt_signing_key text, encrypted_ci_jwt_signing_key_iv text);
-CREATE TABLE namespaces (
-  id integer PRIMARY KEY, name character varying NOT NULL, path character varying NOT NULL, type character varying,
-  runners_token character varying, runners_token_encrypted character varying);
 CREATE UNIQUE INDEX ON namespaces (runners_token);
-CREATE TABLE projects (
-  id integer PRIMARY KEY, name character varying, path character varying, namespace_id integer NOT NULL REFERENCES namespaces,
-  runners_token character varying, runners_token_encrypted character varying);
 CREATE TABLE routes (
   id integer PRIMARY KEY, source_id integer NOT NULL, source_type character varying NOT NULL, path character varying NOT NULL);
 CREATE TABLE ci_runners (
@@ -18,13 +13,9 @@ CREATE TABLE ci_runners (
   contacted_at timestamp without time zone, runner_type smallint NOT NULL);
 CREATE TABLE ci_builds (
   id integer PRIMARY KEY, status character varying, token character varying, token_encrypted character varying);
-CREATE TABLE ci_variables (
-  id integer PRIMARY KEY, key character varying NOT NULL, value text, encrypted_value text, encrypted_value_iv character varying,
-  project_id integer NOT NULL REFERENCES projects, environment_scope character varying DEFAULT '*' NOT NULL);
 CREATE TABLE ci_group_variables (
   id integer PRIMARY KEY, key character varying NOT NULL, value text, encrypted_value text, encrypted_value_iv character varying,
   group_id integer NOT NULL REFERENCES namespaces);
-CREATE TABLE ci_instance_variables (id bigint PRIMARY KEY, key text NOT NULL, encrypted_value text, encrypted_value_iv text);
 CREATE TABLE ci_pipeline_schedule_variables (
   id integer PRIMARY KEY, key character varying NOT NULL, encrypted_value text, pipeline_schedule_id integer NOT NULL);
 CREATE TABLE services (id integer PRIMARY KEY, type character varying, project_id integer REFERENCES projects, properties text);

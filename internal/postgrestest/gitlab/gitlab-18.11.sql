@@ -1,19 +1,12 @@
 -- As gitlab-13.10.sql, for 18.11: jobs, runners and variables of pipelines are in partitions,
 -- the log of webhooks is another table, and issue trackers have no tables of their own any more.
 
+\ir later.sql
 CREATE TABLE application_settings (
   id integer PRIMARY KEY, signup_enabled boolean, runners_registration_token_encrypted character varying,
   encrypted_ci_jwt_signing_key text, encrypted_ci_jwt_signing_key_iv text,
   encrypted_ci_job_token_signing_key bytea, encrypted_ci_job_token_signing_key_iv bytea,
   encrypted_customers_dot_jwt_signing_key bytea, encrypted_customers_dot_jwt_signing_key_iv bytea);
-CREATE TABLE namespaces (
-  id integer PRIMARY KEY, name character varying NOT NULL, path character varying NOT NULL, type character varying,
-  runners_token character varying, runners_token_encrypted character varying);
-CREATE TABLE projects (
-  id integer PRIMARY KEY, name character varying, path character varying, namespace_id integer NOT NULL REFERENCES namespaces,
-  runners_token character varying, runners_token_encrypted character varying);
-CREATE TABLE routes (
-  id integer PRIMARY KEY, source_id integer NOT NULL, source_type character varying NOT NULL, path character varying NOT NULL, namespace_id bigint);
 CREATE TABLE ci_runners (
   id bigint NOT NULL, token character varying, token_encrypted character varying, description character varying,
   contacted_at timestamp without time zone, runner_type smallint NOT NULL, PRIMARY KEY (id, runner_type)) PARTITION BY LIST (runner_type);
@@ -26,13 +19,6 @@ CREATE TABLE p_ci_builds (
 CREATE TABLE ci_builds PARTITION OF p_ci_builds FOR VALUES IN (100, 101);
 CREATE SCHEMA gitlab_partitions_dynamic;
 CREATE TABLE gitlab_partitions_dynamic.ci_builds_102 PARTITION OF p_ci_builds FOR VALUES IN (102);
-CREATE TABLE ci_variables (
-  id integer PRIMARY KEY, key character varying NOT NULL, value text, encrypted_value text, encrypted_value_iv character varying,
-  project_id integer NOT NULL REFERENCES projects, environment_scope character varying DEFAULT '*' NOT NULL);
-CREATE TABLE ci_group_variables (
-  id integer PRIMARY KEY, key character varying NOT NULL, value text, encrypted_value text, encrypted_value_iv character varying,
-  group_id integer NOT NULL REFERENCES namespaces, environment_scope text DEFAULT '*' NOT NULL);
-CREATE TABLE ci_instance_variables (id bigint PRIMARY KEY, key text NOT NULL, encrypted_value text, encrypted_value_iv text);
 CREATE TABLE ci_pipeline_schedule_variables (
   id integer PRIMARY KEY, key character varying NOT NULL, encrypted_value text, pipeline_schedule_id bigint NOT NULL, project_id bigint);
 \ir tokens.sql
