@@ -162,7 +162,7 @@ func (h *hop) run() error {
 func (h *hop) everything() map[string]string {
 	all := map[string]string{"rpm": strings.Join(h.rpm.Installed, " ")}
 	for _, below := range []string{"/opt/gitlab", "/etc/gitlab", data, "/var/lib/gitlab-codedeploy"} {
-		for name, text := range tree(h.t, h.Host, below) {
+		for name, text := range h.Files(below) {
 			all[below+"/"+name] = text
 		}
 	}

@@ -52,11 +52,11 @@ func (h *gitlabHost) toBucket(t *testing.T, c *cloud) (backups.Manifest, error) 
 func (h *gitlabHost) nothing(t *testing.T, err error, reason string) {
 	t.Helper()
 	require.ErrorContains(t, err, reason)
-	for name := range tree(t, h.Host, target) {
+	for name := range h.Files(target) {
 		assert.NotContains(t, name, "manifest.json")
 		assert.NotContains(t, name, tarName)
 	}
-	assert.Empty(t, tree(t, h.Host, folder), "what is worth nothing does not fill the disk")
+	assert.Empty(t, h.Files(folder), "what is worth nothing does not fill the disk")
 }
 
 // neverStarted asserts that it was refused before GitLab did anything.
@@ -106,7 +106,7 @@ func TestS10_aBackupHoldsWhatGitLabMakesAndWhatItLeavesOut(t *testing.T) {
 	assert.Equal(t, "backups/"+id+"/manifest.json", c.order[len(c.order)-1])
 	assert.Equal(t, s3types.ServerSideEncryptionAes256, c.put["backups/"+id+"/manifest.json"].ServerSideEncryption)
 	assert.Empty(t, c.put["backups/"+id+"/"+id+tarName].ServerSideEncryption, "under the bucket's key")
-	assert.Empty(t, tree(t, h.Host, folder))
+	assert.Empty(t, h.Files(folder))
 	listed, err := backups.List(t.Context(), c.client(), "example-backups", time.Now())
 	require.NoError(t, err)
 	require.Len(t, listed, 1)
@@ -149,7 +149,7 @@ func TestS10_aBackupInAFolderIsTheSameAndNeedsNoAWS(t *testing.T) {
 	h := newGitLab(t, "13.10.2", "ce")
 	_, err := h.toFolder(t)
 	require.NoError(t, err)
-	stored := tree(t, h.Host, target)
+	stored := h.Files(target)
 	assert.Len(t, stored, 8)
 	for name := range stored {
 		info, err := os.Stat(h.Path(filepath.Join(target, name)))
@@ -284,7 +284,7 @@ func TestS10_whatGitLabSaysOfAFailureFailsTheBackup(t *testing.T) {
 				_, err := h.toFolder(t)
 				first, _, _ := strings.Cut(strings.NewReplacer("\x1b[31m", "", "\x1b[0m", "", "\x1b[0;31m", "").Replace(line), "\n")
 				h.nothing(t, err, "gitlab-backup create ended with 0 and yet it failed: "+strings.TrimSpace(first))
-				assert.Empty(t, tree(t, h.Host, target))
+				assert.Empty(t, h.Files(target))
 			}
 		})
 	}
@@ -581,7 +581,7 @@ func TestS10_aBackupThatIsStoppedLeavesNothing(t *testing.T) {
 		_, err := backup.Make(ctx, h.Machine, backup.NewBucket(h.Machine, c.client(), "example-backups"))
 		require.ErrorContains(t, err, "stopped by a signal")
 		assert.NotContains(t, strings.Join(c.keys(), "\n"), "manifest")
-		assert.Empty(t, tree(t, h.Host, folder))
+		assert.Empty(t, h.Files(folder))
 	})
 }
 
@@ -600,7 +600,7 @@ func TestS10_aBackupThatIsKilledNeverLooksComplete(t *testing.T) {
 		}
 		machinetest.AtEveryStep(t, prepare, func(t *testing.T, host *machinetest.Host, again func() error) {
 			complete := func() (n int) {
-				for name := range tree(t, host, target) {
+				for name := range host.Files(target) {
 					if strings.HasSuffix(name, "/manifest.json") {
 						n++
 					}

@@ -292,26 +292,6 @@ func must(err error) {
 	}
 }
 
-// tree are the files below a folder of the host with their content.
-func tree(t *testing.T, h *machinetest.Host, below string) map[string]string {
-	t.Helper()
-	found := map[string]string{}
-	root := h.Path(below)
-	err := filepath.WalkDir(root, func(at string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		content, err := os.ReadFile(at)
-		name, _ := filepath.Rel(root, at)
-		found[name] = string(content)
-		return err
-	})
-	if !os.IsNotExist(err) {
-		require.NoError(t, err)
-	}
-	return found
-}
-
 // cloud is S3 with one bucket, and CloudWatch.
 type cloud struct {
 	*awstest.Cloud

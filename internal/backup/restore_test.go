@@ -36,7 +36,7 @@ type old struct {
 func (h *gitlabHost) dataOf(t *testing.T) map[string]string {
 	all := map[string]string{"secrets": h.Get("/etc/gitlab/gitlab-secrets.json"), "dump": h.Get(data + "/postgresql/data/dump")}
 	for _, below := range []string{"git-data", "gitlab-rails/uploads", "gitlab-rails/shared"} {
-		for name, text := range tree(t, h.Host, data+"/"+below) {
+		for name, text := range h.Files(data + "/" + below) {
 			all[below+"/"+name] = text
 		}
 	}
@@ -52,7 +52,7 @@ func oldServer(t *testing.T, version, edition string, change func(*gitlabHost)) 
 	}
 	made, err := h.toFolder(t)
 	require.NoError(t, err)
-	return old{made.ID, tree(t, h.Host, target), h.dataOf(t)}
+	return old{made.ID, h.Files(target), h.dataOf(t)}
 }
 
 // newServer is one to restore on, with the backup in a folder.
@@ -91,7 +91,7 @@ func (h *gitlabHost) restored(t *testing.T, o old, err error) {
 	assert.Equal(t, o.data, h.dataOf(t))
 	assert.Empty(t, h.restores.violated)
 	h.allUp(t)
-	assert.Empty(t, tree(t, h.Host, folder))
+	assert.Empty(t, h.Files(folder))
 	assert.False(t, h.Exists(backup.UnfinishedRestore))
 }
 
@@ -108,7 +108,7 @@ func (h *gitlabHost) untouched(t *testing.T, before map[string]string, err error
 	assert.Empty(t, h.RanLike("env"))
 	assert.Empty(t, h.RanLike("gitlab-ctl stop"))
 	assert.Empty(t, h.RanLike("/opt/gitlab/bin/gitlab-ctl"))
-	assert.Empty(t, tree(t, h.Host, folder))
+	assert.Empty(t, h.Files(folder))
 	assert.False(t, h.Exists(backup.UnfinishedRestore))
 }
 
@@ -145,7 +145,7 @@ func TestS10_aRestoreBringsBackAllOfTheOldServerAndKeepsThisHostsSettings(t *tes
 	assert.Equal(t, "the new settings", h.Get("/etc/gitlab/gitlab-codedeploy.rb"))
 	assert.Contains(t, h.Get("/etc/gitlab/gitlab.rb"), "new.example.com")
 	// What was there, and what came along.
-	laid := tree(t, h.Host, "/etc/gitlab")
+	laid := h.Files("/etc/gitlab")
 	for name, want := range map[string]string{
 		"from-" + o.id + "/gitlab.rb": "old.example.com", "from-" + o.id + "/gitlab-codedeploy.rb": "the old settings",
 		"from-" + o.id + "/ssh_host_ed25519_key": "a key of old", "from-" + o.id + "/trusted-certs/ca.crt": "a certificate of old",

@@ -2,9 +2,7 @@ package install_test
 
 import (
 	"context"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -24,7 +22,7 @@ func TestS5TheVolumeOfALostServerGoesOnInANewOne(t *testing.T) {
 		require.NoError(t, err)
 		lost.Put("/etc/gitlab/gitlab-secrets.json", `{"key": "of the database"}`)
 		lost.Put("/etc/gitlab/gitlab.rb", "# mine\n"+lost.Get("/etc/gitlab/gitlab.rb"))
-		before := onDisk(t, lost)
+		before := lost.Files("/disk")
 
 		h := newHost(t)
 		require.NoError(t, os.RemoveAll(h.Path("/disk")))
@@ -34,7 +32,7 @@ func TestS5TheVolumeOfALostServerGoesOnInANewOne(t *testing.T) {
 			g.RootPassword = func(context.Context) (string, error) { return "another password", nil }
 		})
 		require.NoError(t, err)
-		assert.Equal(t, before, onDisk(t, h))
+		assert.Equal(t, before, h.Files("/disk"))
 		assert.Equal(t, `{"key": "of the database"}`, h.Get("/etc/gitlab/gitlab-secrets.json"))
 		assert.Contains(t, h.Talk.String(), "holds an xfs filesystem, which is kept")
 		assert.Empty(t, h.RanLike("mkfs.xfs"))
@@ -43,20 +41,6 @@ func TestS5TheVolumeOfALostServerGoesOnInANewOne(t *testing.T) {
 		numbers := regexp.MustCompile(`(?m)^(user|web_server|redis|postgresql|registry|prometheus)\['(uid|gid)'\] = 88[0-5]$`)
 		assert.Len(t, numbers.FindAllString(h.Get("/etc/gitlab/gitlab-codedeploy.rb"), -1), 12)
 	})
-}
-
-// onDisk are the files of the volume.
-func onDisk(t *testing.T, h *host) map[string]string {
-	found := map[string]string{}
-	require.NoError(t, filepath.WalkDir(h.Path("/disk"), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		found[strings.TrimPrefix(path, h.Path("/disk"))] = string(text)
-		return err
-	}))
-	return found
 }
 
 func TestS5APackageWithoutASignature(t *testing.T) {

@@ -1,24 +1,21 @@
 package runner
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/internal/gitlab"
 	"gitlab-codedeploy/internal/machine/machinetest"
+	"gitlab-codedeploy/internal/packages/packagestest"
 )
 
 const repositoryURL = "https://packages.example.com/runner"
@@ -26,17 +23,17 @@ const repositoryURL = "https://packages.example.com/runner"
 // blank is a host with nothing on it, and the repositories of its packages.
 type blank struct {
 	*machinetest.Host
-	t         *testing.T
-	installed []string // as rpm names them
-	has       []string // versions of gitlab-runner in its repository
-	running   map[string]bool
-	enabled   map[string]bool
-	says      string // the version that gitlab-runner says; "" is the installed one
-	busy      bool   // jobs run on
-	mute      bool   // Docker does not answer
-	refuse    string // what the package manager says and ends with 1
-	nothing   bool   // the package manager installs nothing, and ends well
-	daemon    string // Docker's settings when it was started
+	t       *testing.T
+	rpm     packagestest.RPM
+	has     []string // versions of gitlab-runner in its repository
+	running map[string]bool
+	enabled map[string]bool
+	says    string // the version that gitlab-runner says; "" is the installed one
+	busy    bool   // jobs run on
+	mute    bool   // Docker does not answer
+	refuse  string // what the package manager says and ends with 1
+	nothing bool   // the package manager installs nothing, and ends well
+	daemon  string // Docker's settings when it was started
 }
 
 func newBlank(t *testing.T, release string) *blank {
@@ -48,33 +45,7 @@ func newBlank(t *testing.T, release string) *blank {
 	}
 	b.Put("/etc/os-release", fmt.Sprintf("ID=\"amzn\"\nVERSION_ID=%q\n", release))
 	b.Put("/proc/meminfo", "MemTotal:        8388608 kB\n")
-	b.On("rpm -q --queryformat", func(c machinetest.Call) int {
-		status := 0
-		for _, name := range c.Args[4:] {
-			some := false
-			for _, p := range b.installed {
-				if at := strings.TrimPrefix(p, name+"-"); at != p && at[0] >= '0' && at[0] <= '9' {
-					c.Print("%s\n", p)
-					some = true
-				}
-			}
-			if !some {
-				c.Print("package %s is not installed\n", name)
-				status = 1
-			}
-		}
-		return status
-	})
-	b.On("rpm --import", func(machinetest.Call) int { return 0 })
-	b.On("rpm -e --nodeps --noscripts", func(c machinetest.Call) int {
-		for i, p := range b.installed {
-			if p == c.Args[4] {
-				b.installed = append(b.installed[:i], b.installed[i+1:]...)
-				return 0
-			}
-		}
-		return 1
-	})
+	b.rpm.Play(b.Host)
 	b.On(manager+" -q", func(c machinetest.Call) int {
 		for _, version := range b.has {
 			c.Print("gitlab-runner.x86_64   0:%s-1   gitlab-runner-codedeploy\n", version)
@@ -115,7 +86,7 @@ func newBlank(t *testing.T, release string) *blank {
 	})
 	b.On("gitlab-runner --version", func(c machinetest.Call) int {
 		version := b.says
-		for _, p := range b.installed {
+		for _, p := range b.rpm.Installed {
 			if at := strings.TrimPrefix(p, "gitlab-runner-"); at != p && version == "" && at[0] <= '9' {
 				version = strings.TrimSuffix(at, "-1")
 			}
@@ -138,13 +109,7 @@ func (b *blank) install(c machinetest.Call, packages ...string) int {
 			continue
 		}
 		name := p[:strings.LastIndex(strings.TrimSuffix(p, "-1"), "-")]
-		var kept []string
-		for _, old := range b.installed {
-			if !strings.HasPrefix(old, name+"-") || name == "gitlab-runner" && strings.HasPrefix(old, "gitlab-runner-helper") {
-				kept = append(kept, old)
-			}
-		}
-		b.installed = append(kept, p)
+		b.rpm.Installed = append(slices.DeleteFunc(b.rpm.Installed, func(old string) bool { return packagestest.Is(old, name) }), p)
 	}
 	if b.nothing {
 		c.Print("Nothing to do\n")
@@ -153,10 +118,8 @@ func (b *blank) install(c machinetest.Call, packages ...string) int {
 }
 
 func (b *blank) host() Host {
-	key, file := testKey(b.t)
-	for _, address := range []string{"/gitlab-runner/gpgkey/runner-gitlab-runner-366915F31B487241.pub.gpg"} {
-		b.OnPage(repositoryURL+address, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(file)) })
-	}
+	file, key := packagestest.Key("366915F31B487241")
+	packagestest.Serve(b.Host, repositoryURL+"/gitlab-runner/gpgkey/runner-gitlab-runner-366915F31B487241.pub.gpg", file)
 	return Host{Machine: b.Machine, RepositoryURL: repositoryURL, Keys: []gitlab.SigningKey{key}}
 }
 
@@ -174,7 +137,7 @@ func TestS11_ABlankHostEndsWithDockerAndExactlyThatRunner(t *testing.T) {
 		done, err := b.do(t, "13.10.0")
 		require.NoError(t, err, b.Talk)
 		assert.Equal(t, "Docker and GitLab Runner 13.10.0 work", done)
-		assert.Equal(t, []string{"docker-25.0.14-1", "gitlab-runner-13.10.0-1"}, b.installed)
+		assert.Equal(t, []string{"docker-25.0.14-1", "gitlab-runner-13.10.0-1"}, b.rpm.Installed)
 		for _, unit := range []string{"docker", "gitlab-runner", "docker-clean-up.timer"} {
 			assert.True(t, b.running[unit] && b.enabled[unit], unit)
 		}
@@ -226,7 +189,7 @@ func TestS11_ABlankHostEndsWithDockerAndExactlyThatRunner(t *testing.T) {
 		b.Put(dnfSettings, "# nothing\n")
 		_, err = b.do(t, "13.10.0")
 		require.ErrorContains(t, err, "cannot exclude Docker after 25.0 in /etc/dnf/dnf.conf: it has no section [main]")
-		assert.Empty(t, b.installed)
+		assert.Empty(t, b.rpm.Installed)
 	})
 	t.Run("containers' logs are cut, jobs are kept apart and limited, and left-overs are cleared, before Docker starts", func(t *testing.T) {
 		for _, release := range []string{"2", "2023"} {
@@ -257,12 +220,12 @@ func TestS11_ABlankHostEndsWithDockerAndExactlyThatRunner(t *testing.T) {
 		_, err := b.do(t, "13.10.0")
 		require.NoError(t, err)
 		b.Put(daemonSettings, `{"debug": true}`)
-		before := append([]string(nil), b.installed...)
+		before := append([]string(nil), b.rpm.Installed...)
 		done, err := b.do(t, "13.12.0")
 		require.NoError(t, err)
 		assert.Equal(t, "Docker and GitLab Runner 13.10.0 work", done)
 		assert.Contains(t, b.Talk.String(), "gitlab-runner-13.10.0-1 is installed already and keeps its version")
-		assert.Equal(t, before, b.installed)
+		assert.Equal(t, before, b.rpm.Installed)
 		assert.Equal(t, `{"debug": true}`, b.Get(daemonSettings))
 	})
 	t.Run("a run killed at any step is continued by the next one", func(t *testing.T) {
@@ -277,7 +240,7 @@ func TestS11_ABlankHostEndsWithDockerAndExactlyThatRunner(t *testing.T) {
 			b := hosts[m]
 			_, err := b.do(t, "13.10.0")
 			require.NoError(t, err)
-			assert.Equal(t, []string{"docker-25.0.14-1", "gitlab-runner-13.10.0-1"}, b.installed)
+			assert.Equal(t, []string{"docker-25.0.14-1", "gitlab-runner-13.10.0-1"}, b.rpm.Installed)
 			for _, unit := range []string{"docker", "gitlab-runner", "docker-clean-up.timer"} {
 				assert.True(t, b.running[unit] && b.enabled[unit], unit)
 			}
@@ -335,7 +298,7 @@ func TestS11_EachFailingStepFailsTheInstallationWithItsReason(t *testing.T) {
 			require.ErrorContains(t, err, "none of the package keys could be had: ")
 		})
 		assert.Empty(t, b.RanLike("rpm --import"))
-		assert.Equal(t, []string{"docker-25.0.14-1"}, b.installed)
+		assert.Equal(t, []string{"docker-25.0.14-1"}, b.rpm.Installed)
 	})
 }
 
@@ -348,7 +311,7 @@ func (b *blank) upgrade(t *testing.T, version string, jobs time.Duration) (from,
 func newInstalled(t *testing.T) *blank {
 	b := newBlank(t, "2")
 	b.has = []string{"13.10.0", "15.4.0", "15.4.2", "15.4.10", "15.5.0"}
-	b.installed = []string{"docker-25.0.14-1", "gitlab-runner-13.10.0-1"}
+	b.rpm.Installed = []string{"docker-25.0.14-1", "gitlab-runner-13.10.0-1"}
 	b.running["docker"], b.running[service] = true, true
 	return b
 }
@@ -359,7 +322,7 @@ func TestS8_TheRunnerComesToAVersion(t *testing.T) {
 		from, to, err := b.upgrade(t, "15.4", 2*time.Hour)
 		require.NoError(t, err, b.Talk)
 		assert.Equal(t, []string{"13.10.0", "15.4.10"}, []string{from, to})
-		assert.Contains(t, b.installed, "gitlab-runner-15.4.10-1")
+		assert.Contains(t, b.rpm.Installed, "gitlab-runner-15.4.10-1")
 		assert.True(t, b.running[service])
 		assert.False(t, b.Exists(withoutRestart))
 		var order []string
@@ -381,7 +344,7 @@ func TestS8_TheRunnerComesToAVersion(t *testing.T) {
 			b.busy = true
 			_, _, err := b.upgrade(t, "15.4.2", wait)
 			require.ErrorContains(t, err, fmt.Sprintf("jobs are still running after %d s: the runner keeps its version", int(wait.Seconds())))
-			assert.Contains(t, b.installed, "gitlab-runner-13.10.0-1")
+			assert.Contains(t, b.rpm.Installed, "gitlab-runner-13.10.0-1")
 			assert.False(t, b.Exists(withoutRestart), "its unit restarts it")
 		}
 	})
@@ -404,18 +367,18 @@ func TestS8_TheRunnerComesToAVersion(t *testing.T) {
 			b := newInstalled(t)
 			_, _, err := b.upgrade(t, version, time.Hour)
 			require.ErrorContains(t, err, want)
-			assert.Contains(t, b.installed, "gitlab-runner-13.10.0-1")
+			assert.Contains(t, b.rpm.Installed, "gitlab-runner-13.10.0-1")
 			assert.Empty(t, b.RanLike("systemctl kill"))
 		}
 	})
 	t.Run("S8 upgrade-runner | killed with the new package beside the old one | the next run takes the old one out and ends well", func(t *testing.T) {
 		b := newInstalled(t)
-		b.installed = append(b.installed, "gitlab-runner-15.4.2-1")
+		b.rpm.Installed = append(b.rpm.Installed, "gitlab-runner-15.4.2-1")
 		delete(b.running, service)
 		_, to, err := b.upgrade(t, "15.4.2", time.Hour)
 		require.NoError(t, err, b.Talk)
 		assert.Equal(t, "15.4.2", to)
-		assert.NotContains(t, b.installed, "gitlab-runner-13.10.0-1")
+		assert.NotContains(t, b.rpm.Installed, "gitlab-runner-13.10.0-1")
 		assert.True(t, b.running[service])
 	})
 	t.Run("S8 upgrade-runner | the package cannot be installed | the runner takes jobs again, with the version it has", func(t *testing.T) {
@@ -442,17 +405,4 @@ func TestS8_TheRunnerComesToAVersion(t *testing.T) {
 			assert.False(t, b.Exists(withoutRestart))
 		})
 	})
-}
-
-// testKey is a key for packages, under the name of one of GitLab's.
-func testKey(t *testing.T) (gitlab.SigningKey, string) {
-	t.Helper()
-	entity, err := openpgp.NewEntity("GitLab, Inc.", "", "packages@example.com", &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA}) // made in no time
-	require.NoError(t, err)
-	var text bytes.Buffer
-	w, err := armor.Encode(&text, openpgp.PublicKeyType, nil)
-	require.NoError(t, err)
-	require.NoError(t, entity.Serialize(w))
-	require.NoError(t, w.Close())
-	return gitlab.SigningKey{ID: "366915F31B487241", Fingerprints: []string{fmt.Sprintf("%X", entity.PrimaryKey.Fingerprint)}}, text.String() + "\n"
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -599,7 +597,7 @@ func TestS8_WhatStopsAnUpgrade(t *testing.T) {
 			s.stands("13.12.15", reason, err)
 		}
 		assert.NotContains(t, err.Error(), "grafana")
-		before := files(t, s)
+		before := s.Files("/")
 		s.Talk.Reset()
 		_, err = s.upgrade("14.0.12").Preflight(t.Context())
 		require.ErrorContains(t, err, "preflight found something in the way of GitLab 14.0.12: see above; nothing was changed")
@@ -607,7 +605,7 @@ func TestS8_WhatStopsAnUpgrade(t *testing.T) {
 			assert.Contains(t, s.Talk.String(), "in the way: ")
 			assert.Contains(t, s.Talk.String(), reason)
 		}
-		assert.Equal(t, before, files(t, s))
+		assert.Equal(t, before, s.Files("/"))
 		assert.Empty(t, s.backups)
 	})
 	in("S8 upgrade | a setting that the check of the version before does not know is removed by the next | it is named before the package", func(t *testing.T) {
@@ -844,11 +842,11 @@ func TestS8_WhatStopsAnUpgrade(t *testing.T) {
 	})
 	in("preflight on a GitLab that is ready says so and changes nothing", func(t *testing.T) {
 		s := newServer(t, "13.10.2")
-		before := files(t, s)
+		before := s.Files("/")
 		look, err := s.upgrade("").Preflight(t.Context())
 		require.NoError(t, err, s.Talk)
 		assert.Equal(t, upgrade.Look{From: "13.10.2", Next: "13.12.15", To: "18.11.13", Ready: true}, look)
-		assert.Equal(t, before, files(t, s))
+		assert.Equal(t, before, s.Files("/"))
 	})
 }
 
@@ -857,18 +855,4 @@ func yes(is bool) int {
 		return 0
 	}
 	return 1
-}
-
-// files are all files of the host with their content.
-func files(t *testing.T, s *server) map[string]string {
-	found := map[string]string{}
-	require.NoError(t, filepath.WalkDir(s.Root, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		found[strings.TrimPrefix(path, s.Root)] = string(text)
-		return err
-	}))
-	return found
 }
