@@ -14,6 +14,7 @@ import (
 	"gitlab-codedeploy/internal/account"
 	"gitlab-codedeploy/internal/calls"
 	"gitlab-codedeploy/internal/cdk"
+	"gitlab-codedeploy/internal/config"
 	"gitlab-codedeploy/internal/deploy"
 	"gitlab-codedeploy/internal/notes"
 	"gitlab-codedeploy/internal/plain"
@@ -70,32 +71,37 @@ Reads AWS_ID_TOKEN (the job's id_tokens) and CI_JOB_ID.`,
 			case o.dryRun:
 				return calls.ErrDryRun
 			}
-			folder, err := os.MkdirTemp("", "aws-profiles.") // for this user alone
+			file, err := p.writeProfiles(cfg, args[0], token)
 			if err != nil {
 				return err
 			}
-			var text strings.Builder
-			for _, side := range []account.Side{account.GitLab, account.Deploy} {
-				session := "job-0"
-				if job := p.variable("CI_JOB_ID"); jobID.MatchString(job) {
-					session = "job-" + job
-				}
-				// https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-role.html#cli-configure-role-oidc
-				_, _ = fmt.Fprintf(&text, "[profile %s]\nregion = %s\nrole_arn = arn:%s:iam::%s:role/gitlab-codedeploy-%s-%s\nrole_session_name = %s\nweb_identity_token_file = %s\n\n",
-					jobProfiles[side], cfg.Region, cfg.Partition(), accountOf(cfg, side), o.environment, args[0], session, filepath.Join(folder, "token"))
-			}
-			if err := errors.Join(
-				os.WriteFile(filepath.Join(folder, "token"), []byte(token), 0o600),
-				os.WriteFile(filepath.Join(folder, "config"), []byte(text.String()), 0o600)); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(p.stdout, "export AWS_CONFIG_FILE=%s AWS_SHARED_CREDENTIALS_FILE=%s\n", deploy.Quote(filepath.Join(folder, "config")), os.DevNull)
+			_, err = fmt.Fprintf(p.stdout, "export AWS_CONFIG_FILE=%s AWS_SHARED_CREDENTIALS_FILE=%s\n", deploy.Quote(file), os.DevNull)
 			return err
 		},
 	}
 	o.forEnvironment(command)
 	command.Flags().Lookup("dry-run").Usage = "look at what is needed, and write nothing"
 	return command
+}
+
+// writeProfiles writes an AWS configuration with a profile for each account, and returns its file.
+// https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-role.html#cli-configure-role-oidc
+func (p *program) writeProfiles(cfg config.Config, role, token string) (string, error) {
+	folder, err := os.MkdirTemp("", "aws-profiles.") // for this user alone
+	if err != nil {
+		return "", err
+	}
+	session := "job-0"
+	if job := p.variable("CI_JOB_ID"); jobID.MatchString(job) {
+		session = "job-" + job
+	}
+	var text strings.Builder
+	for _, side := range []account.Side{account.GitLab, account.Deploy} {
+		_, _ = fmt.Fprintf(&text, "[profile %s]\nregion = %s\nrole_arn = arn:%s:iam::%s:role/gitlab-codedeploy-%s-%s\nrole_session_name = %s\nweb_identity_token_file = %s\n\n",
+			jobProfiles[side], cfg.Region, cfg.Partition(), accountOf(cfg, side), cfg.Environment, role, session, filepath.Join(folder, "token"))
+	}
+	file := filepath.Join(folder, "config")
+	return file, errors.Join(os.WriteFile(filepath.Join(folder, "token"), []byte(token), 0o600), os.WriteFile(file, []byte(text.String()), 0o600))
 }
 
 var (
@@ -153,7 +159,7 @@ missing.`,
 	flags := command.Flags()
 	flags.Lookup("dry-run").Usage = "compare, and say which notes would be written"
 	flags.Lookup("yes").Usage = "accepted as everywhere; nothing is asked here"
-	flags.Lookup("assembly").Usage = "`FOLDER` among the job's artifacts that cdk synth has written"
+	flags.Lookup("assembly").Usage = "`FOLDER` that cdk synth has written, among the artifacts of the job synth"
 	for flag, value := range map[string]string{"assembly": "cdk.out", "profile-a": jobProfiles[account.GitLab], "profile-b": jobProfiles[account.Deploy]} {
 		_ = flags.Lookup(flag).Value.Set(value)
 		flags.Lookup(flag).DefValue = value
