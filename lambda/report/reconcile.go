@@ -265,14 +265,18 @@ func (r *Reporter) listed(record *group.Record) bool {
 	return r.Allowed == nil || r.Allowed.Has(allowlist.Pair{Application: record.Application, DeploymentGroup: record.DeploymentGroup})
 }
 
-// turn returns the upload whose turn it is, if any, as far as the record tells:
-// whatever became of its message.
+// turn returns the uploads whose turn it is, as far as the record tells: whatever became
+// of their messages.
 func (r *Reporter) turn(record *group.Record, now time.Time) []group.Upload {
 	busy := slices.ContainsFunc(record.Deployments, func(d group.Deployment) bool { return !d.State.Final() })
 	listed := r.listed(record)
 	switch {
 	case record.Attempt != nil && now.Sub(record.Attempt.At) < deploy.Lease:
 		return nil
+	case record.Attempt != nil && record.Waiting != nil:
+		// Who attempted may have been told an end, and does nothing any more: then who
+		// waits takes the place.
+		return []group.Upload{record.Attempt.Upload, *record.Waiting}
 	case record.Attempt != nil:
 		return []group.Upload{record.Attempt.Upload}
 	case record.Waiting != nil && (!busy || !listed): // What is not on the list any more has to be told.

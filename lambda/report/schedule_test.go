@@ -281,7 +281,8 @@ func TestS15_WhoseTurnItIs(t *testing.T) {
 		"who waits, and is listed":         {group.Record{Waiting: &job10, Deployments: busy}, allowlist.List{ours: {}}, nil},
 		"who waits, and is listed no more": {group.Record{Waiting: &job10, Deployments: busy}, allowlist.List{}, []group.Upload{job10}},
 		"nobody's during an attempt":       {group.Record{Waiting: &job10, Attempt: attempt(2*time.Minute - 1)}, nil, nil},
-		"the attempt's after its lease":    {group.Record{Waiting: &job10, Attempt: attempt(2 * time.Minute)}, nil, []group.Upload{job9}},
+		"the attempt's after its lease":    {group.Record{Waiting: &job10, Attempt: attempt(2 * time.Minute)}, nil, []group.Upload{job9, job10}},
+		"the attempt's alone":              {group.Record{Attempt: attempt(2 * time.Minute)}, nil, []group.Upload{job9}},
 	} {
 		tt.record.Application, tt.record.DeploymentGroup = ours.Application, ours.DeploymentGroup
 		assert.Equal(t, tt.want, (&Reporter{Allowed: tt.allowed}).turn(&tt.record, now), name)

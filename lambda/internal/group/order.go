@@ -73,6 +73,7 @@ func (r *Record) Switch(by Upload, pause *Pause) bool {
 // goes on.
 func (r *Record) Park(u Upload) (displaced *Upload) {
 	r.Forget(u)
+	r.endAttempt(u)
 	for _, slot := range []**Upload{&r.Waiting, &r.Parked} {
 		switch before := *slot; {
 		case before == nil || before.Ordered():

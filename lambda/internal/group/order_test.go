@@ -54,6 +54,22 @@ func TestS15_OnlyTheNewestUploadIsParkedAndNoOrderIs(t *testing.T) {
 	assert.Equal(t, busy, *r.Parked)
 }
 
+// An attempt of somebody who died would have the first turn for ever: the schedule would
+// ask about an upload whose job was told that it is superseded.
+func TestS15_WhoWaitsAgainHasNoAttempt(t *testing.T) {
+	for name, waits := range map[string]func(*Record, Upload) *Upload{"for the resumption": (*Record).Park, "for the group": (*Record).Accept} {
+		r := Record{Attempt: &Attempt{Upload: upload(1), Owner: "died"}}
+		assert.Nil(t, waits(&r, upload(1)), name)
+		assert.Nil(t, r.Attempt, name)
+		assert.Equal(t, upload(1), *waits(&r, upload(2)), name)
+		assert.Nil(t, r.Attempt, name)
+
+		r = Record{Attempt: &Attempt{Upload: upload(1), Owner: "alive"}}
+		waits(&r, upload(2))
+		assert.NotNil(t, r.Attempt, "%s: another one's attempt goes on", name)
+	}
+}
+
 func TestS15_AnOrderSupersedesWhatWaitsForTheResumption(t *testing.T) {
 	parked := upload(1)
 	r := Record{Parked: &parked, Paused: &Pause{}}

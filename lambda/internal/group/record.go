@@ -183,6 +183,7 @@ func (r *Record) Forget(u Upload) { r.Noted = slices.DeleteFunc(r.Noted, u.Same)
 // which is never deployed any more, or nil.
 func (r *Record) Accept(u Upload) (displaced *Upload) {
 	r.Forget(u)
+	r.endAttempt(u)
 	if r.Waiting != nil && !r.Waiting.Same(u) && u.Newer(*r.Waiting) {
 		displaced = r.Waiting
 		r.end(End{Upload: *displaced, State: status.Superseded, Reason: reasonDisplaced})
@@ -195,6 +196,14 @@ func (r *Record) Accept(u Upload) (displaced *Upload) {
 		r.Finish(End{Upload: parked, State: status.Superseded, Reason: reasonDisplaced})
 	}
 	return displaced
+}
+
+// endAttempt lets go of an attempt at u: what came of it is known. One that is kept when
+// u waits again would hold the group up once u is overtaken, as nobody works on it then.
+func (r *Record) endAttempt(u Upload) {
+	if r.Attempt != nil && r.Attempt.Same(u) {
+		r.Attempt = nil
+	}
 }
 
 // Begin notes that somebody is about to create a deployment. Its upload waits no
@@ -237,9 +246,7 @@ func (r *Record) Finish(e End) {
 	if r.Parked != nil && r.Parked.Same(e.Upload) {
 		r.Parked = nil
 	}
-	if r.Attempt != nil && r.Attempt.Same(e.Upload) {
-		r.Attempt = nil
-	}
+	r.endAttempt(e.Upload)
 	if r.End(e.Upload) == nil {
 		r.end(e)
 	}
@@ -260,9 +267,7 @@ func (r *Record) end(e End) {
 // deploy its upload has come to this deployment.
 func (r *Record) Heard(d Deployment) {
 	r.HeardBeside(d)
-	if r.Attempt != nil && r.Attempt.Same(d.Upload) {
-		r.Attempt = nil
-	}
+	r.endAttempt(d.Upload)
 }
 
 // HeardBeside is Heard for a deployment that may be by other hands than the attempt's: what came of
