@@ -179,6 +179,7 @@ func orderAt(at time.Duration, kind string, upload int) ordered {
 //fault:operator a rollback asks for a version that has never succeeded | it is rejected
 //fault:operator a version is promoted to another group of its application | the very same version is deployed there
 //fault:operator a group is paused, and three are pushed | they wait without a message, and the newest is deployed when it is resumed
+//fault:operator a group is paused after a process died before the creation, and something newer is pushed | that is deployed when it is resumed
 //fault:operator a group is paused for longer than a message can wait | nothing is lost, and no message is a dead letter
 //fault:operator a pause comes after the resumption that was ordered later | it changes nothing
 //fault:operator a paused group is rolled back while an upload waits | the order is deployed, and the upload is superseded
@@ -259,6 +260,13 @@ func TestS15_AnOperatorsOrderGoesTheWayOfAnUpload(t *testing.T) {
 		"paused, three pushes, resumed": {
 			uploads: uploads(minute, 20*minute, 21*minute, 22*minute), orders: []ordered{orderAt(10*minute, "pause", 0), orderAt(2*time.Hour, "resume", 0)},
 			want: []string{"0", "3"}, states: []string{"Succeeded", "Superseded", "Superseded", "Succeeded"}, orderSt: []string{"Succeeded", "Succeeded"},
+		},
+		"paused after a process died before the creation": {
+			uploads: uploads(minute, 20*minute), orders: []ordered{orderAt(2*minute, "pause", 0), orderAt(2*time.Hour, "resume", 0)},
+			change: func(s *schedule) {
+				s.Faults = []fault{{Function: "trigger", Invocation: 1, Call: 7, Kind: killBefore, Times: 1}}
+			},
+			want: []string{"1"}, states: []string{"Superseded", "Succeeded"}, orderSt: []string{"Succeeded", "Succeeded"},
 		},
 		"paused for three weeks": {
 			uploads: uploads(minute, 20*minute), orders: []ordered{orderAt(10*minute, "pause", 0), orderAt(21*24*time.Hour, "resume", 0)},
