@@ -37,16 +37,31 @@ func TestS5_S11_securityUpdatesReachBothHosts(t *testing.T) {
 	assert.Equal(t, []any{"Install"}, at(updates.Properties, "Parameters", "Operation"))
 	assert.Equal(t, []any{"RebootIfNeeded"}, at(updates.Properties, "Parameters", "RebootOption"))
 
+	groups := groupsBySystem(t, gitlab)
+	assert.Equal(t, map[any]any{"AMAZON_LINUX_2023": "gitlab-codedeploy-staging"}, groups)
+	assert.Equal(t, groups["AMAZON_LINUX_2023"], tagOf(serverHost, "PatchGroup"))
+	assert.Equal(t, groups["AMAZON_LINUX_2023"], tagOf(runnerHost, "PatchGroup"))
+
+	cfg := staging(t)
+	cfg.GitLab.Server.OperatingSystem = config.AmazonLinux2
+	gitlab, _ = synthesise(t, cfg)
+	_, serverHost, _ = host(t, gitlab, "ServerInstanceId")
+	groups = groupsBySystem(t, gitlab)
+	assert.Len(t, groups, 2)
+	assert.Equal(t, groups["AMAZON_LINUX_2"], tagOf(serverHost, "PatchGroup"))
+}
+
+// groupsBySystem are the patch groups of the baselines, by their operating systems.
+func groupsBySystem(t *testing.T, gitlab template) map[any]any {
+	t.Helper()
 	groups := map[any]any{}
 	for _, id := range gitlab.ofType(t, "AWS::SSM::PatchBaseline") {
 		baseline := gitlab.Resources[id].Properties
 		require.Len(t, baseline["PatchGroups"], 1)
 		groups[baseline["OperatingSystem"]] = at(baseline, "PatchGroups", 0)
-		assert.Contains(t, list(updates.DependsOn), id, "the first run has to find it")
+		assert.Contains(t, list(securityUpdates(t, gitlab).DependsOn), id, "the first run has to find it")
 	}
-	assert.Equal(t, groups["AMAZON_LINUX_2"], tagOf(serverHost, "PatchGroup"))
-	assert.Equal(t, groups["AMAZON_LINUX_2023"], tagOf(runnerHost, "PatchGroup"))
-	assert.Equal(t, "gitlab-codedeploy-staging", groups["AMAZON_LINUX_2"])
+	return groups
 }
 
 // TestS8_S11_securityUpdatesNeverTouchGitLabRunnerOrDocker: an upgrade that
@@ -94,7 +109,7 @@ func TestS5_securityUpdatesCanBeSwitchedOffAndMoved(t *testing.T) {
 
 	cfg = staging(t)
 	cfg.GitLab.SecurityUpdates.Day, cfg.GitLab.SecurityUpdates.Time = "TUE", "03:05"
-	cfg.GitLab.Runner.OperatingSystem = config.AmazonLinux2
+	cfg.GitLab.Server.OperatingSystem, cfg.GitLab.Runner.OperatingSystem = config.AmazonLinux2, config.AmazonLinux2
 	moved, _ := synthesise(t, cfg)
 	assert.Equal(t, "cron(5 3 ? * TUE *)", securityUpdates(t, moved).Properties["ScheduleExpression"])
 	_, baseline := moved.one(t, "AWS::SSM::PatchBaseline")

@@ -289,7 +289,7 @@ var configCases = map[string]configCase{
 	"gitlab.loadBalancer.hostedZone.name":        {func(c *config.Config) { inHostedZone(c, "Z0123456789ABCDEFGHIJ") }, nil},
 	"gitlab.server.version":                      {func(c *config.Config) { c.GitLab.Server.Version = "15.4.6" }, nil},
 	"gitlab.server.edition":                      {func(c *config.Config) { c.GitLab.Server.Edition = "ee" }, nil},
-	"gitlab.server.operatingSystem":              {func(c *config.Config) { c.GitLab.Server.OperatingSystem = config.AmazonLinux2023 }, nil},
+	"gitlab.server.operatingSystem":              {func(c *config.Config) { c.GitLab.Server.OperatingSystem = config.AmazonLinux2 }, nil},
 	"gitlab.server.imageId":                      {func(c *config.Config) { c.GitLab.Server.ImageID = "ami-0fedcba9876543210" }, nil},
 	"gitlab.server.instanceType":                 {func(c *config.Config) { c.GitLab.Server.InstanceType = "m5.2xlarge" }, nil},
 	"gitlab.server.rootVolumeGiB":                {func(c *config.Config) { c.GitLab.Server.RootVolumeGiB++ }, nil},

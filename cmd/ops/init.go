@@ -153,9 +153,25 @@ func (b *beginner) answers(ctx context.Context) (beginning.Answers, error) {
 	if b.email == "" && b.asks() {
 		a.AlarmEmail = b.ask("--alarm-email", "Address that alarms are sent to, Enter for none", "", "")
 	}
+	server := config.Server{OperatingSystem: serverSystem(a), InstanceType: a.ServerInstance}
+	a.ServerSystem = server.OperatingSystem
 	a.ServerImage, a.RunnerImage, err = beginning.Images(ctx, ssm.NewFromConfig(gitlabAWS),
-		config.Server{OperatingSystem: config.AmazonLinux2, InstanceType: a.ServerInstance}, config.Runner{OperatingSystem: config.AmazonLinux2023, InstanceType: a.RunnerInstance})
+		server, config.Runner{OperatingSystem: config.AmazonLinux2023, InstanceType: a.RunnerInstance})
 	return a, err
+}
+
+// serverSystem is the newest operating system that GitLab has a package of that version for: an old one has to begin on
+// Amazon Linux 2.
+func serverSystem(a beginning.Answers) string {
+	version, err := gitlab.ParseVersion(a.GitLabVersion)
+	if err != nil {
+		return config.AmazonLinux2 // refused as a version
+	}
+	architecture := config.Server{InstanceType: a.ServerInstance}.Architecture()
+	if _, published := gitlab.PackageOf("gitlab", config.AmazonLinux2023, architecture, version); published {
+		return config.AmazonLinux2023
+	}
+	return config.AmazonLinux2
 }
 
 // enterUnknown opens an account that is not known yet, and says which one it is.

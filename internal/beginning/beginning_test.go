@@ -25,7 +25,7 @@ var answers = Answers{
 	Network: Network{"10.30.0.0/16", []string{"10.30.0.0/24", "10.30.1.0/24"}, "10.30.16.0/24"}, Zones: []string{"eu-central-1a", "eu-central-1b"},
 	AllowedRanges: []string{"198.51.100.0/24", "192.0.2.7/32"}, DomainName: "git.example.org",
 	CertificateARN: "arn:aws:acm:eu-central-1:012345678901:certificate/00000000-0000-0000-0000-000000000000",
-	GitLabVersion:  "18.11.13", RunnerVersion: "18.11.0", ServerImage: "ami-00000000000000001", RunnerImage: "ami-00000000000000002",
+	GitLabVersion:  "18.11.13", RunnerVersion: "18.11.0", ServerSystem: config.AmazonLinux2023, ServerImage: "ami-00000000000000001", RunnerImage: "ami-00000000000000002",
 	ServerInstance: "m6g.xlarge", RunnerInstance: "t3.large", Bucket: "artifacts-production", Groups: []Group{{"web", "blue"}},
 }
 
@@ -50,6 +50,7 @@ func TestTheFileLoadsAndHasEveryKey(t *testing.T) {
 	assert.Equal(t, answers.CertificateARN, cfg.GitLab.LoadBalancer.CertificateARN)
 	assert.Nil(t, cfg.GitLab.LoadBalancer.HostedZone)
 	assert.Equal(t, "18.11.13", cfg.GitLab.Server.Version)
+	assert.Equal(t, config.AmazonLinux2023, cfg.GitLab.Server.OperatingSystem)
 	assert.Equal(t, answers.Zones, cfg.GitLab.Network.Zones)
 	assert.Equal(t, []config.DeploymentGroup{{Application: "web", DeploymentGroup: "blue", RequireProtectedRef: true}}, cfg.Deploy.DeploymentGroups)
 	assert.Empty(t, cfg.GitLab.AlarmEmail)

@@ -30,6 +30,7 @@ type Answers struct {
 	CertificateARN                 string             // or:
 	HostedZone                     *config.HostedZone // one of the two
 	GitLabVersion, RunnerVersion   string
+	ServerSystem                   string // the operating system
 	ServerImage, RunnerImage       string
 	ServerInstance, RunnerInstance string
 	Bucket                         string
@@ -44,7 +45,7 @@ func (a Answers) values() map[string]string {
 		"gitlab.account": strconv.Quote(a.GitLabAccount), "deploy.account": strconv.Quote(a.DeployAccount),
 		"gitlab.network.vpcCidr": text(a.Network.VPC), "gitlab.network.publicSubnets": list(a.Network.Public), "gitlab.network.gitlabSubnet": text(a.Network.GitLab),
 		"gitlab.network.zones": list(a.Zones), "gitlab.loadBalancer.allowedRanges": list(a.AllowedRanges), "gitlab.loadBalancer.domainName": text(a.DomainName),
-		"gitlab.server.version": text(a.GitLabVersion), "gitlab.server.imageId": text(a.ServerImage), "gitlab.server.instanceType": text(a.ServerInstance),
+		"gitlab.server.version": text(a.GitLabVersion), "gitlab.server.operatingSystem": text(a.ServerSystem), "gitlab.server.imageId": text(a.ServerImage), "gitlab.server.instanceType": text(a.ServerInstance),
 		"gitlab.runner.version": text(a.RunnerVersion), "gitlab.runner.imageId": text(a.RunnerImage), "gitlab.runner.instanceType": text(a.RunnerInstance),
 		"deploy.artifacts.bucketName": text(a.Bucket),
 	}

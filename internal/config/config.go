@@ -135,7 +135,8 @@ type Server struct {
 	Version string `yaml:"version"`
 	// Edition is "ce" or "ee"; a backup can only be restored on the edition that made it.
 	Edition string `yaml:"edition" default:"ce"`
-	// OperatingSystem is that of the image: [AmazonLinux2], for the scripts install GitLab on no other yet.
+	// OperatingSystem is that of the image: [AmazonLinux2] or, from GitLab 16.3.0 on, [AmazonLinux2023]. A server that
+	// there is never changes it: docs/amazon-linux-2023.md.
 	OperatingSystem string `yaml:"operatingSystem" default:"amazon-linux-2"`
 	// ImageID is an image of OperatingSystem. It is fixed here so that a newer image never replaces the server; changing
 	// it is refused unless AllowReplacement is set.

@@ -158,10 +158,10 @@ func TestConfigSystemMistakes(t *testing.T) {
 		return strings.NewReplacer("version: 13.10.2", "version: "+server, "version: 13.10.0", "version: "+runner)
 	}
 	run(t, []mistake{
-		value("a server on Amazon Linux 2023", onServer, onServer+"    operatingSystem: amazon-linux-2023\n",
-			`22: gitlab.server.operatingSystem: got "amazon-linux-2023", want amazon-linux-2: the server's installation, upgrade and restore know no other; amazon-linux-2023 comes with a later release`),
+		value("an old GitLab on Amazon Linux 2023", onServer, onServer+"    operatingSystem: amazon-linux-2023\n",
+			`20: gitlab.server.version: got "13.10.2" for amazon-linux-2023 on x86_64 (m5.xlarge), want `+published),
 		value("a server on another system", onServer, onServer+"    operatingSystem: debian-13\n",
-			`22: gitlab.server.operatingSystem: got "debian-13", want amazon-linux-2`),
+			`22: gitlab.server.operatingSystem: got "debian-13", want one of amazon-linux-2, amazon-linux-2023`),
 		value("a runner on another system", onRunner, onRunner+"    operatingSystem: amazon-linux-2022\n",
 			`34: gitlab.runner.operatingSystem: got "amazon-linux-2022", want one of amazon-linux-2, amazon-linux-2023`),
 		value("a system by its number", onRunner, onRunner+"    operatingSystem: 2023\n",
@@ -177,6 +177,9 @@ func TestConfigSystemMistakes(t *testing.T) {
 			`:32: gitlab.runner.version: got "12.8.0" for amazon-linux-2023 on aarch64 (t4g.large), want ` + runners},
 		{strings.Replace(both("12.8.1", "12.8.0").Replace(base), "t3.large", "t3.xlarge", 1), ""},
 		{strings.Replace(base, onRunner, onRunner+"    operatingSystem: amazon-linux-2\n", 1), ""},
+		{strings.Replace(both("16.2.9", "16.2.0").Replace(base), onServer, onServer+"    operatingSystem: amazon-linux-2023\n", 1),
+			`:20: gitlab.server.version: got "16.2.9" for amazon-linux-2023 on x86_64 (m5.xlarge), want ` + published},
+		{strings.Replace(both("16.3.0", "16.3.0").Replace(base), onServer, onServer+"    operatingSystem: amazon-linux-2023\n", 1), ""},
 		{strings.Replace(both("15.4.6", "15.4.2").Replace(base), "m5.xlarge", "m7g.xlarge", 1), ""},
 	} {
 		_, err := load("config/staging.yaml", "staging", []byte(c.text))

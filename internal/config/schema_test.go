@@ -197,11 +197,11 @@ func TestConfigTheSchemaFindsMistakes(t *testing.T) {
 		"a number in quotes":           {"rootVolumeGiB: 30", `rootVolumeGiB: "30"`},
 		"days that AWS does not have":  {"logRetentionDays: 365", "logRetentionDays: 364"},
 		"an edition":                   {"edition: ce", "edition: core"},
-		"a list where a word is":       {"operatingSystem: amazon-linux-2", "operatingSystem: [amazon-linux-2]"},
+		"a list where a word is":       {"operatingSystem: amazon-linux-2023", "operatingSystem: [amazon-linux-2023]"},
 		"a project without a path":     {"          path: team/sample-web", ""},
 		"a truth that is none":         {"terminationProtection: true", "terminationProtection: sure"},
 		"a time of day":                {`time: "18:00"`, `time: "24:00"`},
-		"a system that is not offered": {"operatingSystem: amazon-linux-2", "operatingSystem: amazon-linux-2023"},
+		"a system that is not offered": {"operatingSystem: amazon-linux-2023", "operatingSystem: amazon-linux-2022"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(string(raw), change[0], change[1], 1)

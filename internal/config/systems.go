@@ -36,12 +36,9 @@ func architecture(instanceType string) string {
 }
 
 func (d *document) validateSystems(server *Server, runner *Runner) {
-	serverSystem := only(AmazonLinux2, AmazonLinux2)
-	if server.OperatingSystem == AmazonLinux2023 {
-		serverSystem = only(AmazonLinux2+": the server's installation, upgrade and restore know no other; "+AmazonLinux2023+" comes with a later release", AmazonLinux2)
+	for _, system := range []*string{&server.OperatingSystem, &runner.OperatingSystem} {
+		check(d, system, oneOf(AmazonLinux2, AmazonLinux2023))
 	}
-	check(d, &server.OperatingSystem, serverSystem)
-	check(d, &runner.OperatingSystem, oneOf(AmazonLinux2, AmazonLinux2023))
 	// There are machines with Apple's processors, too: they run macOS.
 	for _, instanceType := range []*string{&server.InstanceType, &runner.InstanceType} {
 		check(d, instanceType, by(func(name string) string {

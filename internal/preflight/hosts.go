@@ -31,25 +31,29 @@ type InstanceReader interface {
 
 // host is an instance that the stack makes in the first zone.
 type host struct {
-	image, instanceType *string
-	operatingSystem     string
-	output              string // of the stack, with the instance's id
+	image, instanceType, operatingSystem *string
+	output                               string // of the stack, with the instance's id
+	// keepsSystem is for a host whose data is of its system. mayGo says that the deploy may replace it all the same.
+	keepsSystem, mayGo bool
 }
 
 func hosts(ctx context.Context, a *asking) []Finding {
 	server, runner := &a.config.GitLab.Server, &a.config.GitLab.Runner
 	both := []host{
-		{&server.ImageID, &server.InstanceType, server.OperatingSystem, "ServerInstanceId"},
-		{&runner.ImageID, &runner.InstanceType, runner.OperatingSystem, "RunnerInstanceId"},
+		{&server.ImageID, &server.InstanceType, &server.OperatingSystem, "ServerInstanceId", true, server.AllowReplacement},
+		{&runner.ImageID, &runner.InstanceType, &runner.OperatingSystem, "RunnerInstanceId", false, false},
 	}
 	return each(len(both), func(i int) []Finding { return both[i].check(ctx, a) })
 }
 
 func (h host) check(ctx context.Context, a *asking) []Finding {
-	if h.runsAlready(ctx, a) {
-		return nil
+	running, stays := h.runsAlready(ctx, a)
+	found := h.checkRunning(ctx, a, running, stays)
+	if stays {
+		return found
 	}
-	image, found := h.checkImage(ctx, a)
+	image, more := h.checkImage(ctx, a)
+	found = append(found, more...)
 	architectures, more := h.checkType(ctx, a)
 	found = append(found, more...)
 	if image != nil && len(architectures) > 0 && !slices.Contains(architectures, types.ArchitectureType(image.Architecture)) {
@@ -60,33 +64,59 @@ func (h host) check(ctx context.Context, a *asking) []Finding {
 	return append(found, h.checkOffering(ctx, a)...)
 }
 
-// runsAlready is true for a host that a deploy leaves as it is. Images go, with the years, and the hosts made from them
-// stay: their deploys must not fail on that. Not knowing means asking.
-func (h host) runsAlready(ctx context.Context, a *asking) bool {
+// runsAlready finds the host that the stack has, nil for none. A deploy leaves it as it is when image and type are those that
+// it has. Images go, with the years, and the hosts made from them stay: their deploys must not fail on that. Not knowing
+// means asking.
+func (h host) runsAlready(ctx context.Context, a *asking) (running *types.Instance, stays bool) {
 	s, err := a.stack()
 	id := s.outputs[h.output]
 	if err != nil || !s.exists || id == "" {
-		return false
+		return nil, false
 	}
 	out, err := ask(ctx, a, a.Instances.DescribeInstances, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
 	if err != nil {
-		return false
+		return nil, false
 	}
 	for _, reservation := range out.Reservations {
 		for _, instance := range reservation.Instances {
-			if aws.ToString(instance.ImageId) == *h.image && string(instance.InstanceType) == *h.instanceType {
-				return true
-			}
+			return &instance, aws.ToString(instance.ImageId) == *h.image && string(instance.InstanceType) == *h.instanceType
 		}
 	}
-	return false
+	return nil, false
+}
+
+// checkRunning compares the system of the host that there is with the configuration's. An image that is gone tells nothing.
+//
+// The server's database is in the order that its system has for text: ADR 0049.
+func (h host) checkRunning(ctx context.Context, a *asking, running *types.Instance, stays bool) []Finding {
+	if running == nil || !stays && !h.keepsSystem {
+		return nil // a new one will be made
+	}
+	out, err := ask(ctx, a, a.Images.DescribeImages, &ec2.DescribeImagesInput{ImageIds: []string{aws.ToString(running.ImageId)}})
+	if err != nil || len(out.Images) == 0 {
+		return nil
+	}
+	system := operatingSystem(out.Images[0])
+	if system == "" || system == *h.operatingSystem {
+		return nil
+	}
+	got := fmt.Sprintf("%s, and %s of this environment is %s", quote(*h.operatingSystem), quote(aws.ToString(running.InstanceId)), system)
+	switch {
+	case stays:
+		return []Finding{a.wrong(h.operatingSystem, got, "the system that the host has: security updates are chosen by it", "write "+system+"; to move to another system: docs/amazon-linux-2023.md")}
+	case h.mayGo:
+		return []Finding{a.warning(h.operatingSystem, got, "a data volume that no server of another system has used: the installation refuses it otherwise",
+			"take a backup over to a server in an environment of its own: docs/amazon-linux-2023.md")}
+	}
+	return []Finding{a.wrong(h.operatingSystem, got, "the system that the server has: its data volume is not for another one",
+		"take a backup over to a server in an environment of its own: docs/amazon-linux-2023.md")}
 }
 
 // remedy is the command that names the current image.
 // https://docs.aws.amazon.com/linux/al2023/ug/ec2.html
 func (h host) remedy(a *asking, architecture string) string {
 	parameter := "amzn2-ami-hvm-" + architecture + "-gp2"
-	if h.operatingSystem == config.AmazonLinux2023 {
+	if *h.operatingSystem == config.AmazonLinux2023 {
 		parameter = "al2023-ami-kernel-default-" + architecture
 	}
 	return "take the id that this prints: aws ssm get-parameter --region " + a.config.Region +
@@ -117,9 +147,9 @@ func (h host) checkSystem(a *asking, image types.Image) []Finding {
 	name := quote(aws.ToString(image.Name))
 	switch {
 	case system == "":
-		return []Finding{a.unknown(h.image, "%s is not one of Amazon's own images (its name is %s): make sure that it is %s with the SSM Agent", *h.image, name, h.operatingSystem)}
-	case system != h.operatingSystem:
-		return []Finding{a.wrong(h.image, fmt.Sprintf("%s, which is %s (its name is %s)", quote(*h.image), system, name), h.operatingSystem, h.remedy(a, string(image.Architecture)))}
+		return []Finding{a.unknown(h.image, "%s is not one of Amazon's own images (its name is %s): make sure that it is %s with the SSM Agent", *h.image, name, *h.operatingSystem)}
+	case system != *h.operatingSystem:
+		return []Finding{a.wrong(h.image, fmt.Sprintf("%s, which is %s (its name is %s)", quote(*h.image), system, name), *h.operatingSystem, h.remedy(a, string(image.Architecture)))}
 	// https://docs.aws.amazon.com/linux/al2023/ug/AMI-minimal-and-standard-differences.html
 	case strings.Contains(aws.ToString(image.Name), "-minimal-"):
 		return []Finding{a.wrong(h.image, fmt.Sprintf("%s, which is minimal (its name is %s)", quote(*h.image), name),

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -297,6 +298,49 @@ func TestS15_aNewImageOfAServerThatRunsIsAskedFor(t *testing.T) {
 	c.instances = []ec2types.Instance{{InstanceId: aws.String("i-ours"), ImageId: aws.String("ami-of-yesterday"), InstanceType: "m5.xlarge"}}
 	delete(c.images, "ami-00000000000000001")
 	assert.Len(t, c.ask(t, settings).Findings, 1)
+}
+
+// A server of Amazon Linux 2 runs, and its configuration says another system.
+func TestS15_aServerDoesNotChangeItsSystem(t *testing.T) {
+	const system = "    operatingSystem: amazon-linux-2023\n"
+	for name, tt := range map[string]struct {
+		image, settings string // of the new configuration; "" for the image that runs
+		want            string // of all findings about the system
+		warning         bool
+	}{
+		"the system alone": {"", system,
+			`got "amazon-linux-2023", and "i-ours" of this environment is amazon-linux-2, want the system that the host has: security updates are chosen by it`, false},
+		"with an image of it": {"ami-00000000000000003", system,
+			`got "amazon-linux-2023", and "i-ours" of this environment is amazon-linux-2, want the system that the server has: its data volume is not for another one`, false},
+		"with an image of it, and let to be replaced": {"ami-00000000000000003", system + "    allowReplacement: true\n",
+			`got "amazon-linux-2023", and "i-ours" of this environment is amazon-linux-2, want a data volume that no server of another system has used: the installation refuses it otherwise`, true},
+		"another image of the same system": {"ami-00000000000000004", "", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCloud()
+			stackOfA(map[string]string{"ServerInstanceId": "i-ours"})(c)
+			c.instances = []ec2types.Instance{{InstanceId: aws.String("i-ours"), ImageId: aws.String("ami-00000000000000001"), InstanceType: "m5.xlarge"}}
+			c.images["ami-00000000000000003"] = amazons("al2023-ami-2023.11.20260427.1-kernel-6.1-x86_64", ec2types.ArchitectureValuesX8664)
+			c.images["ami-00000000000000004"] = amazons("amzn2-ami-hvm-2.0.20260612.1-x86_64-gp2", ec2types.ArchitectureValuesX8664)
+			text := strings.Replace(settings, "version: 13.10.2", "version: 18.11.13", 1)
+			require.NotEqual(t, settings, text)
+			text = strings.Replace(text, "version: 13.10.0", "version: 18.11.0", 1)
+			text = strings.Replace(text, "    imageId: ami-00000000000000001\n", "    imageId: "+cmp.Or(tt.image, "ami-00000000000000001")+"\n"+tt.settings, 1)
+			report := c.ask(t, text)
+			var got []string
+			for _, f := range report.Findings {
+				got = append(got, fmt.Sprintf("%s: got %s, want %s", f.Place.Path, f.Got, f.Want))
+				assert.Equal(t, tt.warning, f.Warning)
+				assert.Contains(t, f.Remedy, "docs/amazon-linux-2023.md")
+			}
+			if tt.want == "" {
+				assert.Empty(t, got)
+			} else {
+				assert.Equal(t, []string{"gitlab.server.operatingSystem: " + tt.want}, got)
+			}
+			assert.Equal(t, tt.want != "" && !tt.warning, report.Stops())
+		})
+	}
 }
 
 // everything breaks one thing of each check.
