@@ -223,6 +223,14 @@ var operations = []operation{
 		},
 	},
 	{
+		name: "reindex", id: "Reindex", host: onServer,
+		does: "rebuild the database's indexes, when the host sorts text otherwise than they are sorted",
+		parameters: []DocumentParameter{
+			{Name: "Check", Flag: "--check", Description: "yes: only say what would be rebuilt", Pattern: `^(yes|no)$`},
+			{Name: "Yes", Flag: "--yes", Description: "yes: it was confirmed", Pattern: `^(yes|no)$`},
+		},
+	},
+	{
 		name: "runner-token", id: "RunnerToken", host: onServer,
 		does:      "hand a runner's token over, or say whether the runner is online",
 		arguments: tokenOfRunner,

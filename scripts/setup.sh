@@ -65,7 +65,7 @@ programs='git=git rsync=rsync'
 [[ $purpose != tools ]] || programs=''
 [[ $purpose != test ]] || programs+=' dash=dash busybox=busybox dnf=dnf rpm=rpm rpmsign=rpm gpg=gnupg
   createrepo_c=createrepo-c mount=mount unshare=util-linux pgrep=procps
-  pg_ctlcluster=postgresql psql=postgresql-client ruby=ruby'
+  pg_ctlcluster=postgresql psql=postgresql-client locale-gen=locales ruby=ruby'
 for program in $programs; do
   command -v "${program%=*}" >/dev/null || missing+=" ${program%=*}" packages+=" ${program#*=}"
 done

@@ -88,6 +88,7 @@ Exit status:
 		newRestore(p),
 		newUpgrade(p),
 		newVerify(p),
+		newReindex(p),
 		newResetTokens(p),
 		newRegisterRunner(p),
 		newStatus(p),

@@ -22,7 +22,7 @@ func TestS8_StatusIsALineAPart(t *testing.T) {
 		assert.Len(t, columns, 3, line)
 		parts = append(parts, columns[0])
 	}
-	assert.Equal(t, []string{"version", "services", "sign-in", "sign-up", "postgresql", "disk", "migrations", "runners"}, parts)
+	assert.Equal(t, []string{"version", "services", "sign-in", "sign-up", "postgresql", "order", "disk", "migrations", "runners"}, parts)
 	assert.Contains(t, c.Talk.String(), "looking at: migrations")
 	status, _ = c.types("status", "surplus")
 	assert.Equal(t, 2, status)

@@ -291,6 +291,8 @@ func TestS8_ADryRunPrintsWhatWouldBeSent(t *testing.T) {
 		"reset-tokens --lost-secrets": "reset-tokens reset-tokens",
 		"reset-tokens --check":        "reset-tokens",
 		"configure":                   "configure configure",
+		"reindex":                     "reindex reindex",
+		"reindex --check":             "reindex",
 		"register-runner":             "register-runner runner-token register-runner runner-token",
 		"unregister-runner":           "unregister-runner",
 		"upgrade --to 15.0.5 --fix-known-jobs --backup-each-hop no": "upgrade",
@@ -319,7 +321,7 @@ func TestS8_ADryRunPrintsWhatWouldBeSent(t *testing.T) {
 }
 
 func TestS8_WithoutATerminalWhatAsksWantsYes(t *testing.T) {
-	for _, args := range []string{"reset-tokens --lost-secrets", "configure", "unregister-runner", "upgrade", "upgrade-runner --version 15.4"} {
+	for _, args := range []string{"reset-tokens --lost-secrets", "configure", "reindex", "unregister-runner", "upgrade", "upgrade-runner --version 15.4"} {
 		t.Run(args, func(t *testing.T) {
 			h := newOperating(t)
 			h.terminal = false
@@ -337,6 +339,7 @@ func TestS12_ChecksAskNothing(t *testing.T) {
 		"reset-tokens --check --lost-secrets":  {"LostSecrets": "yes", "Check": "yes", "Yes": "no"},
 		"reset-tokens --check --close-sign-up": {"LostSecrets": "no", "SignUp": "close", "Check": "yes", "Yes": "no"},
 		"configure --check":                    {"Check": "yes", "Yes": "no"},
+		"reindex --check":                      {"Check": "yes", "Yes": "no"},
 	} {
 		t.Run(args, func(t *testing.T) {
 			h := newOperating(t)
@@ -385,6 +388,18 @@ func TestS8_ConfigureShowsTheDifferenceAsksAndApplies(t *testing.T) {
 	assert.Equal(t, map[string]string{"Check": "no", "Yes": "yes"}, h.parameters("configure"))
 	assert.Contains(t, h.questions[0], "write the difference shown above, if any, and reconfigure GitLab?")
 	assert.Less(t, strings.Index(h.err.String(), "+external_url"), strings.Index(h.err.String(), "write the difference"))
+}
+
+func TestS8_ReindexSaysWhatThereIsAsksAndRebuilds(t *testing.T) {
+	h := newOperating(t)
+	h.does("reindex", "3 indexes of 2 MiB are to be rebuilt", `{"glibc":"2.34","state":"rebuilt","indexes":3,"bytes":2097152}`+"\n")
+	h.answers("y")
+	require.NoError(t, h.run(t, "reindex", "--env", "staging"))
+	assert.JSONEq(t, `{"glibc":"2.34","state":"rebuilt","indexes":3,"bytes":2097152}`, h.out.String())
+	assert.Equal(t, []string{"reindex", "reindex"}, h.sent())
+	assert.Equal(t, map[string]string{"Check": "no", "Yes": "yes"}, h.parameters("reindex"))
+	assert.Contains(t, h.questions[0], "rebuild what is listed above, if anything is? GitLab is away meanwhile.")
+	assert.Less(t, strings.Index(h.err.String(), "are to be rebuilt"), strings.Index(h.err.String(), "rebuild what is listed"))
 }
 
 // What cannot be looked at is not asked about.

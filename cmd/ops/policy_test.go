@@ -46,7 +46,7 @@ func TestPolicyOfAViewerStartsNothing(t *testing.T) {
 	require.NoError(t, s.run(t, "policy", "viewer", "--env", "staging", "--placeholders"))
 	var policies map[string]rights.Policy
 	require.NoError(t, json.Unmarshal(s.out.Bytes(), &policies))
-	for _, document := range []string{"backup", "restore", "upgrade", "configure", "reset-tokens", "register-runner", "unregister-runner", "upgrade-runner", "runner-token"} {
+	for _, document := range []string{"backup", "restore", "upgrade", "configure", "reindex", "reset-tokens", "register-runner", "unregister-runner", "upgrade-runner", "runner-token"} {
 		assert.False(t, policies[gitlabAccount].Allows("ssm:SendCommand", "arn:aws:ssm:ap-northeast-1:111111111111:document/gitlab-codedeploy-staging-"+document), document)
 	}
 	for _, policy := range policies {

@@ -26,7 +26,7 @@ var roles = []role{
 	{name: "viewer", who: "looks, and changes nothing. Starts no document on a host but those that only print.",
 		commands: []string{"backups", "check", "deployments", "diff", "doctor", "init", "logs", "pipeline", "policy", "program", "status", "trust"}},
 	{name: "operator", who: "works on a GitLab that runs and on what it deploys: backups, upgrades, settings, runner, uploads. No shell.",
-		commands: []string{"backup", "configure", "pause", "promote", "redrive", "register-runner", "reset-tokens", "restore", "resume", "rollback",
+		commands: []string{"backup", "configure", "pause", "promote", "redrive", "register-runner", "reindex", "reset-tokens", "restore", "resume", "rollback",
 			"unregister-runner", "upgrade", "upgrade-runner"}, also: "viewer"},
 	{name: "shell", who: "is root on both hosts, and administrator of GitLab.",
 		commands: []string{"connect", "forward", "root-password"}},

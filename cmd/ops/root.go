@@ -73,6 +73,7 @@ func (p *program) commands() []declared {
 		{p.backup(), inGitLab(runsOperations...)},
 		{p.restore(), inGitLab(runsOperations...)},
 		{p.configure(), inGitLab(runsOperations...)},
+		{p.reindex(), inGitLab(runsOperations...)},
 		{p.resetTokens(), inGitLab(runsOperations...)},
 		{p.registerRunner(), inGitLab(append([]string{"ssm:DeleteParameter"}, runsOperations...)...)},
 		{p.unregisterRunner(), inGitLab(runsOperations...)},

@@ -78,6 +78,8 @@ func newHop(t *testing.T) *hop {
 			c.Print("1\n")
 		case strings.Contains(c.Input, "pg_attribute"):
 			c.Print("%s", schema)
+		case strings.Contains(c.Input, "pg_collation"):
+			c.Print("database\tgitlabhq_production\tc\ten_US.UTF-8\t\n")
 		case strings.Contains(c.Input, "project_repositories"):
 			c.Print("%s", h.rows())
 		case strings.Contains(c.Input, "background_migration_jobs"), strings.Contains(c.Input, "batched_background_migrations"):

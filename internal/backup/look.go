@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab-codedeploy/internal/collation"
 	"gitlab-codedeploy/internal/gitlab"
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/migrations"
@@ -107,6 +108,7 @@ func (r *Restoring) look(ctx context.Context) (findings []Finding, err error) {
 		find("statistics", "ok", "ANALYZE is done")
 	}
 
+	r.lookAtOrder(ctx, g, find)
 	said, err := r.rake(ctx, "gitlab:doctor:secrets")
 	var unread []string
 	for _, found := range secretsLine.FindAllStringSubmatch(said, -1) {
@@ -157,6 +159,19 @@ func (r *Restoring) lookAtRepositories(find func(name, state, format string, arg
 		find("repositories", "look", "%d are on another host's disk, and were not counted there", r.elsewhere)
 	default:
 		find("repositories", "ok", "all %d with commits are there", len(r.archive.dump.expected))
+	}
+}
+
+// lookAtOrder: a PostgreSQL that came here with a volume of another system may have more than
+// what was restored.
+func (r *Restoring) lookAtOrder(ctx context.Context, g omnibus.GitLab, find func(name, state, format string, args ...any)) {
+	switch look, err := collation.LookAt(ctx, g); {
+	case err != nil:
+		find("order", "look", "whether the indexes are in this host's order is not known: %v", err)
+	case look.State != collation.Right:
+		find("order", "look", "%s: scripts/ops reindex", look)
+	default:
+		find("order", "ok", "%s", look)
 	}
 }
 

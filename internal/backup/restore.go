@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"gitlab-codedeploy/internal/backups"
+	"gitlab-codedeploy/internal/collation"
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/omnibus"
 	"gitlab-codedeploy/internal/plain"
@@ -107,7 +108,7 @@ func (r *Restoring) Run(ctx context.Context) (findings []Finding, err error) {
 		return nil, err
 	}
 	r.changed = true
-	for _, step := range []func(context.Context) error{r.putConfiguration, r.restoreData, r.restoreShared, r.restart, r.countRepositories} {
+	for _, step := range []func(context.Context) error{r.putConfiguration, r.restoreData, r.writeOrder, r.restoreShared, r.restart, r.countRepositories} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -459,6 +460,10 @@ func (r *Restoring) restoreData(ctx context.Context) error {
 	}
 	return r.leaveBehind(err, heard.repositories)
 }
+
+// writeOrder: GitLab's dump is SQL, so all indexes were made here, whatever system the old
+// server had.
+func (r *Restoring) writeOrder(ctx context.Context) error { return collation.Made(ctx, r.Machine) }
 
 // layOut puts the archive where GitLab looks for it: anew each time, since a file of
 // that name may be half of one.

@@ -22,6 +22,7 @@ import (
 
 	"gitlab-codedeploy/internal/backup"
 	"gitlab-codedeploy/internal/backups"
+	"gitlab-codedeploy/internal/collation"
 	"gitlab-codedeploy/internal/machine/machinetest"
 )
 
@@ -139,9 +140,11 @@ func TestS10_aRestoreBringsBackAllOfTheOldServerAndKeepsThisHostsSettings(t *tes
 	h.restored(t, o, err)
 	assert.Equal(t, []string{
 		"repositories ok all 1 with commits are there", "sign-in ok the page answers with 200", "services ok all are up", "statistics ok ANALYZE is done",
+		"order ok the indexes are in the order of this host (glibc 2.26)",
 		"secrets ok all that is encrypted can be read", "gitlab:check ok nothing to fix", "migrations ok none is left",
 		"sign-up ok it was open in the backup, and is closed now",
 	}, rowsOf(findings))
+	assert.JSONEq(t, `{"glibc":"2.26"}`, h.Get(collation.File), "the host's that made the indexes, and not the old one's")
 	assert.Equal(t, "the new settings", h.Get("/etc/gitlab/gitlab-codedeploy.rb"))
 	assert.Contains(t, h.Get("/etc/gitlab/gitlab.rb"), "new.example.com")
 	// What was there, and what came along.
@@ -459,6 +462,22 @@ func TestS10_aRestoreMeetsFaults(t *testing.T) {
 		findings, err := h.restoreOf(t, o.id)
 		require.NoError(t, err)
 		assert.Regexp(t, `migrations look .*the old server had not finished 3 jobs, and nobody will do them by themselves`, strings.Join(rowsOf(findings), "\n"))
+	})
+	t.Run("S10 restore | the backup is of a server of Amazon Linux 2, and this one is 2023 | restored, and all indexes are in this host's order", func(t *testing.T) {
+		o := oldServer(t, "18.11.13", "ce", nil)
+		h := newServer(t, o)
+		h.AmazonLinux2023()
+		h.Put("/opt/gitlab/version-manifest.txt", "gitlab-ce 18.11.13\n")
+		h.Put(collation.File, `{"glibc":"2.26"}`) // whatever was here before
+		findings, err := h.restoreOf(t, o.id)
+		require.NoError(t, err)
+		assert.Contains(t, rowsOf(findings), "order ok the indexes are in the order of this host (glibc 2.34)")
+		assert.JSONEq(t, `{"glibc":"2.34"}`, h.Get(collation.File))
+		// A PostgreSQL that came here with a volume of the old server has more than GitLab's tables.
+		h.restores.sorted = "2.26"
+		findings, err = h.restoreOf(t, o.id)
+		require.NoError(t, err)
+		assert.Contains(t, rowsOf(findings), "order look PostgreSQL says that it was made with glibc 2.26, and this host has glibc 2.34: from 2.28 on text is sorted otherwise: scripts/ops reindex")
 	})
 	t.Run("S10 restore | sign-up is open in the backup, and is to be kept | told", func(t *testing.T) {
 		h := newServer(t, o)

@@ -32,6 +32,7 @@ type restores struct {
 	roles    string   // rows of the server's roles and extensions
 	left     string   // rows of background migrations that are left
 	signUp   string   // t or f
+	sorted   string   // the glibc that PostgreSQL has written down
 }
 
 var blessed = regexp.MustCompile(`old|new`)
@@ -87,6 +88,8 @@ func (h *gitlabHost) playRestore() {
 		case strings.Contains(c.Input, "FROM background_migration_jobs"):
 			c.Print("%s", h.restores.left)
 		case strings.Contains(c.Input, "FROM batched_background_migrations"):
+		case strings.Contains(c.Input, "pg_collation"):
+			c.Print("database\tgitlabhq_production\tc\ten_US.UTF-8\t%s\n", h.restores.sorted)
 		case strings.Contains(c.Input, "signup_enabled"):
 			c.Print("%s\n", h.restores.signUp)
 		case strings.Contains(c.Input, "ANALYZE"):

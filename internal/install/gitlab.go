@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab-codedeploy/internal/collation"
 	"gitlab-codedeploy/internal/gitlab"
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/omnibus"
@@ -198,12 +199,20 @@ var workhorseVersion = regexp.MustCompile(`[0-9]{2}\.[0-9]+\.[0-9]+`)
 
 // checkVolumeContent stops before the package is installed on the data of an earlier
 // server that it does not fit.
-func (g *GitLab) checkVolumeContent(context.Context) error {
+func (g *GitLab) checkVolumeContent(ctx context.Context) error {
 	m := g.Machine
 	if m.Exists(newData) {
 		return nil
 	}
+	here, err := collation.OfHost(ctx, m)
+	if err != nil {
+		return err
+	}
 	if !m.Exists(database) {
+		// Its indexes will be made here. First, for a run may end in between.
+		if err := (collation.Record{Glibc: here.String()}).Write(m); err != nil {
+			return err
+		}
 		return m.WriteFile(newData, "", 0o600)
 	}
 	secrets, err := m.ReadFile(configFolder + "/gitlab-secrets.json")
@@ -220,6 +229,20 @@ func (g *GitLab) checkVolumeContent(context.Context) error {
 	}
 	if version := workhorseVersion.FindString(text); version != "" && version != g.Version.String() {
 		return fmt.Errorf("%s holds the data of GitLab %s, and %s is asked for: install the same version (gitlab.server.version)", g.DataVolume, version, g.Version)
+	}
+	return g.checkOrder(here)
+}
+
+// checkOrder refuses a database whose indexes are in the order of another C library: from
+// its first minute GitLab would not find what is there, and would make it again.
+func (g *GitLab) checkOrder(here collation.Glibc) error {
+	record, err := collation.ReadRecord(g.Machine)
+	if err != nil {
+		return err
+	}
+	if misfit := record.Misfit(here); misfit != "" {
+		return fmt.Errorf("%s holds the database of an earlier server: %s, and this host has glibc %s, where text is sorted otherwise. Nothing was changed: "+
+			"give the volume back to a server of its own system, and restore its backup on a new one (docs/amazon-linux-2023.md)", g.DataVolume, misfit, here)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/collation"
 	"gitlab-codedeploy/internal/gitlab"
 	"gitlab-codedeploy/internal/install"
 	"gitlab-codedeploy/internal/machine"
@@ -185,6 +186,15 @@ func (h *host) playPackages() {
 			return
 		}
 		w.WriteHeader(h.page)
+	})
+}
+
+// playAmazonLinux2023 has the packages of a version for that system.
+func (h *host) playAmazonLinux2023(version string) {
+	h.Answers("dnf -q", "gitlab-ce.x86_64 "+version+"-ce.0.amazon2023 x\n")
+	h.On("dnf -y --enablerepo=gitlab-codedeploy install gitlab-ce-"+version+"-ce.0.amazon2023", func(c machinetest.Call) int {
+		h.rpm.Installed = append(h.rpm.Installed, c.Args[len(c.Args)-1])
+		return 0
 	})
 }
 
@@ -517,6 +527,47 @@ func TestS5_InstallFaults(t *testing.T) {
 		assert.True(t, h.signUp)
 		assert.Empty(t, h.RanLike("mkfs.xfs"))
 	})
+	t.Run("S10 install-gitlab | the volume's database is in the order of another system's C library | refused before anything is installed, and the volume stays as it was", func(t *testing.T) {
+		for name, tt := range map[string]struct{ record, says string }{
+			"a server of before there was a record": {"", "nothing says in which order its indexes are, and servers were on Amazon Linux 2 (glibc 2.26) before that was written down, and this host has glibc 2.34"},
+			"a server of Amazon Linux 2":            {`{"glibc":"2.26"}`, "its indexes are in the order of glibc 2.26, and this host has glibc 2.34"},
+			"a rebuild that did not finish":         {`{"glibc":"2.26","rebuilding":"2.34"}`, "a rebuild of its indexes in the order of glibc 2.34 did not finish"},
+			"a record that cannot be read":          {`{`, collation.File + " cannot be read"},
+			"a server of Amazon Linux 2023":         {`{"glibc":"2.34"}`, ""},
+		} {
+			t.Run(name, func(t *testing.T) {
+				h := newHost(t)
+				h.AmazonLinux2023()
+				h.filesystem, h.seed = "xfs", "a seed"
+				h.Put("/disk/postgresql/data/PG_VERSION", "16")
+				h.Put("/disk/bootstrapped", "")
+				h.Put("/disk/gitlab-workhorse/VERSION", "gitlab-workhorse v18.11.13")
+				h.Put("/disk/etc-gitlab/gitlab-secrets.json", "{}")
+				if tt.record != "" {
+					h.Put("/disk/gitlab-codedeploy-order.json", tt.record)
+				}
+				before := h.Files("/disk")
+				h.playAmazonLinux2023("18.11.13")
+				_, err := h.install(version("18.11.13"))
+				if tt.says == "" {
+					require.NoError(t, err)
+					assert.Equal(t, "a seed", h.seed)
+					return
+				}
+				require.ErrorContains(t, err, tt.says)
+				assert.Empty(t, h.rpm.Installed)
+				assert.Equal(t, before, h.Files("/disk"))
+			})
+		}
+	})
+	t.Run("S10 install-gitlab | a volume of Amazon Linux 2023 comes to a server of Amazon Linux 2 | refused, as the other way round", func(t *testing.T) {
+		h := newHost(t)
+		h.filesystem = "xfs"
+		h.Put("/disk/postgresql/data/PG_VERSION", "16")
+		h.Put("/disk/etc-gitlab/gitlab-secrets.json", "{}")
+		h.Put("/disk/gitlab-codedeploy-order.json", `{"glibc":"2.34"}`)
+		h.failed("its indexes are in the order of glibc 2.34, and this host has glibc 2.26, where text is sorted otherwise")
+	})
 	t.Run("S10 install-gitlab | a gitlab.rb from another server is there | it is kept when it includes ours, and else stops the run", func(t *testing.T) {
 		h := newHost(t)
 		h.Put("/etc/gitlab/gitlab.rb", "external_url 'https://old.example.com'\n")
@@ -569,7 +620,7 @@ func TestS5_InstallFaults(t *testing.T) {
 	})
 	t.Run("each distribution, processor and edition has its own package", func(t *testing.T) {
 		h := newHost(t)
-		h.Put("/etc/os-release", "ID=\"amzn\"\nVERSION_ID=\"2023\"\n")
+		h.AmazonLinux2023()
 		h.Answers("dnf -q", "gitlab-ee.aarch64 18.11.13-ee.0.amazon2023 x\n")
 		h.Architecture = "aarch64"
 		install18 := func(c machinetest.Call) int {
@@ -582,5 +633,6 @@ func TestS5_InstallFaults(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []string{"gitlab-ee-18.11.13-ee.0.amazon2023"}, h.rpm.Installed)
 		assert.Contains(t, h.Get("/etc/yum.repos.d/gitlab-codedeploy.repo"), "\nbaseurl="+base+"/gitlab-ee/amazon/2023/aarch64\n")
+		assert.JSONEq(t, `{"glibc":"2.34"}`, h.Get(collation.File), "what its indexes will be in the order of")
 	})
 }

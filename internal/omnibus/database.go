@@ -20,6 +20,8 @@ const statementsLimit = 10 * time.Minute
 type Statements struct {
 	// Text is the SQL. It ends each statement with a semicolon. Required.
 	Text string
+	// Database is another one of the same PostgreSQL; "" is GitLab's own.
+	Database string
 	// Changes says that the host is another one afterwards.
 	Changes bool
 	// Timeout is how long all of it may take; 0 is ten minutes. It is the only limit:
@@ -59,6 +61,9 @@ func (g GitLab) Print(ctx context.Context, s Statements) (string, error) {
 			"--set", "ON_ERROR_STOP=1", "--single-transaction", "--file", "-",
 		},
 		Stdin: strings.NewReader("SET statement_timeout = 0;\n" + s.Text + "\n"), Stdout: &out, Timeout: s.Timeout,
+	}
+	if s.Database != "" { // gitlab-psql names its own before, and the last one counts
+		command.Args = append(command.Args, "--dbname", s.Database)
 	}
 	run := g.Machine.AskTo
 	if s.Changes {

@@ -92,13 +92,21 @@ func templateOf(version string) (string, error) {
 	if _, err := run("postgres", fmt.Sprintf("CREATE DATABASE %q TEMPLATE template0", name)); err != nil {
 		return "", err
 	}
-	text, err := command("psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "-h", server.folder, "-U", superuser, "-d", name,
-		"--file", filepath.Join(server.folder, "gitlab", "gitlab-"+version+".sql")).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("the tables of %s: %w: %s", version, err, text)
+	if err := load(name, version); err != nil {
+		return "", err
 	}
 	templates[version] = name
 	return name, nil
+}
+
+// load makes GitLab's tables of a version in a database.
+func load(name, version string) error {
+	text, err := command("psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "-h", server.folder, "-U", superuser, "-d", name,
+		"--file", filepath.Join(server.folder, "gitlab", "gitlab-"+version+".sql")).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("the tables of %s: %w: %s", version, err, text)
+	}
+	return nil
 }
 
 // SQL runs statements and returns the rows, a line each, with "|" between columns.
@@ -159,6 +167,7 @@ func command(name string, args ...string) *exec.Cmd {
 // asServer runs a program of the server as who may run one: never root.
 func asServer(name string, args ...string) error {
 	c := command(filepath.Join(server.bin, name), args...)
+	c.Env = append(os.Environ(), "LOCPATH="+localeFolder())
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: server.as}
 	text, err := c.CombinedOutput()
 	if err != nil {

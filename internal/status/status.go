@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab-codedeploy/internal/collation"
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/migrations"
 	"gitlab-codedeploy/internal/omnibus"
@@ -65,6 +66,7 @@ func (s Status) Look(ctx context.Context, tell func(Row)) error {
 		{"sign-in", s.page},
 		{"sign-up", s.signUp},
 		{"postgresql", s.postgresql},
+		{"order", s.order},
 		{"disk", s.disk},
 		{"migrations", s.migrations},
 		{"runners", s.runners},
@@ -175,6 +177,20 @@ func (s Status) postgresql(ctx context.Context) []Row {
 		return one(Unknown, "it told no version: %q", rows)
 	}
 	return one(OK, "PostgreSQL %s answers", rows[0][0])
+}
+
+// order is told when text comes in another order here than in the indexes.
+func (s Status) order(ctx context.Context) []Row {
+	look, err := collation.LookAt(ctx, s.GitLab)
+	switch {
+	case err != nil:
+		return notKnown(err)
+	case look.State == collation.Other:
+		return one(Wrong, "%s, and GitLab does not find all that is there: scripts/ops reindex rebuilds the indexes", look)
+	case look.State == collation.Unknown:
+		return one(Unknown, "%s: scripts/ops reindex makes sure", look)
+	}
+	return nil
 }
 
 func (s Status) disk(ctx context.Context) (rows []Row) {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/collation"
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/machine/machinetest"
 	"gitlab-codedeploy/internal/omnibus"
@@ -96,6 +97,31 @@ func TestS8_WhatIsWrongIsTold(t *testing.T) {
 	assert.Contains(t, said, "sign-up\t-\topen: whoever reaches the page can make an account")
 }
 
+func TestS8_AnotherOrderOfTextIsTold(t *testing.T) {
+	s := newServer(t, "18.11.13")
+	s.database(t, "18.11")
+	s.Answers("getconf GNU_LIBC_VERSION", "glibc 2.34\n")
+	s.Put("/etc/os-release", "ID=\"amzn\"\nVERSION_ID=\"2023\"\nPRETTY_NAME=\"Amazon Linux 2023.11.20260427\"\n")
+	s.Put(collation.File, `{"glibc":"2.26"}`)
+	said := s.look(t)
+	assert.Contains(t, said, "version\t-\tgitlab-ce 18.11.13, Amazon Linux 2023.11.20260427\n")
+	assert.NotContains(t, said, "order\t", "text is compared byte by byte in this database")
+
+	s.On("gitlab-psql", func(c machinetest.Call) int {
+		if strings.Contains(c.Input, "pg_collation") {
+			c.Print("database\tgitlabhq_production\tc\ten_US.UTF-8\t\n")
+			return 0
+		}
+		return s.db.Psql(c)
+	})
+	assert.Contains(t, s.look(t), "order\twrong\tits indexes are in the order of glibc 2.26, and this host has glibc 2.34: from 2.28 on text is sorted otherwise, "+
+		"and GitLab does not find all that is there: scripts/ops reindex rebuilds the indexes\n")
+	require.NoError(t, os.Remove(s.Path(collation.File)))
+	assert.Contains(t, s.look(t), "order\tunknown\tnothing says in which order its indexes are")
+	s.Put(collation.File, `{"glibc":"2.34"}`)
+	assert.NotContains(t, s.look(t), "order\t")
+}
+
 func TestS8_APartDoesNotHideTheOthers(t *testing.T) {
 	t.Run("S8 status | a part of GitLab is broken, hangs or talks rubbish | that part says so, and the others are told", func(t *testing.T) {
 		s := newServer(t, "14.9.5")
@@ -114,7 +140,7 @@ func TestS8_APartDoesNotHideTheOthers(t *testing.T) {
 		assert.Contains(t, said, "services\twrong\tdown: puma; 1 are up\n")
 		assert.Contains(t, said, "sign-in\twrong\tthe page does not answer with 200; the answer was HTTP 502\n")
 		assert.Equal(t, 1, strings.Count(said, "disk\twrong\t/ is 97% full: 1G of 30G free\n"))
-		for _, part := range []string{"migrations", "sign-up", "postgresql", "runners"} {
+		for _, part := range []string{"migrations", "sign-up", "postgresql", "order", "runners"} {
 			assert.Regexp(t, "(?m)^"+part+"\tunknown\t.*gitlab-psql ended with 2: psql: could not connect to server$", said)
 		}
 

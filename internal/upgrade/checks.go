@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab-codedeploy/internal/collation"
 	"gitlab-codedeploy/internal/gitlab"
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/migrations"
@@ -68,6 +69,7 @@ func (u *Upgrade) check(ctx context.Context, stop gitlab.Stop) []string {
 		add("%s cannot be read: %s", omnibus.MainSettings, err)
 	}
 	u.checkPostgreSQL(ctx, stop, main, add)
+	u.checkOrder(ctx, add)
 	u.checkSettings(ctx, stop.Version, main, add)
 	u.checkStorage(ctx, stop.Version, add)
 	for _, folder := range []string{"/opt", "/var/cache"} {
@@ -77,6 +79,18 @@ func (u *Upgrade) check(ctx context.Context, stop gitlab.Stop) []string {
 		add("%s", err)
 	}
 	return problems
+}
+
+// checkOrder: migrations look for rows, and add them. A move of PostgreSQL would take the
+// indexes along, and lose that they are of another C library.
+func (u *Upgrade) checkOrder(ctx context.Context, add func(string, ...any)) {
+	look, err := collation.LookAt(ctx, u.GitLab)
+	switch {
+	case err != nil:
+		add("whether the database's indexes are in this host's order cannot be told: %s", err)
+	case look.State != collation.Right:
+		add("%s: scripts/ops reindex first", look)
+	}
 }
 
 func (u *Upgrade) checkRoom(folder string, need int64, why string, add func(string, ...any)) {

@@ -245,6 +245,8 @@ func (s *server) psql(c machinetest.Call) int {
 		}
 	case strings.Contains(c.Input, "SELECT 1;"):
 		c.Print("1\n")
+	case strings.Contains(c.Input, "pg_collation"):
+		c.Print("database\tgitlabhq_production\tc\ten_US.UTF-8\t\n")
 	default: // the schema
 		c.Print("application_settings\tid\nbackground_migration_jobs\tid\n")
 		if v, _ := gitlab.ParseVersion(s.schema); v.Major >= 14 {

@@ -37,6 +37,7 @@ psql() {
         /^[0-9]/ && table ~ /project_statistics/ { print path[$2] "\tdefault\tt" }' "$dump"
       ;;
     *pg_attribute*) printf 'application_settings\tid\nbatched_background_migrations\tid\n' ;;
+    *pg_collation*) printf 'database\tgitlabhq_production\tc\ten_US.UTF-8\t2.26\n' ;;
     *signup_enabled*) cat "$STATE/sign-up" ;;
   esac
 }

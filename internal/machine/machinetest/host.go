@@ -68,7 +68,14 @@ func New(t testing.TB) *Host {
 		},
 	}
 	h.Put("/etc/os-release", "ID=\"amzn\"\nVERSION_ID=\"2\"\n")
+	h.Answers("getconf GNU_LIBC_VERSION", "glibc 2.26\n")
 	return h
+}
+
+// AmazonLinux2023 makes it a host of that system.
+func (h *Host) AmazonLinux2023() {
+	h.Put("/etc/os-release", "ID=\"amzn\"\nVERSION_ID=\"2023\"\n")
+	h.Answers("getconf GNU_LIBC_VERSION", "glibc 2.34\n")
 }
 
 // On plays every command that begins with these words. The latest answer to the same
