@@ -326,7 +326,7 @@ func (b *making) findOthers(ctx context.Context) (err error) {
 		return err
 	}
 	for _, r := range all {
-		if folder := b.storages[r.storage].Folder; folder != "" && !r.committed && alive(b.m, folder, r.path) {
+		if folder := b.storages[r.storage].Folder; folder != "" && !r.committed && hasBranches(b.m, folder, r.path) {
 			b.others = append(b.others, r.path)
 		}
 	}

@@ -457,7 +457,9 @@ func TestS10_whatIsNotThereToBeBackedUpIsNotMissing(t *testing.T) {
 		}
 		h.repository(app+".wiki", "old")
 		h.repository(other+".wiki", "old")
-		h.Put(repoBase+app+".design.git/HEAD", "ref: refs/heads/master\n")
+		h.repository(app+".design", "old")
+		h.Put(repoBase+app+".design.git/packed-refs", "# pack-refs with: peeled fully-peeled sorted\n0123456789012345678901234567890123456789 refs/keep-around/0123\n")
+		h.Put(repoBase+app+".design.git/refs/merge-requests/1/head", "0123456789012345678901234567890123456789\n")
 		h.members = func(members []tarMember) []tarMember {
 			h.repository(other+".design", "old")
 			must(os.RemoveAll(h.Path(repoBase + other + ".wiki.git")))

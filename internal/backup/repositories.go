@@ -74,21 +74,38 @@ func storages(m *machine.Machine) (map[string]omnibus.Storage, error) {
 // restored, and says nothing.
 func alive(m *machine.Machine, storage, path string) bool {
 	folder := filepath.Join(storage, path+".git")
-	has := func(below string) bool {
-		found := false
-		_ = filepath.WalkDir(m.Path(filepath.Join(folder, below)), func(at string, entry fs.DirEntry, err error) error {
-			if err == nil && entry.Type().IsRegular() {
-				found = true
-				return fs.SkipAll
-			}
-			return nil
-		})
-		return found
-	}
-	packed, _ := m.ReadFile(filepath.Join(folder, "packed-refs"))
-	referred := has("refs") || has("reftable")
+	return points(m, folder, "refs/") && hasFile(m, folder+"/objects")
+}
+
+// hasBranches is alive for what GitLab backs up whenever there is a branch in it: one with
+// other references alone is empty to it.
+// https://gitlab.com/gitlab-org/gitaly/-/blob/master/internal/backup/repository.go (IsEmpty)
+func hasBranches(m *machine.Machine, storage, path string) bool {
+	folder := filepath.Join(storage, path+".git")
+	return points(m, folder, "refs/heads/") && hasFile(m, folder+"/objects")
+}
+
+// points says whether a repository has references that begin so. In a reftable they cannot
+// be told apart.
+func points(m *machine.Machine, folder, begin string) bool {
+	packed, _ := m.ReadFile(folder + "/packed-refs")
 	for line := range strings.Lines(packed) {
-		referred = referred || !strings.HasPrefix(line, "#") && strings.TrimSpace(line) != ""
+		if _, name, _ := strings.Cut(strings.TrimSpace(line), " "); strings.HasPrefix(name, begin) {
+			return true
+		}
 	}
-	return referred && has("objects")
+	return hasFile(m, filepath.Join(folder, begin)) || hasFile(m, folder+"/reftable")
+}
+
+// hasFile says whether there is a file in a folder, or below.
+func hasFile(m *machine.Machine, folder string) bool {
+	found := false
+	_ = filepath.WalkDir(m.Path(folder), func(_ string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			found = true
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return found
 }
