@@ -53,11 +53,11 @@ func TestS13_AHostGivesItsContainersTheRole(t *testing.T) {
 		h := machinetest.New(t)
 		s := jobroletest.Play(h)
 		require.NoError(t, serve(t, h, jobroletest.Role))
+		next := jobroletest.Role
 		for _, change := range []func(*jobrole.Role){
 			func(r *jobrole.Role) { r.ARN += "2" },
 			func(r *jobrole.Role) { r.Program = "/opt/gitlab-codedeploy/1/host" },
 		} {
-			next := jobroletest.Role
 			change(&next)
 			require.NoError(t, serve(t, h, next))
 			serves(t, s, next)

@@ -176,6 +176,8 @@ func TestS13_OnlyTheHostsContainersAreAnswered(t *testing.T) {
 		{"S13 job-credentials | it is asked by another address of its host | it is refused", func(r *http.Request) { r.Host = "172.17.0.1" }, 421},
 		{"S13 job-credentials | it is asked without a name | it is refused", func(r *http.Request) { r.Host = "localhost" }, 421},
 		{"S13 job-credentials | a proxy in a job asks for a stranger | it is refused", func(r *http.Request) { r.Header.Set("X-Forwarded-For", "192.0.2.1") }, 403},
+		{"S13 job-credentials | a proxy that says so by the standard | it is refused", func(r *http.Request) { r.Header.Set("Forwarded", "for=192.0.2.1") }, 403},
+		{"S13 job-credentials | a proxy that only says that it is one | it is refused", func(r *http.Request) { r.Header.Set("Via", "1.1 proxy") }, 403},
 		{"S13 job-credentials | another method | it is refused", func(r *http.Request) { r.Method = http.MethodPost }, 405},
 		{"S13 job-credentials | HEAD | it is refused", func(r *http.Request) { r.Method = http.MethodHead }, 405},
 		{"S13 job-credentials | another path | it is refused", func(r *http.Request) { r.URL.Path = "/job-role/" }, 404},
