@@ -47,6 +47,7 @@ func TestWhatPostgreSQLAndTheRecordSay(t *testing.T) {
 		"PostgreSQL that was moved to a newer version on the new host": {"2.34", `{"glibc":"2.26"}`, since15("2.34"), collation.Other, "its indexes are in the order of glibc 2.26"},
 		"a volume of Amazon Linux 2023 back on Amazon Linux 2":         {"2.26", `{"glibc":"2.34"}`, before15, collation.Other, "its indexes are in the order of glibc 2.34, and this host has glibc 2.26"},
 		"a rebuild that did not finish":                                {"2.34", `{"glibc":"2.26","rebuilding":"2.34","done":{"a":1}}`, since15("2.34"), collation.Other, "a rebuild of its indexes in the order of glibc 2.34 did not finish"},
+		"a rebuild of what nobody had written down":                    {"2.34", `{"rebuilding":"2.34"}`, since15("2.34"), collation.Other, "a rebuild of its indexes in the order of glibc 2.34 did not finish"},
 		"text that is compared byte by byte":                           {"2.34", `{"glibc":"2.26"}`, "database\tgitlabhq_production\tc\tC\t\ndatabase\tpostgres\tc\tPOSIX\t\ncollation\t\tc\t\t2.26\n", collation.Right, ""},
 		"an order of ICU, or of PostgreSQL's own":                      {"2.34", "", "database\tgitlabhq_production\ti\ten_US.UTF-8\t2.26\ndatabase\tpostgres\tb\tC.UTF-8\t1\n", collation.Right, ""},
 		"C.UTF-8, which PostgreSQL and older glibcs do not take as C":  {"2.34", `{"glibc":"2.26"}`, "database\tgitlabhq_production\tc\tC.UTF-8\t\n", collation.Other, "its indexes are in the order of glibc 2.26"},

@@ -210,6 +210,11 @@ func TestS8_ReindexesThatWereKilled(t *testing.T) {
 		if len(s.wrong()) > 0 {
 			assert.NotEqual(t, collation.Right, look.State, "indexes of two orders, and nobody says so")
 		}
+		record, err := collation.ReadRecord(s.Machine)
+		require.NoError(t, err)
+		if len(s.rebuilt) > 0 {
+			assert.NotEmpty(t, record.Misfit(collation.Glibc{Major: 2, Minor: 26}), "its old server would take the volume back")
+		}
 		_, err = s.reindex().Do(t.Context())
 		require.NoError(t, err)
 		if look.State == collation.Right { // it was killed after the last change that counts
