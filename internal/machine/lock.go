@@ -66,14 +66,16 @@ func (m *Machine) Lock(name, who string) (*Lock, error) {
 	return &Lock{file}, nil
 }
 
-// LockWithin takes a lock as soon as it is free.
+// LockWithin takes a lock as soon as it is free, or fails with Held at the limit.
 func (m *Machine) LockWithin(ctx context.Context, name, who string, limit time.Duration) (lock *Lock, err error) {
+	var held error
 	err = Wait(ctx, limit, time.Second, name+" is not free", func(context.Context) (bool, error) {
 		lock, err = m.Lock(name, who)
-		if held := (Held{}); errors.As(err, &held) {
+		if held = nil; errors.As(err, new(Held)) {
+			held = err
 			return false, nil
 		}
 		return true, err
 	})
-	return lock, err
+	return lock, errors.Join(err, held)
 }

@@ -40,6 +40,9 @@ const (
 	// Another run may be fetching one.
 	programLock     = "/run/gitlab-codedeploy-program.lock"
 	programLockTime = 10 * time.Minute
+	// operationTime is how long an operation that is under way is waited for; what it
+	// keeps from being done is done by the next run.
+	operationTime = 3 * time.Minute
 )
 
 // InstallProgram brings a program into each job of this host: fetches the build of that
@@ -70,7 +73,7 @@ func InstallProgram(ctx context.Context, m *machine.Machine, client *s3.Client, 
 		return err
 	} else if lacks {
 		// Registration and removal of a runner write the same file.
-		lock, err := m.Lock(machine.OperationLock, who)
+		lock, err := m.LockWithin(ctx, machine.OperationLock, who, operationTime)
 		if err != nil {
 			return err
 		}

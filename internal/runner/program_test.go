@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -265,7 +266,7 @@ func TestS13_InstallProgramFails(t *testing.T) {
 		assert.Equal(t, text, b.Get(Config))
 		assert.Equal(t, "build 1", b.Get(offered))
 	})
-	t.Run("S13 install-program | an operation is under way on the host | the program is there, and the configuration is left for the next run", func(t *testing.T) {
+	t.Run("S13 install-program | an operation is under way on the host | it is waited for, and at last the program is there and the configuration left for the next run", func(t *testing.T) {
 		b := newBench(t)
 		b.Put(Config, written)
 		lock, err := b.Lock(machine.OperationLock, "register-runner (run 1)")
@@ -276,8 +277,10 @@ func TestS13_InstallProgramFails(t *testing.T) {
 		assert.True(t, errors.As(err, new(machine.Held)))
 		assert.Equal(t, "build 1", b.Get(offered))
 		assert.Equal(t, written, b.Get(Config))
-		lock.Release()
-		require.NoError(t, b.do(t, p))
+		synctest.Test(t, func(t *testing.T) {
+			time.AfterFunc(operationTime/2, lock.Release)
+			require.NoError(t, b.install(t.Context(), p))
+		})
 		assert.Equal(t, []string{"/cache " + jobProgramsVolume}, listOf(t, b.Get(Config), "volumes"))
 	})
 }
