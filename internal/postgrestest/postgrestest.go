@@ -101,7 +101,7 @@ func templateOf(version string) (string, error) {
 
 // load makes GitLab's tables of a version in a database.
 func load(name, version string) error {
-	text, err := command("psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "-h", server.folder, "-U", superuser, "-d", name,
+	text, err := psql("--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "-h", server.folder, "-U", superuser, "-d", name,
 		"--file", filepath.Join(server.folder, "gitlab", "gitlab-"+version+".sql")).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("the tables of %s: %w: %s", version, err, text)
@@ -136,7 +136,7 @@ func (d *Database) Play(h *machinetest.Host) { h.On("gitlab-psql", d.Psql) }
 // Psql is what [Database.Play] plays.
 func (d *Database) Psql(c machinetest.Call) int {
 	// As bin/gitlab-psql of omnibus-gitlab hands it on (config/software/gitlab-psql.rb).
-	psql := exec.CommandContext(c.Ctx, "psql", append([]string{"-h", server.folder, "-U", superuser, "-d", d.Name}, c.Args[1:]...)...)
+	psql := exec.CommandContext(c.Ctx, filepath.Join(server.bin, "psql"), append([]string{"-h", server.folder, "-U", superuser, "-d", d.Name}, c.Args[1:]...)...)
 	psql.Env = append(os.Environ(), fmt.Sprintf("PGOPTIONS=-c statement_timeout=%d", d.Limit.Milliseconds()))
 	psql.Stdin, psql.Stdout, psql.Stderr = strings.NewReader(c.Input), c.Stdout, c.Stderr
 	if err := psql.Run(); err != nil && psql.ProcessState == nil {
@@ -147,16 +147,19 @@ func (d *Database) Psql(c machinetest.Call) int {
 }
 
 func run(database, statements string) (string, error) {
-	psql := command("psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1",
+	client := psql("--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1",
 		"-h", server.folder, "-U", superuser, "-d", database, "--command", statements)
 	var errors bytes.Buffer
-	psql.Stderr = &errors
-	out, err := psql.Output()
+	client.Stderr = &errors
+	out, err := client.Output()
 	if err != nil {
 		return "", fmt.Errorf("%s: %w: %s", statements, err, errors.String())
 	}
 	return strings.TrimSpace(string(out)), nil
 }
+
+// psql is the server's own: Debian's on PATH is a program in Perl that looks for it.
+func psql(args ...string) *exec.Cmd { return command(filepath.Join(server.bin, "psql"), args...) }
 
 func command(name string, args ...string) *exec.Cmd {
 	c := exec.Command(name, args...)
