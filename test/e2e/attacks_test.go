@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"context"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +18,10 @@ import (
 	"testing"
 	"time"
 
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -47,20 +54,20 @@ func putToken(t *testing.T, bucket, token string) string {
 
 func putTokenOf(t *testing.T, bucket, id, token string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "token")
-	require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
-	aws(t, "account-b", nil, "s3api", "put-object", "--bucket", bucket, "--key", trust.TokenKey(id), "--body", file)
+	key := trust.TokenKey(id)
+	_, err := bucketClient(t).PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader(token)})
+	require.NoError(t, err)
 }
 
 // putArtifact uploads to the key that the victim uses, too, and returns the version.
 func putArtifact(t *testing.T, bucket, id string) (version string) {
 	t.Helper()
-	bundle := filepath.Join(t.TempDir(), "artifact.gz")
-	require.NoError(t, os.WriteFile(bundle, []byte(id), 0o600))
-	var put struct{ VersionId string }
-	aws(t, "account-b", &put, "s3api", "put-object", "--bucket", bucket, "--key", "artifacts/sample-web/artifact.gz", "--body", bundle,
-		"--metadata", "application-name=sample-web,deploymentgroup-name=sample-web-blue-green,upload-id="+id)
-	return put.VersionId
+	key := "artifacts/sample-web/artifact.gz"
+	put, err := bucketClient(t).PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader(id), Metadata: map[string]string{
+		"application-name": "sample-web", "deploymentgroup-name": "sample-web-blue-green", "upload-id": id}})
+	require.NoError(t, err)
+	require.NotEmpty(t, awssdk.ToString(put.VersionId))
+	return *put.VersionId
 }
 
 type told struct{ State, DeploymentID, VersionID, Reason, Project, Ref, User, PipelineURL string }
@@ -68,20 +75,21 @@ type told struct{ State, DeploymentID, VersionID, Reason, Project, Ref, User, Pi
 // ended waits for the end of an upload's state, by the id that it is told under.
 func ended(t *testing.T, bucket, id string) (s told) {
 	t.Helper()
+	client, key := bucketClient(t), "deployments/"+id+".json"
 	require.Eventually(t, func() bool {
-		file := filepath.Join(t.TempDir(), "state.json")
-		cmd := exec.Command("bash", "-c", both().up.stdout+`exec "$@"`, "bash", filepath.Join(root, ".venv", "bin", "aws"),
-			"--profile", "account-b", "s3api", "get-object", "--bucket", bucket, "--key", "deployments/"+id+".json", file)
-		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
-		if cmd.Run() != nil {
+		out, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+		var none *s3types.NoSuchKey
+		if errors.As(err, &none) {
 			return false
 		}
-		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		defer out.Body.Close()
+		text, err := io.ReadAll(out.Body)
 		require.NoError(t, err)
 		s = told{}
 		require.NoError(t, json.Unmarshal(text, &s))
 		return s.State == "Succeeded" || s.State == "Rejected" || s.State == "Superseded" || s.State == "Failed"
-	}, time.Minute, 200*time.Millisecond, "no end of %s: %+v", id, &s)
+	}, time.Minute, 100*time.Millisecond, "no end of %s: %+v", id, &s)
 	return s
 }
 
@@ -211,13 +219,10 @@ func TestS15_ATokenThatIsSwappedAfterTheUploadCountsForNothing(t *testing.T) {
 	own := func() string { return jobToken(t, "--project", "team/sample-web", "--ref", "main") }
 	strangers := func() string { return jobToken(t, "--project", "team/another", "--ref", "main") }
 	garbage := strings.Repeat("a", 8<<10)
-	// AWS CLI 1 finds SQS by this option only.
-	endpoint := strings.Join(strings.Split(queue, "/")[:3], "/")
-	sqs := func(args ...string) {
-		aws(t, "account-b", nil, append([]string{"sqs", "--endpoint-url", endpoint, args[0], "--queue-url", queue}, args[1:]...)...)
-	}
-	delay := func(seconds int) {
-		sqs("set-queue-attributes", "--attributes", fmt.Sprintf("DelaySeconds=%d", seconds))
+	messages := sqs.NewFromConfig(accountB(t))
+	delay := func(ctx context.Context, seconds int) {
+		_, err := messages.SetQueueAttributes(ctx, &sqs.SetQueueAttributesInput{QueueUrl: &queue, Attributes: map[string]string{"DelaySeconds": fmt.Sprint(seconds)}})
+		require.NoError(t, err)
 	}
 	type upload struct{ name, first, then, want, id, version string }
 	// The good ones first: an older one would be superseded.
@@ -229,10 +234,12 @@ func TestS15_ATokenThatIsSwappedAfterTheUploadCountsForNothing(t *testing.T) {
 		{name: "good for bad", first: own(), then: strangers(), want: "Succeeded"},
 	}
 	// SQS holds a message back for as long as the queue said when it came.
-	delay(900)
+	delay(t.Context(), 900)
 	t.Cleanup(func() {
-		delay(0)
-		sqs("purge-queue")
+		ctx := context.WithoutCancel(t.Context())
+		delay(ctx, 0)
+		_, err := messages.PurgeQueue(ctx, &sqs.PurgeQueueInput{QueueUrl: &queue})
+		require.NoError(t, err)
 	})
 	for _, u := range uploads {
 		u.id = newUploadID()
@@ -240,17 +247,18 @@ func TestS15_ATokenThatIsSwappedAfterTheUploadCountsForNothing(t *testing.T) {
 			putTokenOf(t, bucket, u.id, u.first)
 		}
 		u.version = putArtifact(t, bucket, u.id)
+		// S3 tells whole seconds: each upload is of its own, and so is the swap.
+		time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 	}
-	// S3 tells whole seconds: the swap is of another one.
-	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 	for _, u := range uploads {
 		putTokenOf(t, bucket, u.id, u.then)
 	}
-	delay(0)
+	delay(t.Context(), 0)
 	for _, u := range uploads {
 		message := fmt.Sprintf(`{"Records":[{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventTime":%q,"s3":{"bucket":{"name":%q},"object":{"key":"artifacts/sample-web/artifact.gz","versionId":%q}}}]}`,
 			time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), bucket, u.version)
-		sqs("send-message", "--message-body", message)
+		_, err := messages.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: &message})
+		require.NoError(t, err)
 		t.Run(u.name, func(t *testing.T) { // One after the other: each good one is the newest when its turn comes.
 			s := ended(t, bucket, u.id)
 			assert.Equal(t, u.want, s.State, s.Reason)

@@ -58,7 +58,14 @@ func newCheckout(t *testing.T, endpoint string) *checkout {
 	}
 	// What it would install is here already.
 	c.write(t, "scripts/setup.sh", "#!/bin/sh\n")
-	require.NoError(t, os.Symlink(filepath.Join(root, "node_modules"), filepath.Join(c.dir, "node_modules")))
+	for _, name := range []string{"node_modules", ".tools"} { // with the programs that a synth publishes
+		require.NoError(t, os.Symlink(filepath.Join(root, name), filepath.Join(c.dir, name)))
+	}
+	// From the same sources, and newer than they are here.
+	if program, err := os.ReadFile(filepath.Join(root, "bin", "ops")); err == nil {
+		require.NoError(t, os.Mkdir(filepath.Join(c.dir, "bin"), 0o755))
+		c.write(t, "bin/ops", string(program))
+	}
 	for _, args := range [][]string{
 		{"git", "init", "--quiet"},
 		{"git", "symbolic-ref", "HEAD", "refs/heads/main"},

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	autoscalingtypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
@@ -19,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab-codedeploy/internal/config"
-	"gitlab-codedeploy/test/e2e/emulator"
 )
 
 // ops runs the operator's program of a checkout as a user does who evaluated the line that "up" printed.
@@ -184,13 +182,7 @@ func TestS15_WhatTheEmulatorDoesNotServeIsOneLine(t *testing.T) {
 
 // TestS15_SampleTargetComesAndGoes makes the sample twice, lets CodeDeploy copy its Auto Scaling group, and removes it twice.
 func TestS15_SampleTargetComesAndGoes(t *testing.T) {
-	up(t)
-	e, err := emulator.Open(root, dir)
-	require.NoError(t, err)
-	cfg := awssdk.Config{
-		Region: e.Config.Region, BaseEndpoint: &e.Endpoint,
-		Credentials: credentials.NewStaticCredentialsProvider(e.B.Credentials.AccessKeyID, e.B.Credentials.SecretAccessKey, e.B.Credentials.SessionToken),
-	}
+	cfg := accountB(t)
 	deploy, groups, roles := codedeploy.NewFromConfig(cfg), autoscaling.NewFromConfig(cfg), iam.NewFromConfig(cfg)
 
 	// An environment of its own: the emulator has the application of "local" already, as who needs no sample has.

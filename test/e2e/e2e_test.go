@@ -22,6 +22,12 @@ import (
 	"testing"
 	"time"
 
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -150,6 +156,25 @@ func aws(t *testing.T, profile string, answer any, args ...string) {
 	}
 }
 
+// accountB is what a client of the SDK works with in account B. What a test does
+// many times, it does by that: the AWS CLI takes half a second of a processor to start.
+func accountB(t *testing.T) awssdk.Config {
+	t.Helper()
+	up(t)
+	e, err := emulator.Open(root, dir)
+	require.NoError(t, err)
+	c := e.B.Credentials
+	return awssdk.Config{
+		Region: e.Config.Region, BaseEndpoint: &e.Endpoint,
+		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
+	}
+}
+
+func bucketClient(t *testing.T) *s3.Client {
+	t.Helper()
+	return s3.NewFromConfig(accountB(t), func(o *s3.Options) { o.UsePathStyle = true })
+}
+
 func TestS15_PushBecomesABlueGreenDeployment(t *testing.T) {
 	r := both()
 	require.NoError(t, r.demoErr, r.demo.stderr)
@@ -237,19 +262,29 @@ func TestS14_EachUploadBecomesOneDeploymentOfItsVersion(t *testing.T) {
 			"--metadata", "application-name=sample-web,deploymentgroup-name=sample-web-blue-green,upload-id="+id)
 		want[put.VersionId] = strings.Trim(put.ETag, `"`)
 	}
-	queueIsHandled(t, outputs["Deploy-local"]["QueueUrl"])
+	url := outputs["Deploy-local"]["QueueUrl"]
+	queueIsHandled(t, url)
+	// AWS CLI 1 finds SQS by this option only.
+	endpoint := strings.Join(strings.Split(url, "/")[:3], "/")
+	var waiting []string
+	aws(t, "account-b", &waiting, "sqs", "get-queue-attributes", "--endpoint-url", endpoint, "--queue-url", url, "--attribute-names", "All",
+		"--query", "Attributes.[ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible]")
+	assert.Equal(t, []string{"0", "0"}, waiting)
 
 	got := map[string]string{}
+	client := codedeploy.NewFromConfig(accountB(t))
 	for _, id := range deployments(t) {
+		known, err := client.GetDeployment(t.Context(), &codedeploy.GetDeploymentInput{DeploymentId: &id})
+		require.NoError(t, err)
+		if revision := known.DeploymentInfo.Revision.S3Location; want[awssdk.ToString(revision.Version)] == "" {
+			continue // of another test
+		}
 		var info struct {
 			Style    string
 			Revision struct{ Bucket, Key, Version, ETag, BundleType string }
 		}
 		aws(t, "account-b", &info, "deploy", "get-deployment", "--deployment-id", id,
 			"--query", "deploymentInfo.{Style: deploymentStyle.deploymentType, Revision: revision.s3Location}")
-		if want[info.Revision.Version] == "" {
-			continue // of another test
-		}
 		assert.Equal(t, "BLUE_GREEN", info.Style)
 		assert.Equal(t, bucket, info.Revision.Bucket)
 		assert.Equal(t, "artifacts/sample-web/artifact.gz", info.Revision.Key)
@@ -270,13 +305,11 @@ func deployments(t *testing.T) []string {
 // queueIsHandled waits until a queue has no message, visible or in flight.
 func queueIsHandled(t *testing.T, url string) {
 	t.Helper()
-	// AWS CLI 1 finds SQS by this option only.
-	endpoint := strings.Join(strings.Split(url, "/")[:3], "/")
+	queue := sqs.NewFromConfig(accountB(t))
 	require.Eventually(t, func() bool {
-		var waiting []string
-		aws(t, "account-b", &waiting, "sqs", "get-queue-attributes", "--endpoint-url", endpoint, "--queue-url", url, "--attribute-names", "All",
-			"--query", "Attributes.[ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible]")
-		return assert.ObjectsAreEqual([]string{"0", "0"}, waiting)
+		out, err := queue.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []sqstypes.QueueAttributeName{"All"}})
+		require.NoError(t, err)
+		return out.Attributes["ApproximateNumberOfMessages"] == "0" && out.Attributes["ApproximateNumberOfMessagesNotVisible"] == "0"
 	}, time.Minute, 100*time.Millisecond)
 }
 
