@@ -209,7 +209,8 @@ install-checkov:
 	python3 -m venv --clear .venv-checkov
 	.venv-checkov/bin/python3 -m pip $(PIP_INSTALL) -r requirements-checkov.lock
 	touch $(CHECKOV_STAMP)
-PIP_INSTALL := install --quiet --disable-pip-version-check --no-input --require-hashes
+# Modules are compiled when they are first used, which most never are.
+PIP_INSTALL := install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes
 
 # The linters are tools of the module.
 install-modules:

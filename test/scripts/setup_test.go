@@ -53,7 +53,7 @@ func newCheckout(t *testing.T) *checkout {
 	c.stub("node", `echo "v${FAKE_NODE:-20.1.0}"`)
 	c.stub("npm", `
     [[ ! -e $FAKES/npm-hangs ]] || { echo $$ >"$FAKES/hanging"; exec sleep 100; }
-    [[ ! -e $FAKES/npm-takes-time ]] || sleep 1
+    while [[ -e $FAKES/npm-takes-time ]]; do sleep 0.1; done
     rm -rf node_modules
     [[ ! -e $FAKES/npm-fails ]] || { echo "npm: no such luck"; exit 1; }
     mkdir -p node_modules/.bin
@@ -111,7 +111,7 @@ func (c *checkout) installs() []string {
 }
 
 const (
-	pipInstall = "python3 -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r "
+	pipInstall = "python3 -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes -r "
 	npmInstall = "npm ci --no-audit --no-fund --loglevel=warn"
 )
 
@@ -290,10 +290,13 @@ func TestS15_SetUp(t *testing.T) {
 		one := c.command(c.dir, nil, c.path(c.repo+"/scripts/setup.sh"))
 		require.NoError(t, one.Start())
 		until(t, "npm has begun", func() bool { return len(c.calls("npm")) > 0 })
-		got := c.setUp()
+		two := c.command(c.dir, nil, c.path(c.repo+"/scripts/setup.sh"))
+		c.noisy(two, "two")
+		require.NoError(t, two.Start())
+		until(t, "the second one waits", func() bool { return strings.Contains(c.read("two"), "waiting for another set-up of this checkout") })
+		c.remove("fakes/npm-takes-time")
 		require.NoError(t, one.Wait())
-		assert.Equal(t, 0, got.status)
-		assert.Contains(t, got.stderr, "waiting for another set-up of this checkout")
+		assert.NoError(t, two.Wait())
 		assert.Equal(t, all, c.installs())
 	})
 	t.Run("a set-up waits for what a killed one has left running, and no longer", func(t *testing.T) {
