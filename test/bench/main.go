@@ -36,6 +36,10 @@ type Options struct {
 	Root string // of the repository
 	Work string // an empty folder; holds all folders at a time
 
+	// Uncounted is how often each program is run before the runs that count, to fill the
+	// caches of the disk, of Python and of compilers.
+	Uncounted int
+
 	Pairs int // of processes of the trigger
 	Warm  int // invocations of each process after its first
 
@@ -67,7 +71,7 @@ type Options struct {
 }
 
 func main() {
-	options := Options{GOARCH: "arm64", Progress: os.Stderr}
+	options := Options{Uncounted: 1, GOARCH: "arm64", Progress: os.Stderr}
 	flag.IntVar(&options.Pairs, "pairs", 15, "pairs of the trigger's processes")
 	flag.IntVar(&options.Warm, "warm", 100, "invocations of each process after its first")
 	flag.IntVar(&options.UploadPairs, "upload-pairs", 3, "pairs of uploads; 0 uploads nothing")

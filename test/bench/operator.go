@@ -52,9 +52,8 @@ func benchOperator(ctx context.Context, options Options, report *Report) error {
 		{"backups", e.A.Profile, 0, backupID(emulatedBackups)},
 	} {
 		var took Series
-		// Once more than counted: the first run compiles the reference's reader of configurations.
-		for n := range options.OperatorPairs + 1 {
-			options.logf("ops %s: pair %d of %d", c.name, n, options.OperatorPairs)
+		for n := range options.Uncounted + options.OperatorPairs {
+			options.logf("ops %s: pair %d of %d", c.name, n+1-options.Uncounted, options.OperatorPairs)
 			var pair [2]usage
 			for i, ops := range []string{ours, reference} {
 				if ops == "" {
@@ -66,7 +65,7 @@ func benchOperator(ctx context.Context, options Options, report *Report) error {
 					return err
 				}
 			}
-			if n > 0 {
+			if n >= options.Uncounted {
 				took.compare(pair[0].wall.Seconds(), pair[1].wall.Seconds())
 			}
 		}

@@ -41,8 +41,8 @@ func benchTrigger(ctx context.Context, options Options, report *Report) error {
 	}
 	var ready, first, warm, peak, calls Series
 	var last sample
-	for n := range options.Pairs + 1 {
-		options.logf("trigger: pair %d of %d", n, options.Pairs)
+	for n := range options.Uncounted + options.Pairs {
+		options.logf("trigger: pair %d of %d", n+1-options.Uncounted, options.Pairs)
 		a, err := observe(ctx, options, ours)
 		if err != nil {
 			return err
@@ -54,8 +54,8 @@ func benchTrigger(ctx context.Context, options Options, report *Report) error {
 		if !maps.Equal(a.coldCalls, b.coldCalls) || !maps.Equal(a.warmCalls, b.warmCalls) {
 			return fmt.Errorf("the reference does another job: it calls %v, then %v; ours %v, then %v", b.coldCalls, b.warmCalls, a.coldCalls, a.warmCalls)
 		}
-		if n == 0 {
-			continue // It filled the disk's cache, and Python's of compiled modules.
+		if n < options.Uncounted {
+			continue
 		}
 		ready.add(a.ready.Seconds(), b.ready.Seconds())
 		first.add(a.first.Seconds(), b.first.Seconds())
