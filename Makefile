@@ -29,8 +29,11 @@ RUN_STEPS := scripts/steps.sh run $(if $(filter output-sync,$(.FEATURES)),--outp
 STEP := scripts/steps.sh step
 
 # Go ends a package's tests after ten minutes by itself, and a busy machine needs
-# longer for the largest.
-GO_TEST := go test -timeout 20m
+# longer for the largest. go vet is a step of its own, with all of its analyses.
+# Packages wait, too: one more than there are processors runs.
+GO_TEST := go test -vet=off -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) + 1))
+# What takes longest begins first: at the end a core would have nothing else to do.
+GO_TESTS := ./test/e2e ./test/bench ./test/faults ./test ./...
 
 # Sources by kind, tracked or new, each an assignment for a recipe's shell.
 GO_FILES := files=$$(git ls-files -co --exclude-standard '*.go')
@@ -89,7 +92,7 @@ test-go:
 	@$(STEP) cfn-lint $(MAKE) lint-templates
 	@$(STEP) 'go vet' go vet ./...
 	@$(STEP) staticcheck go tool staticcheck ./...
-	@$(STEP) 'go test' $(GO_TEST) ./...
+	@$(STEP) 'go test' $(GO_TEST) $(GO_TESTS)
 	@$(STEP) fuzz $(MAKE) fuzz
 
 .PHONY: check-go check-text
@@ -106,8 +109,13 @@ check-text:
 .PHONY: fuzz
 fuzz: export FUZZTIME ?= 2000x
 fuzz: ## Feed each decoder with random input, FUZZTIME=2000x each; a time such as 10m is possible.
-	@git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's|/[^/]*:func (Fuzz[A-Za-z0-9_]*).*| \1|' | \
-	while read -r package target; do go test "./$$package" -run '^$$' -fuzz "^$$target$$" -fuzztime "$$FUZZTIME"; done
+	@programs=$$(mktemp -d) && trap 'rm -rf "$$programs"' EXIT && cache=$$(go env GOCACHE)/fuzz/$$(go list -m) && \
+	git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's|/[^/]*:func (Fuzz[A-Za-z0-9_]*).*| \1|' | \
+	while read -r package target; do \
+	  program=$$programs/$${package//\//-} && echo "$$package $$target" && \
+	  { [[ -e $$program ]] || go test -c -vet=off -fuzz Fuzz -o "$$program" "./$$package"; } && \
+	  (cd "$$package" && "$$program" -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime "$$FUZZTIME" -test.fuzzcachedir "$$cache/$$package"); \
+	done
 
 # The same sample for the same seed, so that a result can be had again.
 .PHONY: mutate

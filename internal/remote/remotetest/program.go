@@ -1,6 +1,7 @@
 package remotetest
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -37,21 +38,19 @@ func buildHost(root string) (string, error) {
 			return "", err
 		}
 	}
-	folder := filepath.Join(root, ".tools", "build", "host-for-tests")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return "", err
+	// The compiler links nothing again when the program is as it should be, and works
+	// beside it, so that it replaces it in one step: other tests may be running it. The
+	// go command would note os.MkdirAll's look at a folder, whose time changes.
+	folder := filepath.Join(root, ".tools")
+	for _, name := range []string{"", "build", "host-for-tests", "work"} {
+		folder = filepath.Join(folder, name)
+		if err := os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
 	}
-	path := filepath.Join(folder, "host")
-	// Other tests may be running it: it is replaced in one step.
-	work, err := os.MkdirTemp(folder, "work-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(work)
-	build := exec.Command("go", "build", "-o", filepath.Join(work, "host"), "-ldflags", "-X main.rootVariable="+RootVariable, "./cmd/host")
+	path := filepath.Join(filepath.Dir(folder), "host")
+	build := exec.Command("go", "build", "-o", path, "-ldflags", "-s -w -X main.rootVariable="+RootVariable, "./cmd/host")
 	build.Dir, build.Stderr = root, os.Stderr
-	if err := build.Run(); err != nil {
-		return "", err
-	}
-	return path, os.Rename(filepath.Join(work, "host"), path)
+	build.Env = append(build.Environ(), "GOTMPDIR="+folder)
+	return path, build.Run()
 }
