@@ -78,7 +78,7 @@ func newCheckout(t *testing.T) *checkout {
 	c.stub("id", `echo "${FAKE_UID:-1000}"`)
 	// Every program=package of the script.
 	list := regexp.MustCompile(`(?s)\nprograms=.*?\nfor `).FindString(c.read(c.repo + "/scripts/setup.sh"))
-	for _, program := range regexp.MustCompile(`([a-z_.]+)=[a-z0-9-]+`).FindAllStringSubmatch(list, -1) {
+	for _, program := range regexp.MustCompile(`([a-z_.-]+)=[a-z0-9-]+`).FindAllStringSubmatch(list, -1) {
 		c.stub(program[1], "")
 	}
 	for _, program := range []string{"busybox", "rsync", "pg_ctlcluster"} {
