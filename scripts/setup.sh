@@ -60,11 +60,12 @@ for own in "$PWD/node_modules/.bin:" "$PWD/.venv/bin:"; do PATH=${PATH//"$own"/}
 
 work=$("${MAKE:-make}" --silent "stale-$purpose")
 # Programs and their Debian packages: the demo's; the shells of jobs, a stand-in host
-# that packages are really installed on, a real PostgreSQL, and Ruby.
+# that packages are really installed on, a network of jobs, a real PostgreSQL, and Ruby.
 programs='git=git rsync=rsync'
 [[ $purpose != tools ]] || programs=''
 [[ $purpose != test ]] || programs+=' dash=dash busybox=busybox dnf=dnf rpm=rpm rpmsign=rpm gpg=gnupg
   createrepo_c=createrepo-c mount=mount unshare=util-linux pgrep=procps
+  ip=iproute2 curl=curl systemd-socket-activate=systemd
   pg_ctlcluster=postgresql psql=postgresql-client locale-gen=locales ruby=ruby'
 for program in $programs; do
   command -v "${program%=*}" >/dev/null || missing+=" ${program%=*}" packages+=" ${program#*=}"

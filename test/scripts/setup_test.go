@@ -3,6 +3,8 @@
 package scripts
 
 import (
+	"cmp"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,14 +79,22 @@ func newCheckout(t *testing.T) *checkout {
     esac`)
 	c.stub("id", `echo "${FAKE_UID:-1000}"`)
 	// Every program=package of the script.
-	list := regexp.MustCompile(`(?s)\nprograms=.*?\nfor `).FindString(c.read(c.repo + "/scripts/setup.sh"))
-	for _, program := range regexp.MustCompile(`([a-z_.-]+)=[a-z0-9-]+`).FindAllStringSubmatch(list, -1) {
-		c.stub(program[1], "")
+	for _, program := range programs(c.read(c.repo + "/scripts/setup.sh")) {
+		c.stub(program, "")
 	}
 	for _, program := range []string{"busybox", "rsync", "pg_ctlcluster"} {
 		require.True(t, c.exists("stubs/"+program), program)
 	}
 	return c
+}
+
+// programs are those that the script has installed.
+func programs(script string) (names []string) {
+	list := regexp.MustCompile(`(?s)\nprograms=.*?\nfor `).FindString(script)
+	for _, program := range regexp.MustCompile(`([a-z_.-]+)=[a-z0-9-]+`).FindAllStringSubmatch(list, -1) {
+		names = append(names, program[1])
+	}
+	return names
 }
 
 // setUp runs the script, with NAME=value for its environment before its arguments.
@@ -391,6 +401,39 @@ func TestS15_SetUp(t *testing.T) {
 		assert.True(t, strings.HasPrefix(got.stdout, "Usage: scripts/setup.sh"))
 		assert.Empty(t, c.installs())
 	})
+}
+
+// besides are programs that come with another one's package, or with every system.
+var besides = map[string]string{"rpmbuild": "rpmsign", "nsenter": "unshare", "setpriv": "unshare", "tar": "git", "gzip": "git"}
+
+// TestS15_SetUpInstallsWhatTestsLookFor finds the lists of programs without which a test is
+// skipped, or fails in CI.
+func TestS15_SetUpInstallsWhatTestsLookFor(t *testing.T) {
+	script, err := os.ReadFile(filepath.Join(root, "scripts/setup.sh"))
+	require.NoError(t, err)
+	installed := programs(string(script))
+	lists := regexp.MustCompile(`range \[\]string\{([^}]*)\} \{\n.*exec\.LookPath\(tool\)`)
+	found := 0
+	require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := entry.Name(); entry.IsDir() && (name == "node_modules" || strings.HasPrefix(name, ".") && len(name) > 2) {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		for _, list := range lists.FindAllStringSubmatch(string(text), -1) {
+			found++
+			for _, quoted := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(list[1], -1) {
+				assert.Contains(t, installed, cmp.Or(besides[quoted[1]], quoted[1]), "%s looks for %s, and scripts/setup.sh does not install it", path, quoted[1])
+			}
+		}
+		return err
+	}))
+	assert.GreaterOrEqual(t, found, 3)
 }
 
 // TestS15_PrepareInstallsOnlyWhatIsMissing is about a job of the pipeline, in Go's image.
