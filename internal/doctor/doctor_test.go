@@ -137,7 +137,16 @@ func (w *world) playA() {
 		{InstanceId: aws.String("i-0123456789abcdef0"), ImageId: aws.String("ami-0123456789abcdef0"), InstanceType: "m5.xlarge", State: running, IamInstanceProfile: profile},
 		{InstanceId: aws.String("i-0fedcba9876543210"), ImageId: aws.String("ami-0123456789abcdef0"), InstanceType: "t3.large", State: running, IamInstanceProfile: profile},
 	}
-	answer[ec2.DescribeInstancesInput](w.a, &ec2.DescribeInstancesOutput{Reservations: []ec2types.Reservation{{Instances: instances}}})
+	awstest.On(w.a, func(_ context.Context, in *ec2.DescribeInstancesInput) (*ec2.DescribeInstancesOutput, error) {
+		asked := slices.DeleteFunc(slices.Clone(instances), func(i ec2types.Instance) bool {
+			return len(in.InstanceIds) > 0 && !slices.Contains(in.InstanceIds, *i.InstanceId)
+		})
+		return &ec2.DescribeInstancesOutput{Reservations: []ec2types.Reservation{{Instances: asked}}}, nil
+	})
+	answer[ec2.DescribeImagesInput](w.a, &ec2.DescribeImagesOutput{Images: []ec2types.Image{{
+		ImageId: aws.String("ami-0123456789abcdef0"), Name: aws.String("al2023-ami-2023.11.20260427.1-kernel-6.1-x86_64"),
+		ImageOwnerAlias: aws.String("amazon"), PlatformDetails: aws.String("Linux/UNIX"),
+	}}})
 	var endpoints []ec2types.VpcEndpoint
 	for _, service := range []string{"ssm", "ssmmessages", "ec2messages"} {
 		endpoints = append(endpoints, ec2types.VpcEndpoint{ServiceName: aws.String("com.amazonaws.ap-northeast-1." + service), VpcEndpointId: aws.String("vpce-1"), State: "available", PrivateDnsEnabled: aws.Bool(true)})

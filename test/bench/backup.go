@@ -153,7 +153,9 @@ func makeGitLab(host string, size int64) error {
 	const create = "#!/bin/sh\nset -e\nln -f \"$STAND_IN/archive.tar\" \"$STAND_IN/var/opt/gitlab/backups/" + benchBackupID + "_gitlab_backup.tar\"\n" +
 		"echo 'Creating backup archive: " + benchBackupID + "_gitlab_backup.tar ... done'\n"
 	for name, text := range map[string]string{
-		"bin/gitlab-ctl": status, "bin/gitlab-backup": create, "etc/gitlab/gitlab-secrets.json": "{}", "etc/gitlab/gitlab.rb": "# none\n",
+		// A database of GitLab's that names no wiki for which a bundle would be looked for.
+		"bin/gitlab-psql": "#!/bin/sh\ngrep -q pg_attribute && printf 'application_settings\\tid\\n'\nexit 0\n",
+		"bin/gitlab-ctl":  status, "bin/gitlab-backup": create, "etc/gitlab/gitlab-secrets.json": "{}", "etc/gitlab/gitlab.rb": "# none\n",
 		"var/opt/gitlab/backups/.keep": "", "var/opt/gitlab/gitlab-rails/shared/packages/ab/package": "package",
 	} {
 		if err := writeFile(filepath.Join(host, name), strings.NewReader(text)); err != nil {
