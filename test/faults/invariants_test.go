@@ -111,6 +111,7 @@ func (w *world) recorded(v *cloud.Version) {
 		Ended                        []struct {
 			entry
 			State string
+			Told  bool
 		}
 		Spent []struct{ Token, Upload string }
 	}
@@ -126,6 +127,12 @@ func (w *world) recorded(v *cloud.Version) {
 	w.parked[pair] = ""
 	if r.Parked != nil {
 		w.parked[pair] = r.Parked.VersionID
+	}
+	w.toTell[pair] = nil
+	for _, e := range r.Ended {
+		if !e.Told {
+			w.toTell[pair] = append(w.toTell[pair], e.VersionID)
+		}
 	}
 	for _, one := range []*entry{r.Waiting, r.Attempt, r.Parked} {
 		if one != nil {
@@ -293,8 +300,10 @@ func older(a, b *placed) bool {
 	return a.version.Modified.UnixMilli() < b.version.Modified.UnixMilli()
 }
 
-// acknowledged checks that a message may go: its uploads were deployed, or
-// have their final state.
+// acknowledged checks that a message may go: its uploads were deployed, or have their
+// final state. What waits until its group is resumed is in the record, and so is the end
+// of what was overtaken while its job was being told that it waits: the schedule tells it,
+// and judge looks whether it did.
 func (w *world) acknowledged(m *cloud.Message) {
 	if o := w.ordersBy[m]; o != nil && !strings.Contains(m.Body, "gitlabCodeDeploy") {
 		if s := w.orderStates[o.id]; rank[s.State] != final && s.DeploymentID == "" {
@@ -303,7 +312,8 @@ func (w *world) acknowledged(m *cloud.Message) {
 	}
 	for _, u := range w.messages[m] {
 		known := func(s statusObject) bool {
-			return rank[s.State] == final || s.DeploymentID != "" || strings.Contains(s.Reason, "the group is paused by "+cloud.Principal) && w.parked[u.Pair] == u.version.ID
+			remembered := w.parked[u.Pair] == u.version.ID || slices.Contains(w.toTell[u.Pair], u.version.ID)
+			return rank[s.State] == final || s.DeploymentID != "" || strings.Contains(s.Reason, "the group is paused by "+cloud.Principal) && remembered
 		}
 		again := strings.Contains(m.Body, "gitlabCodeDeploy") // There is a message of S3's too.
 		if found := w.statusesOf(u); !again && !slices.ContainsFunc(found, known) {

@@ -45,7 +45,8 @@ type world struct {
 	uploads  []*placed
 	orders   []*placedOrder
 	ordersBy map[*cloud.Message]*placedOrder
-	parked   map[cloud.Pair]string // versions that wait until their group is resumed
+	parked   map[cloud.Pair]string   // versions that wait until their group is resumed
+	toTell   map[cloud.Pair][]string // versions whose end is decided, and not told for sure
 	// orderStates are the present ones, by id.
 	orderStates map[string]statusObject
 	foreign     foreign // the last one that somebody tried to deploy
@@ -177,6 +178,7 @@ func newWorld(s schedule) *world {
 		messages:    map[*cloud.Message][]*placed{},
 		ordersBy:    map[*cloud.Message]*placedOrder{},
 		parked:      map[cloud.Pair]string{},
+		toTell:      map[cloud.Pair][]string{},
 		orderStates: map[string]statusObject{},
 		history:     map[string][]statusObject{},
 		states:      map[string]map[string]statusObject{},
