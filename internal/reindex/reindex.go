@@ -82,17 +82,9 @@ func (p piece) bytes() (sum int64) {
 
 // Check says what there is to do, and changes nothing.
 func (r Reindex) Check(ctx context.Context) (Result, error) {
-	look, err := r.look(ctx)
+	look, _, pieces, err := r.left(ctx)
 	if err != nil || look.State == collation.Right {
 		return Result{Glibc: look.Here.String(), State: Unneeded}, err
-	}
-	record, err := r.record(look)
-	if err != nil {
-		return Result{}, err
-	}
-	pieces, err := r.plan(ctx, look, record)
-	if err != nil {
-		return Result{}, err
 	}
 	result := told(look, Needed, pieces)
 	r.GitLab.Machine.Say("%d indexes of %d MiB are to be rebuilt. GitLab is away meanwhile", result.Indexes, result.Bytes/mebibyte)
@@ -103,17 +95,9 @@ func (r Reindex) Check(ctx context.Context) (Result, error) {
 // whatever happens.
 func (r Reindex) Do(ctx context.Context) (result Result, err error) {
 	m := r.GitLab.Machine
-	look, err := r.look(ctx)
+	look, record, pieces, err := r.left(ctx)
 	if err != nil || look.State == collation.Right {
 		return Result{Glibc: look.Here.String(), State: Unneeded}, err
-	}
-	record, err := r.record(look)
-	if err != nil {
-		return Result{}, err
-	}
-	pieces, err := r.plan(ctx, look, record)
-	if err != nil {
-		return Result{}, err
 	}
 	if err := r.checkRoom(pieces); err != nil {
 		return Result{}, err
@@ -141,6 +125,17 @@ func (r Reindex) Do(ctx context.Context) (result Result, err error) {
 	}
 	m.Say("%s", look)
 	return result, nil
+}
+
+// left finds what there is to do, unless all is right.
+func (r Reindex) left(ctx context.Context) (look collation.Look, record collation.Record, pieces []piece, err error) {
+	if look, err = r.look(ctx); err != nil || look.State == collation.Right {
+		return look, record, nil, err
+	}
+	if record, err = r.record(look); err == nil {
+		pieces, err = r.plan(ctx, look, record)
+	}
+	return look, record, pieces, err
 }
 
 func told(look collation.Look, state string, pieces []piece) Result {
