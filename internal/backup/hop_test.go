@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -260,8 +259,6 @@ func TestS8_aHopWithItsBackup(t *testing.T) {
 				var step string
 				step, was = h.RunKilledAt(n, h.run)
 				require.NoError(t, h.run(), "killed before %d: %s\n%s", n, step, h.Talk)
-				// GitLab's own archive, of a backup that was killed: backup_keep_time is for it.
-				_ = os.Remove(h.Path(fmt.Sprintf("%s/%d_2020_11_30_%s%s", folder, h.since+1, hopFrom, tarName)))
 				h.done()
 			})
 			if !was {

@@ -37,7 +37,8 @@ const maxLine = 64 << 10
 // listener hears what a command says on both of its outputs, whole lines without
 // colours, while it says it.
 type listener struct {
-	line func(string)
+	line    func(string)
+	partial func(string) // a line that has begun, each time that more of it comes; can be nil
 
 	mu    sync.Mutex // both outputs come by themselves
 	begun bytes.Buffer
@@ -52,6 +53,9 @@ func (l *listener) Write(p []byte) (int, error) {
 		end := bytes.IndexByte(l.begun.Bytes(), '\n') + 1
 		if end == 0 {
 			if l.begun.Len() < maxLine {
+				if l.partial != nil && l.begun.Len() > 0 {
+					l.partial(l.begun.String())
+				}
 				return len(p), nil
 			}
 			end = l.begun.Len()

@@ -24,6 +24,10 @@ import (
 // first line is the backup's id.
 const UnfinishedRestore = "/var/lib/gitlab-codedeploy/restoring"
 
+// unfinishedArchive holds the id of the backup whose archive is in GitLab's folder, from
+// before GitLab makes it until it is removed.
+const unfinishedArchive = "/var/lib/gitlab-codedeploy/archive"
+
 // Make makes a complete backup of the GitLab on this host, and stores it. GitLab goes on
 // working meanwhile. When it fails, what is left has no manifest: it does not count.
 func Make(ctx context.Context, m *machine.Machine, s Store) (backups.Manifest, error) {
@@ -31,7 +35,7 @@ func Make(ctx context.Context, m *machine.Machine, s Store) (backups.Manifest, e
 	made, err := b.run(ctx)
 	if b.tar != "" {
 		// It is where it belongs now, or worth nothing; here it would only fill the disk.
-		err = errors.Join(err, m.Remove(b.tar))
+		err = errors.Join(err, m.Remove(b.tar), m.Remove(unfinishedArchive))
 	}
 	if err != nil {
 		return backups.Manifest{}, err
@@ -122,18 +126,28 @@ func backupFolder(m *machine.Machine) (string, error) {
 	return folder, nil
 }
 
-// forgetUnfinished removes what earlier versions of this program have left that were
-// killed. Archives are GitLab's, and it prunes them itself by backup_keep_time.
+// forgetUnfinished removes what a backup that was killed has left: the archive, and what
+// earlier versions of this program wrote beside it. Other archives are not ours.
 func (b *making) forgetUnfinished() error {
-	names, err := b.m.List(b.folder)
-	for _, name := range names {
-		if strings.HasPrefix(name, "gitlab-codedeploy-backup.") {
-			b.m.Say("removing %s, left by a backup that did not finish", name)
-			err = errors.Join(err, b.m.Remove(filepath.Join(b.folder, name)))
-		}
+	left, err := b.m.List(b.folder)
+	left = slices.DeleteFunc(left, func(name string) bool { return !strings.HasPrefix(name, "gitlab-codedeploy-backup.") })
+	id, unread := b.m.ReadFile(unfinishedArchive)
+	err = errors.Join(err, unread)
+	if backups.IsID(id) && b.m.Exists(b.archive(id)) {
+		left = append(left, filepath.Base(b.archive(id)))
+	}
+	for _, name := range left {
+		b.m.Say("removing %s, left by a backup that did not finish", name)
+		err = errors.Join(err, b.m.Remove(filepath.Join(b.folder, name)))
+	}
+	if id != "" && err == nil {
+		err = b.m.Remove(unfinishedArchive)
 	}
 	return err
 }
+
+// archive is the file that GitLab packs a backup into.
+func (b *making) archive(id string) string { return filepath.Join(b.folder, id+"_gitlab_backup.tar") }
 
 // checkServices finds out what would break the dump half-way, after an hour.
 func (b *making) checkServices(ctx context.Context) error {
@@ -204,25 +218,32 @@ var archiveLine = regexp.MustCompile(`Creating backup archive: ([^ ]*)_gitlab_ba
 func (b *making) create(ctx context.Context) (id string, err error) {
 	b.m.Say("gitlab-backup create: this takes minutes to hours")
 	var complaints []string
-	said := &listener{line: func(line string) {
+	var noted error
+	named := func(text string) {
+		if found := archiveLine.FindStringSubmatch(text); found != nil && found[1] != id {
+			if id = found[1]; backups.IsID(id) {
+				noted = b.m.WriteFile(unfinishedArchive, id, 0o600)
+			}
+		}
+	}
+	// GitLab 13 ends the line that names the archive once the archive is there.
+	said := &listener{partial: named, line: func(line string) {
 		fmt.Fprintln(b.m.Log, plain.Line(line, 4000))
 		if len(complaints) < maxComplaints && failures.MatchString(line) {
 			complaints = append(complaints, line)
 		}
-		if found := archiveLine.FindStringSubmatch(line + " "); found != nil {
-			id = found[1]
-		}
+		named(line + " ")
 	}}
 	err = b.m.Do(ctx, machine.Command{Args: without("gitlab-backup", "create"), Stdout: said, Stderr: said})
 	said.end()
-	if backups.IsID(id) && b.m.Exists(filepath.Join(b.folder, id+"_gitlab_backup.tar")) {
-		b.tar = filepath.Join(b.folder, id+"_gitlab_backup.tar")
+	if backups.IsID(id) && b.m.Exists(b.archive(id)) {
+		b.tar = b.archive(id)
 	}
 	switch {
 	case machine.Status(err) > 0:
 		return "", fmt.Errorf("gitlab-backup create ended with %d: %s", machine.Status(err), plain.Line(said.last, 1000))
-	case err != nil:
-		return "", err
+	case err != nil || noted != nil:
+		return "", errors.Join(err, noted)
 	case len(complaints) > 0:
 		return "", fmt.Errorf("gitlab-backup create ended with 0 and yet it failed: %s", plain.Line(strings.Join(complaints, " "), 3000))
 	case !backups.IsID(id):

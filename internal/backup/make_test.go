@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -612,8 +613,25 @@ func TestS10_aBackupThatIsKilledNeverLooksComplete(t *testing.T) {
 			before := complete() // with the manifest there, only GitLab's own archive was left
 			require.NoError(t, again())
 			assert.Equal(t, before+1, complete())
-			assert.False(t, host.Exists(folder+"/gitlab-codedeploy-backup.Ab12"))
+			assert.Empty(t, host.Files(folder), "neither the archive of the one that was killed nor its own")
 		})
+	})
+	t.Run("S10 backup | SIGKILL while GitLab packs its archive | the next backup removes the half, and no archive of others", func(t *testing.T) {
+		h := newGitLab(t, "13.10.2", "ce")
+		h.Put(folder+"/1400000000_2014_05_13_13.10.2"+tarName, "by hand")
+		half := fmt.Sprintf("%s/%d_2020_11_30_13.10.2%s", folder, h.since+1, tarName)
+		h.archive = func(text []byte) []byte {
+			h.Put(half, string(text[:len(text)/2]))
+			h.Die("packing")
+			return nil
+		}
+		_, was := h.RunKilledAt(0, func() error { _, err := h.toFolder(t); return err })
+		require.True(t, was)
+		require.True(t, h.Exists(half))
+		h.archive = nil
+		_, err := h.toFolder(t)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"1400000000_2014_05_13_13.10.2" + tarName}, slices.Collect(maps.Keys(h.Files(folder))))
 	})
 	t.Run("S10 backup | SIGKILL during the upload | never a backup that looks complete, and the next run makes one", func(t *testing.T) {
 		var c *cloud
