@@ -142,6 +142,13 @@ func TestPipelineFileFitsTheConstruct(t *testing.T) {
 	for _, match := range roles {
 		assert.Contains(t, []string{"review", "deploy"}, match[1])
 	}
+	for name, job := range pipelineJobs(t, file) {
+		for _, line := range texts(job["script"]) {
+			if before, _, has := strings.Cut(line, "$("); has {
+				assert.Regexp(t, `^\w+=$`, before, "%s goes on when a command inside of %s fails", name, line)
+			}
+		}
+	}
 	for _, match := range regexp.MustCompile(`scripts/[a-z/.-]+[a-z]`).FindAllString(file, -1) {
 		_, err := os.Stat("../" + match)
 		assert.NoError(t, err, ".gitlab-ci.yml runs %s", match)

@@ -49,7 +49,7 @@ GitLab made for this job. There are no keys to keep: clients fetch credentials t
 hour, when they need them.
 
 Reads AWS_ID_TOKEN (the job's id_tokens) and CI_JOB_ID.`,
-		Example:   `  eval "$(scripts/ops pipeline credentials review --env staging)"`,
+		Example:   "  profiles=$(scripts/ops pipeline credentials review --env staging)\n  eval \"$profiles\"",
 		ValidArgs: []string{"review", "deploy"},
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] != "review" && args[0] != "deploy" {
