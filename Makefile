@@ -28,10 +28,14 @@ EMULATOR := go run ./test/e2e/cmd/emulator
 RUN_STEPS := scripts/steps.sh run $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 STEP := scripts/steps.sh step
 
+# What is compiled says nothing of where the checkout is: another one, and the programs
+# that are always built so, find it compiled and vetted already.
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
+
 # Go ends a package's tests after ten minutes by itself, and a busy machine needs
 # longer for the largest. go vet is a step of its own, with all of its analyses.
-# Packages wait, too: one more than there are processors runs.
-GO_TEST := go test -vet=off -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) + 1))
+# Packages wait, too: two more than there are processors run.
+GO_TEST := go test -vet=off -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) + 2))
 # What takes longest begins first: at the end a core would have nothing else to do.
 GO_TESTS := ./test/e2e ./test/bench ./test/faults ./test ./...
 
@@ -127,7 +131,7 @@ mutate: ## Flip SAMPLE=100 conditions (0: all) of ONLY=lambda/…: do tests noti
 	@go run ./test/mutate/cmd/mutate -sample "$$SAMPLE" -seed "$$SEED" -workers "$$WORKERS" -only "$$ONLY"
 
 .PHONY: bench
-bench: setup ## Measure the trigger and the upload against references; takes minutes.
+bench: setup-test ## Measure the trigger and the upload against references; takes minutes.
 	@go run ./test/bench
 
 # For this machine, or for GOOS and GOARCH. The runner's host has its own copy.
