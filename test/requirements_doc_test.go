@@ -60,27 +60,30 @@ type proof struct {
 func testsByRow(t *testing.T) map[int][]proof {
 	t.Helper()
 	found := map[int][]proof{}
-	require.NoError(t, filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == "testdata" || strings.HasPrefix(entry.Name(), ".") && path != "..") {
-			return filepath.SkipDir
-		}
-		if !strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, match := range testRows.FindAllStringSubmatch(string(raw), -1) {
-			for _, row := range rowsOf(t, match[2]) {
-				found[row] = append(found[row], proof{filepath.ToSlash(path), match[1], strings.Contains(match[2], "to")})
+	// Not the folder above them: what other steps write into it would change the result.
+	for _, root := range []string{"../cmd", "../constructs", "../internal", "../lambda", "../stacks", "../test"} {
+		require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
 			}
-		}
-		return nil
-	}))
+			if entry.Name() == "testdata" {
+				return filepath.SkipDir
+			}
+			if !strings.HasSuffix(path, "_test.go") {
+				return nil
+			}
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, match := range testRows.FindAllStringSubmatch(string(raw), -1) {
+				for _, row := range rowsOf(t, match[2]) {
+					found[row] = append(found[row], proof{filepath.ToSlash(path), match[1], strings.Contains(match[2], "to")})
+				}
+			}
+			return nil
+		}))
+	}
 	return found
 }
 

@@ -414,25 +414,22 @@ func TestS15_SetUpInstallsWhatTestsLookFor(t *testing.T) {
 	installed := programs(string(script))
 	lists := regexp.MustCompile(`range \[\]string\{([^}]*)\} \{\n.*exec\.LookPath\(tool\)`)
 	found := 0
-	require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if name := entry.Name(); entry.IsDir() && (name == "node_modules" || strings.HasPrefix(name, ".") && len(name) > 2) {
-			return filepath.SkipDir
-		}
-		if !strings.HasSuffix(path, ".go") {
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		for _, list := range lists.FindAllStringSubmatch(string(text), -1) {
-			found++
-			for _, quoted := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(list[1], -1) {
-				assert.Contains(t, installed, cmp.Or(besides[quoted[1]], quoted[1]), "%s looks for %s, and scripts/setup.sh does not install it", path, quoted[1])
+	// Not root itself: what other steps write into it would change the result.
+	for _, folder := range []string{"cmd", "constructs", "internal", "lambda", "stacks", "test"} {
+		require.NoError(t, filepath.WalkDir(filepath.Join(root, folder), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") {
+				return err
 			}
-		}
-		return err
-	}))
+			text, err := os.ReadFile(path)
+			for _, list := range lists.FindAllStringSubmatch(string(text), -1) {
+				found++
+				for _, quoted := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(list[1], -1) {
+					assert.Contains(t, installed, cmp.Or(besides[quoted[1]], quoted[1]), "%s looks for %s, and scripts/setup.sh does not install it", path, quoted[1])
+				}
+			}
+			return err
+		}))
+	}
 	assert.GreaterOrEqual(t, found, 3)
 }
 
