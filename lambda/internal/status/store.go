@@ -81,7 +81,7 @@ func (e *Entry) Change(ctx context.Context, next func(Status) (Status, error)) e
 		if changed.Deployer == (trust.Deployer{}) { // Only the trigger has seen the token.
 			changed.Deployer = e.Deployer
 		}
-		if changed.Order == (Order{}) {
+		if changed.Order.Operator == "" && e.Order != (Order{}) {
 			changed.Order = e.Order
 		}
 		if changed.Group == (Group{}) {

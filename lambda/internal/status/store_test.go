@@ -97,6 +97,20 @@ func entryOf(b *bucket, uploadID string) *Entry {
 	return store.Entry(uploadID, key, "v1")
 }
 
+// A message that the status function has sent again does not say who ordered it.
+//
+//fault:operator an order's message is sent again, and the group's record cannot be read | its state still says who ordered it
+func TestS15_AStateKeepsWhoOrderedIt(t *testing.T) {
+	b := &bucket{}
+	e := entryOf(b, "order.1")
+	told := Order{Kind: "rollback", Operator: "AROA:kim"}
+	require.NoError(t, e.Merge(t.Context(), Status{State: Waiting, Order: told}))
+	require.NoError(t, e.Merge(t.Context(), Status{State: Waiting, Reason: "will be tried again", Order: Order{Kind: "rollback"}}))
+	assert.Equal(t, told, b.status(t, "order.1").Order)
+	require.NoError(t, e.Merge(t.Context(), Status{State: Superseded}))
+	assert.Equal(t, told, b.status(t, "order.1").Order)
+}
+
 func TestS15_ANewStatusIsOneCall(t *testing.T) {
 	b := &bucket{}
 	e := entryOf(b, "job-9")
