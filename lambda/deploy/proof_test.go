@@ -193,6 +193,7 @@ func TestS15_ATokenIsSpentBeforeTheUploadIDIsTold(t *testing.T) {
 	_, end := prove(t, h, testUpload("v1"))
 	require.Equal(t, Failed, end.End)
 	assert.Equal(t, status.Waiting, w.status(t, "job").State)
+	assert.Equal(t, webJob.Project.Path, w.status(t, "job").Deployer.Project)
 	assert.Contains(t, w.objects["groups/web/web-blue-green.json"], `"spent":[{"token":"`)
 
 	w.group = nil

@@ -533,6 +533,10 @@ func TestS15_WhoWaitsForADeadLetterIsToldThatItIsInVain(t *testing.T) {
 			letter: letter(), told: "Waiting", want: "Rejected", given: true,
 			record: &group.Record{Waiting: &job9, Attempt: &group.Attempt{Upload: job10, At: time.Now()}},
 		},
+		"its group is paused": {letter: letter(), told: "Waiting", want: "Waiting", record: &group.Record{Parked: &job9}},
+		"the group is paused, and another is for its end": {
+			letter: letter(), told: "Waiting", want: "Rejected", given: true, record: &group.Record{Parked: &job10},
+		},
 		"without a version": {letter: letterOf(""), told: "Waiting", want: "Waiting"},
 		"no event":          {letter: "hello", told: "Waiting", want: "Waiting"},
 		"of a version that is gone": {
@@ -597,6 +601,32 @@ func TestS15_ALetterAboutAVersionThatIsGoneIsNoReasonForARedrive(t *testing.T) {
 		assert.Equal(t, want, status.Status{State: got.State, Reason: got.Reason, GivenUp: got.GivenUp}, "told %q", told)
 		assert.Equal(t, want.GivenUp, strings.Contains(f.metrics.String(), "UploadsGivenUp"), "told %q", told)
 	}
+}
+
+// The order's object is gone, so that only the record says which artifact it was about.
+//
+//fault:end an order is deleted while it waits, and its message ends in the dead-letter queue | its state says that it was given up, and whose artifact it is about
+func TestS15_ALetterAboutAnOrderThatIsGoneIsAboutItsArtifact(t *testing.T) {
+	ordered := group.Upload{
+		ID: "order.1", Key: "orders/web/web-blue-green/1.json", VersionID: "o1", Uploaded: job9.Uploaded,
+		Order: group.Order{Order: status.Order{Kind: "rollback", Operator: "AWS:X:alice"}, Key: job9.Key, VersionID: job9.VersionID},
+	}
+	f, q := newSchedule(t, nil)
+	f.reporter.Queue = ""
+	f.putRecord(t, group.Record{Waiting: &ordered})
+	q.letters["dead"] = []string{again.Message(testBucket, ours, ordered)}
+	require.NoError(t, f.handle(t, schedule))
+	got := f.status(t, "/"+testBucket+"/deployments/order.1.json")
+	assert.Equal(t, true, got["givenUp"], got)
+	assert.Equal(t, []any{job9.Key, job9.VersionID}, []any{got["key"], got["versionId"]})
+
+	f, q = newSchedule(t, nil)
+	f.reporter.Queue = ""
+	f.putRecord(t, group.Record{Waiting: &ordered})
+	q.letters["dead"] = []string{again.Message(testBucket, ours, ordered)}
+	f.refuse(func(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Path == recordPath })
+	require.Error(t, f.handle(t, schedule))
+	assert.NotContains(t, f.metrics.String(), "UploadsGivenUp", "what cannot be read is no end")
 }
 
 // An upload whose message is a dead letter is deployed by hand. The event of its

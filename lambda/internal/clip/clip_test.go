@@ -28,6 +28,7 @@ func TestS15_OfALogTheEndIsKeptFromTheBeginningOfALineOn(t *testing.T) {
 		{"one\ntwo\n", 8, "one\ntwo\n"},
 		{"one\ntwo\nthree\n", 11, "two\nthree\n"},
 		{"one\ntwo\nthree\n", 8, "three\n"},
+		{"one line\n", 5, "line\n"},
 		{"日本語", 5, "語"},
 		{"no line at all", 6, "at all"},
 		{"a\xffb", 10, "a\uFFFDb"},

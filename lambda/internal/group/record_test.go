@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/lambda/internal/allowlist"
 	"gitlab-codedeploy/lambda/internal/status"
 )
@@ -90,6 +91,15 @@ func TestS14_ADeploymentIsHeardOfOnceAndNeverGoesBack(t *testing.T) {
 	r.Heard(deployment(2, status.Failed))
 	assert.True(t, r.Deployments[0].Told)
 	assert.Len(t, r.Deployments, 1)
+
+	attempted := upload(4)
+	attempted.By = trust.Deployer{User: "kim"}
+	r.Begin(Attempt{Upload: attempted})
+	r.HeardBeside(deployment(5, status.Created))
+	r.HeardBeside(Deployment{Upload: Upload{Key: attempted.Key, VersionID: attempted.VersionID}, DeploymentID: "d4", State: status.Created})
+	assert.Equal(t, []Upload{upload(2), upload(5), attempted}, []Upload{r.Deployments[0].Upload, r.Deployments[1].Upload, r.Deployments[2].Upload},
+		"what an attempt is about has its place and whose it is, and nothing else has")
+	r = &Record{Newest: upload(2)}
 
 	older := upload(1)
 	r.Waiting = &older

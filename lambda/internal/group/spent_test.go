@@ -42,3 +42,21 @@ func TestS15_TheTokensOfAGroupAreBounded(t *testing.T) {
 	assert.True(t, r.Spend(trust.Proof{Token: fmt.Sprintf("%022d", 0), Expires: now}, Upload{Key: "b"}, now), "the nearest end went")
 	assert.Less(t, len(encode(r)), maxRecord/2)
 }
+
+func TestS15_WhoseAnUploadIsStaysKnownOfThatUploadAlone(t *testing.T) {
+	mine, other := upload(1), upload(2)
+	mine.By, other.By = trust.Deployer{User: "kim"}, trust.Deployer{User: "lee"}
+	for name, r := range map[string]Record{
+		"it waits":            {Waiting: &mine, Parked: &other},
+		"it is parked":        {Waiting: &other, Parked: &mine},
+		"it is being created": {Waiting: &other, Attempt: &Attempt{Upload: mine}},
+		"it was deployed":     {Parked: &other, Deployments: []Deployment{{Upload: mine}}},
+	} {
+		by, ok := r.Accepted(upload(1))
+		assert.True(t, ok, name)
+		assert.Equal(t, mine.By, by, name)
+		by, ok = r.Accepted(upload(3))
+		assert.False(t, ok, name)
+		assert.Zero(t, by, name)
+	}
+}
