@@ -92,6 +92,7 @@ test: setup-test ## Everything: linters, templates, Go tests, the demo asserted.
 # What compiles the CDK is one after the other, so that it is compiled once.
 .PHONY: test-go
 test-go:
+	@mkdir -p bin # not in the middle: tests look at where they are, and would run again
 	@$(STEP) synth $(MAKE) synth
 	@$(STEP) cfn-lint $(MAKE) lint-templates
 	@$(STEP) 'go vet' go vet ./...
