@@ -136,11 +136,18 @@ func (a *archive) information(content io.Reader) error {
 	if _, err := gitlab.ParseVersion(i.version); err != nil {
 		return wrong("%s says that it is of GitLab %q, and that is no version", a.name, i.full)
 	}
-	if skipped := skippedLine.FindSubmatch(text); skipped != nil {
-		i.skipped = strings.FieldsFunc(string(skipped[1]), func(r rune) bool { return r == ',' })
-	}
+	i.skipped = Skipped(string(text))
 	a.info = i
 	return nil
+}
+
+// Skipped are the parts that a backup leaves out, by its backup_information.yml.
+func Skipped(information string) []string {
+	found := skippedLine.FindStringSubmatch(information)
+	if found == nil {
+		return nil
+	}
+	return strings.FieldsFunc(found[1], func(r rune) bool { return r == ',' })
 }
 
 // inner lists an archive in the archive to its end. That it can be decompressed says

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab-codedeploy/internal/backup"
 	"gitlab-codedeploy/internal/backups"
 	"gitlab-codedeploy/internal/machine"
 )
@@ -25,7 +26,6 @@ const (
 
 var (
 	ownDump  = regexp.MustCompile(`^(\d{10}_\d{4}_\d{2}_\d{2}_(\d+\.\d+\.\d+)(-ee)?)_gitlab_backup\.tar$`)
-	skipped  = regexp.MustCompile(`(?m)^:skipped: *["']?([a-z_,]*)`)
 	oldData  = regexp.MustCompile(`^data\.\d+$`)
 	ownTar   = `gitlab_config_\d{10}_\d{4}_\d{2}_\d{2}\.tar`
 	tarName  = regexp.MustCompile(`^` + ownTar + `$`)
@@ -103,11 +103,7 @@ func (u *Upgrade) removeDumps(ctx context.Context) error {
 
 // isDatabaseAlone says whether a backup has what %pre dumps.
 func isDatabaseAlone(information string) bool {
-	found := skipped.FindStringSubmatch(information)
-	if found == nil {
-		return false
-	}
-	parts := strings.Split(found[1], ",")
+	parts := backup.Skipped(information)
 	return !slices.ContainsFunc(skipsAll, func(part string) bool { return !slices.Contains(parts, part) })
 }
 
