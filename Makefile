@@ -172,7 +172,7 @@ lint-templates:
 sum = $(shell { $(1); } 2>/dev/null | cksum | tr ' ' -)
 NODE_STAMP := node_modules/.setup-$(call sum,cat package.json package-lock.json)
 # Scripts in an environment carry its path: a moved checkout needs a new one.
-PYTHON_STAMP := .venv/.setup-$(call sum,pwd -P; cat requirements-dev.txt requirements-dev.lock)
+PYTHON_STAMP := .venv/.setup-$(call sum,pwd -P; cat requirements-uv.lock requirements-dev.txt requirements-dev.lock)
 CHECKOV_STAMP := .venv-checkov/.setup-$(call sum,pwd -P; cat requirements-checkov.txt requirements-checkov.lock)
 MODULES_STAMP := .tools/setup/go-$(call sum,GOTOOLCHAIN=local go env GOMODCACHE; cat go.mod go.sum)
 
@@ -193,7 +193,7 @@ $(NODE_STAMP):
 	@$(STEP) 'Node tools (npm ci)' $(MAKE) install-node
 $(PYTHON_STAMP):
 	@$(STEP) 'Python tools (.venv)' $(MAKE) install-python
-$(CHECKOV_STAMP):
+$(CHECKOV_STAMP): | $(PYTHON_STAMP)
 	@$(STEP) 'checkov (.venv-checkov)' $(MAKE) install-checkov
 $(MODULES_STAMP):
 	@$(STEP) 'Go modules' $(MAKE) install-modules
@@ -209,21 +209,27 @@ install-node:
 	[[ $$got == "$$want" ]] || { echo "node_modules/.bin/node is $$got, not $$want: does npm skip install scripts here (ignore-scripts)?"; exit 1; }
 	touch $(NODE_STAMP)
 
-# Only pip's own scripts can be started under a path with a space: aws is an older one.
+# uv installs in a second what takes pip half a minute. It knows nothing of pip's
+# configuration: the index that pip was given is handed on.
+UV = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$(.venv/bin/python3 -m pip config get global.index-url 2>/dev/null || true)}}" \
+	UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=true .venv/bin/uv --quiet
+PIP_INSTALL := install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes
+
+# pip brings uv, and uv the rest. aws is an older script, which cannot be started under
+# a path with a space.
 install-python:
 	python3 -m venv --clear .venv
-	.venv/bin/python3 -m pip $(PIP_INSTALL) -r requirements-dev.lock
+	.venv/bin/python3 -m pip $(PIP_INSTALL) -r requirements-uv.lock
+	$(UV) pip install --python .venv --require-hashes -r requirements-dev.lock
 	printf '#!/bin/sh\nexec "%s/.venv/bin/python3" -P -m awscli "$$@"\n' "$$PWD" >.venv/bin/aws
 	touch $(PYTHON_STAMP)
 
 # Apart, because it names exact versions of packages, the AWS SDK among them, that the
 # other tools have newer.
 install-checkov:
-	python3 -m venv --clear .venv-checkov
-	.venv-checkov/bin/python3 -m pip $(PIP_INSTALL) -r requirements-checkov.lock
+	$(UV) venv --clear --python .venv/bin/python3 .venv-checkov
+	$(UV) pip install --python .venv-checkov --require-hashes -r requirements-checkov.lock
 	touch $(CHECKOV_STAMP)
-# Modules are compiled when they are first used, which most never are.
-PIP_INSTALL := install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes
 
 # The linters are tools of the module.
 install-modules:

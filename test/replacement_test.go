@@ -180,14 +180,12 @@ func schemaOf(t *testing.T, typ string) resourceSchema {
 	if s, known := schemas[typ]; known {
 		return s
 	}
-	folders, err := filepath.Glob("../.venv/lib/python3*/site-packages/cfnlint/data/schemas")
-	require.NoError(t, err)
-	require.NotEmpty(t, folders, "cfn-lint is missing: scripts/setup.sh test installs it")
+	folder := filepath.Join(sitePackages(t, ".venv"), "cfnlint", "data", "schemas")
 	var files map[string]string
-	readJSON(t, filepath.Join(folders[0], "providers", staging(t).Region+".json"), &files)
+	readJSON(t, filepath.Join(folder, "providers", staging(t).Region+".json"), &files)
 	require.Contains(t, files, typ, "CloudFormation has no such type in this region")
 	var s resourceSchema
-	readJSON(t, filepath.Join(folders[0], "resources", files[typ]+".json"), &s)
+	readJSON(t, filepath.Join(folder, "resources", files[typ]+".json"), &s)
 	schemas[typ] = s
 	return s
 }

@@ -30,7 +30,7 @@ func newCheckout(t *testing.T) *checkout {
 	t.Helper()
 	c := &checkout{machine: newMachine(t), repo: "my project"}
 	c.copy(c.repo, "scripts/setup.sh", "scripts/steps.sh", "Makefile", "go.mod", "go.sum", "package.json", "package-lock.json",
-		"requirements-dev.txt", "requirements-dev.lock", "requirements-checkov.txt", "requirements-checkov.lock")
+		"requirements-uv.lock", "requirements-dev.txt", "requirements-dev.lock", "requirements-checkov.txt", "requirements-checkov.lock")
 	require.NoError(t, os.Mkdir(c.path("system"), 0o700))
 	// No flock: macOS has none.
 	for _, tool := range strings.Fields("bash cat chmod cksum cp date diff dirname env grep head make mkdir mktemp mv paste rm sed sleep sort tail touch tr") {
@@ -70,13 +70,21 @@ func newCheckout(t *testing.T) *checkout {
         rm -rf .venv
         mkdir -p .venv/bin
         cp "$0" .venv/bin/python3
-        printf "#!%s/.venv/bin/python3\nimport sys\n" "$PWD" >.venv/bin/aws # as pip does
+        printf "#!%s/.venv/bin/python3\nimport sys\n" "$PWD" >.venv/bin/aws # as uv does
         chmod +x .venv/bin/aws ;;
-      "-m venv --clear .venv-checkov")
-        mkdir -p .venv-checkov/bin
-        cp "$0" .venv-checkov/bin/python3 ;;
-      *pip*) [[ ! -e $FAKES/pip-fails ]] || { echo "pip: no such luck"; exit 1; } ;;
+      *"pip install"*)
+        [[ ! -e $FAKES/pip-fails ]] || { echo "pip: no such luck"; exit 1; }
+        cp "$FAKES/uv" .venv/bin/uv ;;
+      *"pip config get global.index-url") [[ ! -e $FAKES/index ]] || cat "$FAKES/index" ;;
     esac`)
+	c.stub("uv", `
+    echo "$UV_DEFAULT_INDEX $UV_PYTHON_DOWNLOADS" >"$FAKES/uv-had"
+    case $* in
+      *" venv "*)
+        mkdir -p .venv-checkov/bin
+        cp .venv/bin/python3 .venv-checkov/bin/python3 ;;
+    esac`)
+	require.NoError(t, os.Rename(c.path("stubs/uv"), c.path("fakes/uv"))) // pip brings it
 	c.stub("id", `echo "${FAKE_UID:-1000}"`)
 	// Every program=package of the script.
 	for _, program := range programs(c.read(c.repo + "/scripts/setup.sh")) {
@@ -117,17 +125,24 @@ func split(words []string) (env, args []string) {
 
 // installs are the calls that install something, sorted.
 func (c *checkout) installs() []string {
-	return slices.Sorted(slices.Values(c.calls("npm", "python3 -m", "go mod", "apt-get")))
+	return slices.Sorted(slices.Values(c.calls("npm", "python3 -m venv", "python3 -m pip install", "uv", "go mod", "apt-get")))
 }
 
 const (
-	pipInstall = "python3 -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes -r "
 	npmInstall = "npm ci --no-audit --no-fund --loglevel=warn"
 )
 
 var (
-	python = []string{pipInstall + "requirements-dev.lock", "python3 -m venv --clear .venv"}
-	all    = append([]string{"go mod download", npmInstall}, python...)
+	python = []string{
+		"python3 -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes -r requirements-uv.lock",
+		"python3 -m venv --clear .venv",
+		"uv --quiet pip install --python .venv --require-hashes -r requirements-dev.lock",
+	}
+	checkov = []string{
+		"uv --quiet pip install --python .venv-checkov --require-hashes -r requirements-checkov.lock",
+		"uv --quiet venv --clear --python .venv/bin/python3 .venv-checkov",
+	}
+	all = append([]string{"go mod download", npmInstall}, python...)
 )
 
 func (c *checkout) fakes(name string) { c.write("fakes/"+name, "") }
@@ -368,7 +383,6 @@ func TestS15_SetUp(t *testing.T) {
 		c := newCheckout(t)
 		assert.Equal(t, 0, c.setUp("demo").status)
 		assert.False(t, c.exists(c.repo+"/.venv-checkov"))
-		checkov := []string{pipInstall + "requirements-checkov.lock", "python3 -m venv --clear .venv-checkov"}
 		c.forget()
 		got := c.setUp("test")
 		assert.Equal(t, 0, got.status)
@@ -378,6 +392,31 @@ func TestS15_SetUp(t *testing.T) {
 		c.write(c.repo+"/requirements-checkov.lock", c.read(c.repo+"/requirements-checkov.lock")+"# newer\n")
 		assert.Equal(t, 0, c.setUp("test").status)
 		assert.Equal(t, checkov, c.installs())
+	})
+	t.Run("checkov waits for the environment that has uv", func(t *testing.T) {
+		c := newCheckout(t)
+		assert.Equal(t, 0, c.setUp("test").status)
+		calls := c.calls("uv")
+		require.Len(t, calls, 3)
+		assert.Equal(t, python[2], calls[0])
+		assert.Equal(t, slices.Sorted(slices.Values(append(slices.Clone(all), checkov...))), c.installs())
+	})
+	t.Run("uv gets the index that pip has been given, and downloads no Python", func(t *testing.T) {
+		for name, given := range map[string]struct{ file, variable, own, want string }{
+			"none":                         {want: " never\n"},
+			"pip's configuration":          {file: "https://pip.example/simple", want: "https://pip.example/simple never\n"},
+			"pip's variable":               {file: "https://pip.example/simple", variable: "https://variable.example/simple", want: "https://variable.example/simple never\n"},
+			"uv's own, against all others": {file: "https://pip.example/simple", variable: "https://variable.example/simple", own: "https://uv.example/simple", want: "https://uv.example/simple never\n"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				c := newCheckout(t)
+				if given.file != "" {
+					c.write("fakes/index", given.file+"\n")
+				}
+				assert.Equal(t, 0, c.setUp("PIP_INDEX_URL="+given.variable, "UV_DEFAULT_INDEX="+given.own).status)
+				assert.Equal(t, given.want, c.read("fakes/uv-had"))
+			})
+		}
 	})
 	t.Run("what only tests need is named where it cannot be installed", func(t *testing.T) {
 		c := newCheckout(t)
