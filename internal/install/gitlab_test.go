@@ -536,37 +536,41 @@ func TestS5_InstallFaults(t *testing.T) {
 			"a server of Amazon Linux 2023":         {`{"glibc":"2.34"}`, ""},
 		} {
 			t.Run(name, func(t *testing.T) {
-				h := newHost(t)
-				h.AmazonLinux2023()
-				h.filesystem, h.seed = "xfs", "a seed"
-				h.Put("/disk/postgresql/data/PG_VERSION", "16")
-				h.Put("/disk/bootstrapped", "")
-				h.Put("/disk/gitlab-workhorse/VERSION", "gitlab-workhorse v18.11.13")
-				h.Put("/disk/etc-gitlab/gitlab-secrets.json", "{}")
-				if tt.record != "" {
-					h.Put("/disk/gitlab-codedeploy-order.json", tt.record)
-				}
-				before := h.Files("/disk")
-				h.playAmazonLinux2023("18.11.13")
-				_, err := h.install(version("18.11.13"))
-				if tt.says == "" {
-					require.NoError(t, err)
-					assert.Equal(t, "a seed", h.seed)
-					return
-				}
-				require.ErrorContains(t, err, tt.says)
-				assert.Empty(t, h.rpm.Installed)
-				assert.Equal(t, before, h.Files("/disk"))
+				synctest.Test(t, func(t *testing.T) { // what is not refused waits for a page, in played time
+					h := newHost(t)
+					h.AmazonLinux2023()
+					h.filesystem, h.seed = "xfs", "a seed"
+					h.Put("/disk/postgresql/data/PG_VERSION", "16")
+					h.Put("/disk/bootstrapped", "")
+					h.Put("/disk/gitlab-workhorse/VERSION", "gitlab-workhorse v18.11.13")
+					h.Put("/disk/etc-gitlab/gitlab-secrets.json", "{}")
+					if tt.record != "" {
+						h.Put("/disk/gitlab-codedeploy-order.json", tt.record)
+					}
+					before := h.Files("/disk")
+					h.playAmazonLinux2023("18.11.13")
+					_, err := h.install(version("18.11.13"))
+					if tt.says == "" {
+						require.NoError(t, err)
+						assert.Equal(t, "a seed", h.seed)
+						return
+					}
+					require.ErrorContains(t, err, tt.says)
+					assert.Empty(t, h.rpm.Installed)
+					assert.Equal(t, before, h.Files("/disk"))
+				})
 			})
 		}
 	})
 	t.Run("S10 install-gitlab | a volume of Amazon Linux 2023 comes to a server of Amazon Linux 2 | refused, as the other way round", func(t *testing.T) {
-		h := newHost(t)
-		h.filesystem = "xfs"
-		h.Put("/disk/postgresql/data/PG_VERSION", "16")
-		h.Put("/disk/etc-gitlab/gitlab-secrets.json", "{}")
-		h.Put("/disk/gitlab-codedeploy-order.json", `{"glibc":"2.34"}`)
-		h.failed("its indexes are in the order of glibc 2.34, and this host has glibc 2.26, where text is sorted otherwise")
+		synctest.Test(t, func(t *testing.T) {
+			h := newHost(t)
+			h.filesystem = "xfs"
+			h.Put("/disk/postgresql/data/PG_VERSION", "16")
+			h.Put("/disk/etc-gitlab/gitlab-secrets.json", "{}")
+			h.Put("/disk/gitlab-codedeploy-order.json", `{"glibc":"2.34"}`)
+			h.failed("its indexes are in the order of glibc 2.34, and this host has glibc 2.26, where text is sorted otherwise")
+		})
 	})
 	t.Run("S10 install-gitlab | a gitlab.rb from another server is there | it is kept when it includes ours, and else stops the run", func(t *testing.T) {
 		h := newHost(t)
