@@ -24,23 +24,23 @@ type InstallationProps struct {
 	// to Systems Manager and to the package repositories, its volume. Required.
 	After []constructs.IDependable
 
-	// TimeoutSeconds is how long the deploy waits for the script's signal.
+	// TimeoutSeconds is how long the deploy waits for the program's signal.
 	// Required; at most 43,200.
 	TimeoutSeconds int
 }
 
 // Installation runs a document once on a host, when the stack is created, and
-// lets the deploy wait for its outcome: the script itself reports success, or
+// lets the deploy wait for its outcome: the hosts' program itself reports success, or
 // failure with the reason, to a wait condition. The association's own status
 // is not enough, for it has been seen to say Success while the instance was
 // not registered with Systems Manager yet.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-waitcondition.html
 //
 // State Manager runs the document again whenever the document or a parameter
-// changes; the scripts leave an installed host as it is.
+// changes; the program leaves an installed host as it is.
 type Installation struct {
 	Association awsssm.CfnAssociation
-	// Done is made when the script has reported success.
+	// Done is made when the program has reported success.
 	Done awscdk.CfnWaitCondition
 }
 

@@ -30,7 +30,7 @@ import (
 
 // TestS1toS14_EveryFindingIsAccepted compares what five checkers report, when
 // nothing is kept from them, with what the constructs accept: both have to be
-// the same. A finding is mended, or accepted next to its resource with a reason.
+// the same. A finding is fixed, or accepted next to its resource with a reason.
 func TestS1toS14_EveryFindingIsAccepted(t *testing.T) {
 	startCheckers(t)
 	known, accepted := variants(t), acceptedFindings(t)
@@ -47,7 +47,7 @@ func TestS1toS14_EveryFindingIsAccepted(t *testing.T) {
 	}
 	for _, f := range reported {
 		if !slices.ContainsFunc(accepted, func(a acceptance) bool { return a.covers(f) }) {
-			t.Errorf("new finding of %s: %s at %s (%s): %s\nMend it, or acknowledge it next to the resource (constructs/findings.go).",
+			t.Errorf("new finding of %s: %s at %s (%s): %s\nFix it, or acknowledge it next to the resource (constructs/findings.go).",
 				f.checker, f.rule, f.place(), f.stack, f.message)
 		}
 	}

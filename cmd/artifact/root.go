@@ -131,6 +131,7 @@ func (p program) s3(ctx context.Context) (client *s3.Client, region string, err 
 		// The usual address puts the bucket's name in front of the host, and that
 		// name does not resolve for every endpoint of one's own.
 		o.UsePathStyle = o.BaseEndpoint != nil
+		o.DisableLogOutputChecksumValidationSkipped = true // An object without a checksum is none of the job's worries.
 	}), config.Region, nil
 }
 

@@ -29,7 +29,7 @@ func (o *options) forAccount(c *cobra.Command, side account.Side) {
 func (o *options) forEnvironment(c *cobra.Command) {
 	c.Flags().StringVar(&o.environment, "env", "", "environment: config/NAME.yaml (required)")
 	c.Flags().BoolVar(&o.yes, "yes", false, "do not ask")
-	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the calls to AWS, one a line, and end before the first that changes something")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the calls to AWS, one a line, and make none that changes something")
 }
 
 // withJSON adds the flag of a command that can print its result for programs.

@@ -29,7 +29,7 @@ room for, are refused before anything is touched. Nobody can work while it runs.
 
 Afterwards each repository with commits is looked for. When some could not be restored, it
 fails, names them and their number, and the server makes no backup until a restore succeeded:
-mend the cause and restore again, or give them up with --accept-lost and that number.
+fix the cause and restore again, or give them up with --accept-lost and that number.
 
 Prints what was looked at afterwards, a line each: name, state, what was found. Exit status
 1 means that nothing was restored, or that something is wrong.`,

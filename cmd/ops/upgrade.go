@@ -104,7 +104,7 @@ Prints one line of JSON, {"from", "to", "edition"}; with --plan a line a stop.`,
 	return command
 }
 
-// printPlan prints the stops as the server's script does.
+// printPlan prints the stops as the host's program does.
 func (p *program) printPlan(u upgrading) error {
 	from, err := gitlab.ParseVersion(u.from)
 	if err != nil {

@@ -50,7 +50,7 @@ func Enter(ctx context.Context, cfg config.Config, side Side, loaded aws.Config)
 	}
 	who, err := sts.NewFromConfig(loaded).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return nil, Unusable{fmt.Errorf("no credentials for account %s (%s.account in config/%s.yaml): %w; sign in again (aws sso login) or name another --profile",
+		return nil, Unusable{fmt.Errorf("no credentials for account %s (%s.account in config/%s.yaml): %w; sign in again (aws sso login) or name another profile",
 			a.ID, side, cfg.Environment, err)}
 	}
 	a.Caller = aws.ToString(who.Arn)

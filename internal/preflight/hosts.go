@@ -106,10 +106,10 @@ func (h host) checkRunning(ctx context.Context, a *asking, running *types.Instan
 		return []Finding{a.wrong(h.operatingSystem, got, "the system that the host has: security updates are chosen by it", "write "+system+"; to move to another system: docs/amazon-linux-2023.md")}
 	case h.mayGo:
 		return []Finding{a.warning(h.operatingSystem, got, "a data volume that no server of another system has used: the installation refuses it otherwise",
-			"take a backup over to a server in an environment of its own: docs/amazon-linux-2023.md")}
+			"take a backup over to a new server with a new data volume: docs/amazon-linux-2023.md")}
 	}
 	return []Finding{a.wrong(h.operatingSystem, got, "the system that the server has: its data volume is not for another one",
-		"take a backup over to a server in an environment of its own: docs/amazon-linux-2023.md")}
+		"take a backup over to a new server with a new data volume: docs/amazon-linux-2023.md")}
 }
 
 // remedy is the command that names the current image.

@@ -66,7 +66,7 @@ type Operation struct {
 // Ended is how an operation has ended.
 type Ended struct {
 	Run    string
-	Status int    // of its script: 0 done, 1 failed, 2 wrong use
+	Status int    // of the hosts' program: 0 done, 1 failed, 2 wrong use
 	Result string // as the host has it: not yet fit for a terminal
 }
 
