@@ -13,7 +13,7 @@ export MAKE
 # Environment to work on: config/$(ENV).yaml. Recipes read it from their
 # environment, so that no name can become a piece of a command.
 ENV ?= staging
-synth diff lint-templates: export ENV := $(ENV)
+synth diff: export ENV := $(ENV)
 
 # Profiles of `make diff`: GitLab's account and the deployment account.
 PROFILE_A ?=
@@ -87,17 +87,19 @@ check: setup-tools ## Formatting and linters only.
 
 .PHONY: test
 test: setup-test ## Everything: linters, templates, Go tests, the demo asserted.
-	@$(RUN_STEPS) -j2 test-go check-text
+	@$(RUN_STEPS) -j3 test-go test-fuzz check-text
 
-# What compiles the CDK is one after the other, so that it is compiled once.
-.PHONY: test-go
-test-go:
+# The synth is first, alone: what compiles the CDK compiles it once.
+.PHONY: test-synth test-go test-fuzz
+test-go test-fuzz: test-synth
+test-synth:
 	@mkdir -p bin # not in the middle: tests look at where they are, and would run again
 	@$(STEP) synth $(MAKE) synth
-	@$(STEP) cfn-lint $(MAKE) lint-templates
+test-go:
 	@$(STEP) 'go vet' go vet ./...
 	@$(STEP) staticcheck go tool staticcheck ./...
 	@$(STEP) 'go test' $(GO_TEST) $(GO_TESTS)
+test-fuzz:
 	@$(STEP) fuzz $(MAKE) fuzz
 
 .PHONY: check-go check-text
@@ -132,7 +134,7 @@ mutate: ## Flip SAMPLE=100 conditions (0: all) of ONLY=lambda/…: do tests noti
 	@go run ./test/mutate/cmd/mutate -sample "$$SAMPLE" -seed "$$SEED" -workers "$$WORKERS" -only "$$ONLY"
 
 .PHONY: bench
-bench: setup-test ## Measure the trigger and the upload against references; takes minutes.
+bench: setup-test ## Measure functions, upload, backup, commands and synth against references; takes minutes.
 	@go run ./test/bench
 
 # For this machine, or for GOOS and GOARCH. The runner's host has its own copy.
@@ -158,12 +160,6 @@ shellcheck:
 .PHONY: shfmt
 shfmt:
 	@$(SHELL_FILES) && go tool shfmt -i 2 -ci -d $$files
-
-.PHONY: lint-templates
-lint-templates:
-	@test -f cdk.out/manifest.json || { echo "cdk.out is missing: make synth failed"; exit 1; }
-	@region=$$(node -p 'Object.values(require("./cdk.out/manifest.json").artifacts).find(a => a.type === "aws:cloudformation:stack").environment.split("/").pop()') && \
-	cfn-lint --include-checks I --regions "$$region" --template cdk.out/*.template.json
 
 # The set-up, for scripts/setup.sh, which also looks at the machine and lets one work
 # at a time. A stamp has a checksum of what was installed in its name: contents decide,
