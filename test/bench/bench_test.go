@@ -24,7 +24,8 @@ import (
 	"gitlab-codedeploy/test/inputs"
 )
 
-// tiny measures as little as possible.
+// tiny measures as little as possible. How scripts of an old commit do with the tools of
+// today is for "make bench" to find out.
 func tiny(t *testing.T) Options {
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)

@@ -60,6 +60,8 @@ type Options struct {
 
 	TestRuns int // of go test ./test
 
+	OldScripts bool // whether the scripts of old commits are references, where this clone has them
+
 	GOARCH string // that binaries are measured for
 	Script string // what starts the upload, from Root
 
@@ -86,6 +88,7 @@ func main() {
 	flag.IntVar(&options.SynthPairs, "synth-pairs", 5, "pairs of synths; 0 synthesises nothing")
 	flag.IntVar(&options.DeploymentGroups, "groups", 1000, "deployment groups in the larger configuration")
 	flag.IntVar(&options.TestRuns, "test-runs", 1, "runs of go test ./test; 0 leaves it out")
+	flag.BoolVar(&options.OldScripts, "old-scripts", true, "compare with the scripts of old commits, too")
 	flag.StringVar(&options.Script, "script", "scripts/ci/upload-artifact.sh", "what starts the upload, for trying a change out")
 	flag.Parse()
 

@@ -96,8 +96,7 @@ func operators(ctx context.Context, options Options) (ours, reference string, er
 	if _, err := os.Stat(reference); err == nil {
 		return ours, reference, nil
 	}
-	if exec.CommandContext(ctx, "git", "-C", options.Root, "cat-file", "-e", scripted+"^{commit}").Run() != nil {
-		options.logf("ops: this clone has no commit %.7s, so there is nothing to compare with", scripted)
+	if !options.hasOldScripts(ctx, scripted) {
 		return ours, "", nil
 	}
 	if err := os.MkdirAll(old, 0o700); err != nil {
@@ -113,6 +112,18 @@ func operators(ctx context.Context, options Options) (ours, reference string, er
 		}
 	}
 	return ours, reference, nil
+}
+
+// hasOldScripts says whether the scripts of a commit are to be compared with, and are in this clone.
+func (o Options) hasOldScripts(ctx context.Context, commit string) bool {
+	if !o.OldScripts {
+		return false
+	}
+	has := exec.CommandContext(ctx, "git", "-C", o.Root, "cat-file", "-e", commit+"^{commit}").Run() == nil
+	if !has {
+		o.logf("this clone has no commit %.7s, so there is nothing to compare with", commit)
+	}
+	return has
 }
 
 // operatorEnvironment is that of a laptop without accounts of its own.

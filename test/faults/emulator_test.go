@@ -174,7 +174,7 @@ func (e *emulator) play(t *testing.T, ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(300 * time.Millisecond):
 		}
 	}
 }
@@ -278,7 +278,7 @@ func (e *emulator) drain(t *testing.T, ctx context.Context) {
 	require.Eventually(t, func() bool {
 		out, err := e.sqs.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &e.queue, AttributeNames: names})
 		return err == nil && out.Attributes[string(names[0])] == "0" && out.Attributes[string(names[1])] == "0"
-	}, 4*time.Minute, 100*time.Millisecond)
+	}, 4*time.Minute, 300*time.Millisecond)
 }
 
 // judge holds the deployments of a group against its uploads.

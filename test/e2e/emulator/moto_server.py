@@ -35,6 +35,7 @@ With the argument "needless" it only names the changes moto could do without.
 """
 
 import datetime
+import functools
 import inspect
 import itertools
 import json
@@ -56,6 +57,7 @@ from moto.core.common_models import CloudFormationModel
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.iam.models import AWSManagedPolicy, Role, iam_backends
 from moto.kms.models import Key
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.s3 import notifications
 from moto.s3.models import FakeBucket
 from moto.secretsmanager.models import secretsmanager_backends
@@ -328,6 +330,10 @@ def patch():
     notifications.send_event = send_from_the_buckets_account
     notifications._get_s3_event = describe_the_version
     cloudformation_responses.get_stack_from_s3_url = read_the_path_by_address_too
+    # For each request moto lists its folders, and tries the addresses of all services.
+    DomainDispatcherApplication.get_backend_for_host = functools.cache(
+        DomainDispatcherApplication.get_backend_for_host
+    )
     for model in (Application, DeploymentInfo):
         model.to_dict = with_numeric_times(model.to_dict)
     DeploymentGroup.to_dict = with_named_groups(DeploymentGroup.to_dict)
