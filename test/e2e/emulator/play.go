@@ -20,6 +20,10 @@ import (
 // AWS, so that a job that waits sees more than the last one.
 const statePause = 700 * time.Millisecond
 
+// playInterval stands between two looks for new deployments: an emulator that nobody
+// uses has to be no burden.
+const playInterval = 250 * time.Millisecond
+
 // player stands in for what moto's CodeDeploy does not do: a deployment there
 // stays Created for ever, and nobody is told of it. The player sends the status
 // function the events that EventBridge would, for a deployment that goes well.
@@ -47,7 +51,7 @@ func (p player) run(ctx context.Context) {
 				}
 			}
 		}
-		wait(ctx, pollInterval)
+		wait(ctx, playInterval)
 	}
 }
 
