@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,21 +30,54 @@ import (
 // names of what CloudFormation makes are the test's own, so any will do for those.
 func (s *session) undeclared(ctx context.Context, side account.Side, call calls.Call) string {
 	name, _ := ctx.Value(running{}).(string)
-	cfg, err := config.Load(s.configs, "staging")
+	text, err := os.ReadFile(filepath.Join(s.configs, "staging.yaml"))
 	if err != nil {
 		return "" // of a test about configurations
 	}
-	for _, d := range s.commands() {
-		if d.command.Name() != name {
-			continue
-		}
-		policy, err := rights.Make(rights.Names{Config: cfg, Output: func(account.Side, string) string { return "*" }}, side, d.declaredBy(side))
-		if err != nil {
-			return err.Error()
-		}
-		return missingRight(policy, name, side, call, cfg)
+	made, _ := declarations.LoadOrStore(declaration{string(text), name, side}, sync.OnceValue(func() commandsRights { return s.rightsOf(name, side) }))
+	d := made.(func() commandsRights)()
+	switch {
+	case d.fault != "":
+		return d.fault
+	case d.unread:
+		return "" // of a test about configurations
+	case d.policy == nil:
+		return fmt.Sprintf("no command %q makes the call %s", name, call.Name())
 	}
-	return fmt.Sprintf("no command %q makes the call %s", name, call.Name())
+	return missingRight(*d.policy, name, side, call, d.cfg)
+}
+
+// declarations has a func() commandsRights for each declaration: to read a configuration takes longer than most calls.
+var declarations sync.Map
+
+// declaration is what a command with a configuration may do in an account.
+type declaration struct {
+	configuration, command string
+	side                   account.Side
+}
+
+type commandsRights struct {
+	cfg    config.Config
+	unread bool           // the configuration is none
+	policy *rights.Policy // nil for no such command
+	fault  string
+}
+
+func (s *session) rightsOf(command string, side account.Side) commandsRights {
+	cfg, err := config.Load(s.configs, "staging")
+	if err != nil {
+		return commandsRights{unread: true}
+	}
+	for _, d := range s.commands() {
+		if d.command.Name() == command {
+			policy, err := rights.Make(rights.Names{Config: cfg, Output: func(account.Side, string) string { return "*" }}, side, d.declaredBy(side))
+			if err != nil {
+				return commandsRights{fault: err.Error()}
+			}
+			return commandsRights{cfg: cfg, policy: &policy}
+		}
+	}
+	return commandsRights{}
 }
 
 func missingRight(policy rights.Policy, command string, side account.Side, call calls.Call, cfg config.Config) string {
