@@ -36,13 +36,32 @@ func TestDocsNameEveryOutput(t *testing.T) {
 	}
 }
 
+// documents are all pages that people write, by their paths from the root.
+func documents(t *testing.T) []string {
+	t.Helper()
+	pages := []string{"README.md", "README.ja.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"}
+	for _, pattern := range []string{"docs/*.md", "docs/adr/*.md"} {
+		found, err := filepath.Glob(filepath.Join("..", pattern))
+		require.NoError(t, err)
+		require.NotEmpty(t, found, pattern)
+		for _, page := range found {
+			pages = append(pages, strings.TrimPrefix(page, "../"))
+		}
+	}
+	return pages
+}
+
 func TestDocsNameMakeTargetsThatExist(t *testing.T) {
 	makefile := read(t, "Makefile")
-	for _, path := range []string{"README.md", "docs/operations.md"} {
+	for _, path := range documents(t) {
+		if path == "CHANGELOG.md" { // which names what is gone
+			continue
+		}
 		// In code only: a sentence may make other things.
-		for _, match := range regexp.MustCompile("(?m)(?:`|\\$\\()make ([a-z]+)|^ *make ([a-z]+)$").FindAllStringSubmatch(read(t, path), -1) {
+		for _, match := range regexp.MustCompile("(?m)(?:`|\\$\\()make ([a-z][a-z-]*)|^ *make ([a-z-]+)$").FindAllStringSubmatch(read(t, path), -1) {
 			target := match[1] + match[2]
-			assert.Regexp(t, `(?m)^`+target+`:`, makefile, "%s names make %s", path, target)
+			is := regexp.MustCompile(`(?m)^([a-z-]+ )*` + target + `( [a-z-]+)*:`).MatchString(makefile)
+			assert.True(t, is, "%s names make %s", path, target)
 		}
 	}
 	for _, target := range []string{"demo", "up", "down", "test", "check", "synth", "help"} {
@@ -50,24 +69,61 @@ func TestDocsNameMakeTargetsThatExist(t *testing.T) {
 	}
 }
 
-// TestDocsLinkToWhatExists follows every relative link of the documents.
+// TestDocsTablesNameCommandsThatExist is about the tables whose rows begin with commands of
+// scripts/ops.
+func TestDocsTablesNameCommandsThatExist(t *testing.T) {
+	pages, err := filepath.Glob("../docs/reference/ops_*.md")
+	require.NoError(t, err)
+	var commands []string
+	for _, page := range pages {
+		commands = append(commands, strings.TrimSuffix(strings.TrimPrefix(filepath.Base(page), "ops_"), ".md"))
+	}
+	for path, header := range map[string]string{"README.md": "| command | does |", "README.ja.md": "| コマンド |", "docs/operations.md": "| command |"} {
+		_, table, found := strings.Cut(read(t, path), "\n"+header)
+		require.True(t, found, path)
+		table, _, _ = strings.Cut(table, "\n\n")
+		named := 0
+		for _, row := range regexp.MustCompile(`(?m)^\| (`+"`"+`[^|]*) \|`).FindAllStringSubmatch(table, -1) {
+			for _, match := range regexp.MustCompile("`([a-z][a-z-]*)").FindAllStringSubmatch(row[1], -1) {
+				named++
+				assert.Contains(t, commands, match[1], "%s names a command", path)
+			}
+		}
+		assert.Greater(t, named, 10, path)
+	}
+}
+
+// TestDocsLinkToWhatExists follows every relative link of the documents, and its anchor to a
+// heading: https://docs.github.com/en/get-started/writing-on-github/getting-started-with-writing-and-formatting-on-github/basic-writing-and-formatting-syntax#section-links
 func TestDocsLinkToWhatExists(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
-	documents, err := filepath.Glob("../docs/*.md")
-	require.NoError(t, err)
-	records, err := filepath.Glob("../docs/adr/*.md")
-	require.NoError(t, err)
-	links := 0
-	for _, document := range append(append(documents, records...), "../README.md", "../README.ja.md", "../CONTRIBUTING.md", "../SECURITY.md", "../CHANGELOG.md") {
-		raw, err := os.ReadFile(document)
-		require.NoError(t, err)
-		for _, match := range link.FindAllStringSubmatch(string(raw), -1) {
+	link := regexp.MustCompile(`\]\(([^)#:]*)(?:#([^):]+))?\)`)
+	links, anchors := 0, 0
+	for _, document := range documents(t) {
+		for _, match := range link.FindAllStringSubmatch(read(t, document), -1) {
 			links++
-			_, err := os.Stat(filepath.Join(filepath.Dir(document), match[1]))
-			assert.NoError(t, err, "%s links to %s", document, match[1])
+			to := filepath.Join(filepath.Dir(document), match[1])
+			if match[1] == "" {
+				to = document
+			}
+			if _, err := os.Stat(filepath.Join("..", to)); !assert.NoError(t, err, "%s links to %s", document, match[1]) || match[2] == "" {
+				continue
+			}
+			anchors++
+			assert.Contains(t, headings(t, to), match[2], "%s links to %s", document, match[0])
 		}
 	}
-	assert.NotZero(t, links)
+	assert.Greater(t, links, 100)
+	assert.Greater(t, anchors, 20)
+}
+
+// headings are the anchors of a page's headings.
+func headings(t *testing.T, page string) (anchors []string) {
+	t.Helper()
+	for _, match := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(read(t, page), -1) {
+		words := regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(match[1]), "")
+		anchors = append(anchors, strings.ReplaceAll(words, " ", "-"))
+	}
+	return anchors
 }
 
 func TestDocsListEveryDecision(t *testing.T) {
