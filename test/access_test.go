@@ -722,7 +722,7 @@ func TestS9_theEndpointsPolicyFitsAndNamesEveryBucket(t *testing.T) {
 	for i := range 50 {
 		cfg.GitLab.Network.ReadableBuckets = append(cfg.GitLab.Network.ReadableBuckets, fmt.Sprintf("%s%03d", strings.Repeat("x", 60), i))
 	}
-	gitlab, _ := synthesise(t, cfg)
+	gitlab := synthesiseGitLab(t, cfg)
 	parsed := parse(t, gitlab, cfg.GitLab.Account, cfg, nil)
 	policy := parsed.Properties(parsed.Output("S3EndpointId"))["PolicyDocument"]
 	// https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html
@@ -802,7 +802,7 @@ func TestS9_theBucketsPolicyFitsWithAllReadersThatTheConfigurationTakes(t *testi
 				cfg.Deploy.Applications = append(cfg.Deploy.Applications, entry)
 			}
 			bytes := func() int {
-				_, deploy := synthesise(t, cfg)
+				deploy := synthesiseDeploy(t, cfg)
 				parsed := parse(t, deploy, cfg.Deploy.Account, cfg, map[string]string{"SourceVpceId": "vpce-0123456789abcdef0"})
 				longest := 0
 				for _, id := range parsed.OfType("AWS::S3::BucketPolicy") {
@@ -825,7 +825,7 @@ func TestS9_theBucketsPolicyFitsWithAllReadersThatTheConfigurationTakes(t *testi
 func TestS9_withoutReadersNobodyIsNamed(t *testing.T) {
 	cfg := staging(t)
 	cfg.Deploy.Applications[0].ReaderRoles = nil
-	_, deploy := synthesise(t, cfg)
+	deploy := synthesiseDeploy(t, cfg)
 	_, policy := artifactBucket(t, deploy)
 	assert.NotEmpty(t, policy)
 	assert.NotContains(t, policy, "AgentsReadArtifacts1")

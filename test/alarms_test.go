@@ -792,7 +792,7 @@ func TestS14_whatIsGivenUpStaysLongEnoughInTheDeadLetterQueue(t *testing.T) {
 	for _, hours := range []int{1, longest / 4, longest / 2, longest - 1, longest} {
 		cfg := staging(t)
 		cfg.Deploy.LongestDeploymentHours = hours
-		_, deploy := synthesise(t, cfg)
+		deploy := synthesiseDeploy(t, cfg)
 		queue := deploy.Resources[at(deploy.Outputs, "QueueUrl", "Value", "Ref").(string)].Properties
 		dead := deploy.Resources[at(deploy.Outputs, "DeadLetterQueueUrl", "Value", "Ref").(string)].Properties
 		keeps, receives := queue["MessageRetentionPeriod"].(float64), at(queue, "RedrivePolicy", "maxReceiveCount").(float64)

@@ -68,7 +68,7 @@ func TestS10_aRemovedBackupCanBeBroughtBackForTheConfiguredDays(t *testing.T) {
 func TestS10_noVersionOfABackupGoesWhileItCounts(t *testing.T) {
 	cfg := staging(t)
 	cfg.GitLab.Backup.KeepDays = 12
-	gitlab, _ := synthesise(t, cfg)
+	gitlab := synthesiseGitLab(t, cfg)
 	bucket := gitlab.Resources[at(gitlab.Outputs, "BackupBucketName", "Value", "Ref").(string)].Properties
 	assert.Equal(t, "Enabled", at(bucket, "VersioningConfiguration", "Status"))
 	assert.Equal(t, true, bucket["ObjectLockEnabled"])
@@ -98,7 +98,7 @@ func TestS10_backupsAreUnderTheBucketsKey(t *testing.T) {
 func TestS10_withoutBreakGlassRolesTheServerAloneReadsBackups(t *testing.T) {
 	cfg := staging(t)
 	cfg.GitLab.BreakGlassRoles = nil
-	gitlab, _ := synthesise(t, cfg)
+	gitlab := synthesiseGitLab(t, cfg)
 	bucket := at(gitlab.Outputs, "BackupBucketName", "Value", "Ref").(string)
 	for _, id := range gitlab.ofType(t, "AWS::S3::BucketPolicy") {
 		policy := gitlab.Resources[id].Properties
@@ -121,7 +121,7 @@ func TestS10_tenBreakGlassRolesFitThePolicies(t *testing.T) {
 		cfg.GitLab.BreakGlassRoles = append(cfg.GitLab.BreakGlassRoles,
 			fmt.Sprintf("arn:aws:iam::%s:role/%s/%s%02d", cfg.GitLab.Account, strings.Repeat("p", 500), strings.Repeat("r", 62), i))
 	}
-	gitlab, _ := synthesise(t, cfg)
+	gitlab := synthesiseGitLab(t, cfg)
 	parsed := parse(t, gitlab, cfg.GitLab.Account, cfg, nil)
 	for _, id := range parsed.OfType("AWS::S3::BucketPolicy") {
 		assert.Less(t, len(text(parsed.Properties(id)["PolicyDocument"])), 20*1024)
@@ -135,7 +135,7 @@ func TestS10_tenBreakGlassRolesFitThePolicies(t *testing.T) {
 func TestS10_aBackupIsMadeEachNightAtTheConfiguredTime(t *testing.T) {
 	cfg := staging(t)
 	cfg.GitLab.Backup.Time, cfg.GitLab.Backup.KeepDays = "03:05", 12
-	gitlab, _ := synthesise(t, cfg)
+	gitlab := synthesiseGitLab(t, cfg)
 	server, _, _ := host(t, gitlab, "ServerInstanceId")
 	found := 0
 	for _, id := range gitlab.ofType(t, "AWS::SSM::Association") {
@@ -185,7 +185,7 @@ func alarmWith(t *testing.T, tpl template, metric string) map[string]any {
 func TestS10_anAlarmTellsOfARemovedBackup(t *testing.T) {
 	cfg := staging(t)
 	cfg.GitLab.Backup.KeepDays = 12
-	gitlab, _ := synthesise(t, cfg)
+	gitlab := synthesiseGitLab(t, cfg)
 	bucketRef := at(gitlab.Outputs, "BackupBucketName", "Value")
 	bucket := gitlab.Resources[at(bucketRef, "Ref").(string)].Properties
 	assert.Equal(t, true, at(bucket, "NotificationConfiguration", "EventBridgeConfiguration", "EventBridgeEnabled"))

@@ -116,7 +116,7 @@ func TestS15_theTemplateSaysWhoMayDeploy(t *testing.T) {
 			Application: "shop", DeploymentGroup: "two", Refs: []string{"main", "v1"},
 			Projects: config.Projects{List: []config.Project{{ID: 2, Path: "team/a"}, {ID: 3, Path: "team/b"}}},
 		})
-	_, deploy := synthesise(t, cfg)
+	deploy := synthesiseDeploy(t, cfg)
 	_, function := functionOf(t, deploy, "TriggerFunctionName")
 	assert.Equal(t, []any{
 		"sample-web/sample-web-blue-green: 1 team/sample-web from main",
@@ -405,7 +405,7 @@ func TestS14_instancesReadTheirOwnApplicationsArtifacts(t *testing.T) {
 	cfg := staging(t)
 	require.Len(t, cfg.Deploy.Applications, 1)
 	read := func() map[string]string {
-		_, deploy := synthesise(t, cfg)
+		deploy := synthesiseDeploy(t, cfg)
 		_, policy := artifactBucket(t, deploy)
 		read := map[string]string{}
 		for sid, s := range policy {
@@ -433,7 +433,7 @@ func TestS14_instancesReadTheirOwnApplicationsArtifacts(t *testing.T) {
 func TestS14_withoutAnAddressNobodyIsSubscribed(t *testing.T) {
 	cfg := staging(t)
 	cfg.Deploy.AlarmEmail = ""
-	_, deploy := synthesise(t, cfg)
+	deploy := synthesiseDeploy(t, cfg)
 	for id, r := range deploy.Resources {
 		assert.NotEqual(t, "AWS::SNS::Subscription", r.Type, id)
 	}
@@ -454,7 +454,7 @@ func TestS14_manyPairsFitTheTemplate(t *testing.T) {
 				}
 				cfg.Deploy.DeploymentGroups = append(cfg.Deploy.DeploymentGroups, group)
 			}
-			_, deploy := synthesise(t, cfg)
+			deploy := synthesiseDeploy(t, cfg)
 			inline := map[string]int{}
 			for _, id := range deploy.ofType(t, "AWS::IAM::Policy") {
 				policy := deploy.Resources[id].Properties

@@ -252,7 +252,7 @@ func TestS1_S5_afterTheFirstDeployNothingCanBeDeletedByMistake(t *testing.T) {
 
 	cfg := staging(t)
 	cfg.TerminationProtection = false
-	gitlab, _ = synthesise(t, cfg)
+	gitlab = synthesiseGitLab(t, cfg)
 	assert.NotContains(t, gitlab.Parameters, "Protection", "nothing is to be protected")
 	assert.NotContains(t, gitlab.Conditions, "Protected")
 	for id, r := range gitlab.Resources {

@@ -112,7 +112,7 @@ func TestS1_noSubnetGivesPublicAddresses(t *testing.T) {
 func TestS4_nothingIsOpenToTheWorldButTheLoadBalancer(t *testing.T) {
 	cfg := staging(t)
 	cfg.GitLab.Server.Version, cfg.GitLab.LoadBalancer.AllowedRanges = "18.11.13", []string{"0.0.0.0/0"}
-	open, _ := synthesise(t, cfg)
+	open := synthesiseGitLab(t, cfg)
 	closed, _ := synthesiseStaging(t)
 
 	assert.Empty(t, worldIngress(closed))

@@ -126,7 +126,7 @@ func TestS6_withAHostedZoneTheStackMakesCertificateAndRecord(t *testing.T) {
 	cfg := staging(t)
 	cfg.GitLab.LoadBalancer.CertificateARN = ""
 	cfg.GitLab.LoadBalancer.HostedZone = &config.HostedZone{ID: "Z0123456789ABCDEFGHIJ", Name: "example.com"}
-	gitlab, _ := synthesise(t, cfg)
+	gitlab := synthesiseGitLab(t, cfg)
 
 	id, certificate := gitlab.one(t, "AWS::CertificateManager::Certificate")
 	assert.Equal(t, cfg.GitLab.LoadBalancer.DomainName, certificate.Properties["DomainName"])

@@ -104,6 +104,18 @@ func synthesise(t *testing.T, cfg config.Config) (gitlab, deploy template) {
 	return templateOf(t, a), templateOf(t, b)
 }
 
+// synthesiseGitLab is synthesise for what asks for that stack alone.
+func synthesiseGitLab(t *testing.T, cfg config.Config) template {
+	t.Helper()
+	return templateOf(t, stacks.NewGitLab(newApp(t), cfg, ".."))
+}
+
+// synthesiseDeploy is synthesise for what asks for that stack alone.
+func synthesiseDeploy(t *testing.T, cfg config.Config) template {
+	t.Helper()
+	return templateOf(t, stacks.NewDeploy(newApp(t), cfg, ".."))
+}
+
 // newAppWithStaging returns an app with both stacks of staging.
 func newAppWithStaging(t *testing.T) awscdk.App {
 	t.Helper()

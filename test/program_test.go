@@ -79,7 +79,7 @@ func TestS13_anotherProcessorOfTheRunnerIsAnotherProgram(t *testing.T) {
 	before, _ := synthesiseStaging(t)
 	cfg := staging(t)
 	cfg.GitLab.Runner.InstanceType = "t4g.large"
-	after, _ := synthesise(t, cfg)
+	after := synthesiseGitLab(t, cfg)
 	_, intel := programDocument(t, before)
 	id, arm := programDocument(t, after)
 	assert.NotEqual(t, intel["sha256"], arm["sha256"])

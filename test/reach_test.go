@@ -101,7 +101,7 @@ func TestS4_S5_theNetworkLetsThroughWhatItShouldAndNothingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := staging(t)
 			cfg.GitLab.LoadBalancer.AllowedRanges = ranges
-			gitlab, _ := synthesise(t, cfg)
+			gitlab := synthesiseGitLab(t, cfg)
 			assert.Empty(t, strings.Join(networkOf(t, cfg, gitlab).Differences(wantedFlows(cfg)), "\n"))
 		})
 	}

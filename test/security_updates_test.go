@@ -44,7 +44,7 @@ func TestS5_S11_securityUpdatesReachBothHosts(t *testing.T) {
 
 	cfg := staging(t)
 	cfg.GitLab.Server.OperatingSystem = config.AmazonLinux2
-	gitlab, _ = synthesise(t, cfg)
+	gitlab = synthesiseGitLab(t, cfg)
 	_, serverHost, _ = host(t, gitlab, "ServerInstanceId")
 	groups = groupsBySystem(t, gitlab)
 	assert.Len(t, groups, 2)
@@ -100,7 +100,7 @@ func TestS8_securityUpdatesWaitForNoOperation(t *testing.T) {
 func TestS5_securityUpdatesCanBeSwitchedOffAndMoved(t *testing.T) {
 	cfg := staging(t)
 	cfg.GitLab.SecurityUpdates.Enabled = false
-	off, _ := synthesise(t, cfg)
+	off := synthesiseGitLab(t, cfg)
 	for id, r := range off.Resources {
 		assert.NotEqual(t, "AWS::SSM::PatchBaseline", r.Type, id)
 		assert.NotEqual(t, "AWS-RunPatchBaselineWithHooks", r.Properties["Name"], id)
@@ -110,7 +110,7 @@ func TestS5_securityUpdatesCanBeSwitchedOffAndMoved(t *testing.T) {
 	cfg = staging(t)
 	cfg.GitLab.SecurityUpdates.Day, cfg.GitLab.SecurityUpdates.Time = "TUE", "03:05"
 	cfg.GitLab.Server.OperatingSystem, cfg.GitLab.Runner.OperatingSystem = config.AmazonLinux2, config.AmazonLinux2
-	moved, _ := synthesise(t, cfg)
+	moved := synthesiseGitLab(t, cfg)
 	assert.Equal(t, "cron(5 3 ? * TUE *)", securityUpdates(t, moved).Properties["ScheduleExpression"])
 	_, baseline := moved.one(t, "AWS::SSM::PatchBaseline")
 	assert.Equal(t, "AMAZON_LINUX_2", baseline.Properties["OperatingSystem"])

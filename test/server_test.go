@@ -65,7 +65,7 @@ func TestS5_theDataVolumeHasAKeyOfItsOwn(t *testing.T) {
 	// A given volume was made under the key, by docs/recovery.md.
 	cfg := staging(t)
 	cfg.GitLab.Server.DataVolumeID = "vol-0fedcba9876543210"
-	given, _ := synthesise(t, cfg)
+	given := synthesiseGitLab(t, cfg)
 	assert.Equal(t, text(arn), text(at(given.Outputs, "DataKeyArn", "Value")))
 }
 

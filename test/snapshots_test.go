@@ -12,7 +12,7 @@ import (
 func TestS5_theVaultsLockTakesWhatThePlanKeeps(t *testing.T) {
 	cfg := staging(t)
 	cfg.GitLab.Server.SnapshotKeepDays = 17
-	gitlab, _ := synthesise(t, cfg)
+	gitlab := synthesiseGitLab(t, cfg)
 	id, vault := gitlab.one(t, "AWS::Backup::BackupVault")
 	_, plan := gitlab.one(t, "AWS::Backup::BackupPlan")
 

@@ -170,7 +170,7 @@ func TestS11_theRunnerIsReplacedWithoutASwitchAndAwaited(t *testing.T) {
 		t.Run(key, func(t *testing.T) {
 			cfg := staging(t)
 			configCases[key].change(&cfg)
-			after, _ := synthesise(t, cfg)
+			after := synthesiseGitLab(t, cfg)
 			found := changes(t, gitlab, after)
 			require.GreaterOrEqual(t, found[before], conditional, "the case replaces no runner")
 
@@ -210,7 +210,7 @@ func TestReplacementsAreSeen(t *testing.T) {
 	gitlab, _ := synthesiseStaging(t)
 	cfg := staging(t)
 	cfg.GitLab.Network.VPCCIDR = "10.20.0.0/17"
-	after, _ := synthesise(t, cfg)
+	after := synthesiseGitLab(t, cfg)
 	found := changes(t, gitlab, after)
 	server, _, _ := host(t, gitlab, "ServerInstanceId")
 	volume, _ := gitlab.one(t, "AWS::EC2::Volume")
