@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 )
 
 // Known is what a template does not say itself.
@@ -26,7 +27,8 @@ type Template struct {
 	Parameters map[string]struct{ Default any }
 	Conditions map[string]any
 
-	known Known
+	known  Known
+	worked sync.Map // properties of resources, worked out, by logical id
 }
 
 // Resource is one resource of a template, its properties as they stand there.
@@ -86,8 +88,13 @@ func (t *Template) Output(name string) string {
 	return attribute[0].(string)
 }
 
-// Properties returns the properties of a resource, worked out.
+// Properties returns the properties of a resource, worked out once. They are not the
+// caller's to change.
 func (t *Template) Properties(id string) map[string]any {
+	if worked, is := t.worked.Load(id); is {
+		return worked.(map[string]any)
+	}
 	properties, _ := t.Resolve(t.Resources[id].Properties).(map[string]any)
+	t.worked.Store(id, properties)
 	return properties
 }
