@@ -89,7 +89,7 @@ func ended(t *testing.T, bucket, id string) (s told) {
 		s = told{}
 		require.NoError(t, json.Unmarshal(text, &s))
 		return s.State == "Succeeded" || s.State == "Rejected" || s.State == "Superseded" || s.State == "Failed"
-	}, time.Minute, 100*time.Millisecond, "no end of %s: %+v", id, &s)
+	}, handled, 100*time.Millisecond, "no end of %s: %+v", id, &s)
 	return s
 }
 
