@@ -28,6 +28,7 @@ import (
 
 	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/internal/trust/signer"
+	"gitlab-codedeploy/test/e2e/childprocess"
 )
 
 // jobToken prints a token as a user of "up" does.
@@ -72,10 +73,20 @@ func putArtifact(t *testing.T, bucket, id string) (version string) {
 
 type told struct{ State, DeploymentID, VersionID, Reason, Project, Ref, User, PipelineURL string }
 
-// ended waits for the end of an upload's state, by the id that it is told under.
+// ended waits for the end of an upload's state, by the id that it is told under. The logs
+// of an emulator whose upload has none are gone with it: they are shown.
 func ended(t *testing.T, bucket, id string) (s told) {
 	t.Helper()
 	client, key := bucketClient(t), "deployments/"+id+".json"
+	defer func() {
+		if !t.Failed() {
+			return
+		}
+		logs, _ := filepath.Glob(filepath.Join(dir, "logs", "*.log"))
+		for _, log := range logs {
+			t.Logf("%s ends with:\n%s", filepath.Base(log), childprocess.Tail(log, 40))
+		}
+	}()
 	require.Eventually(t, func() bool {
 		out, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 		var none *s3types.NoSuchKey
@@ -89,7 +100,7 @@ func ended(t *testing.T, bucket, id string) (s told) {
 		s = told{}
 		require.NoError(t, json.Unmarshal(text, &s))
 		return s.State == "Succeeded" || s.State == "Rejected" || s.State == "Superseded" || s.State == "Failed"
-	}, handled, 100*time.Millisecond, "no end of %s: %+v", id, &s)
+	}, time.Minute, 100*time.Millisecond, "no end of %s: %+v", id, &s)
 	return s
 }
 

@@ -40,9 +40,6 @@ const (
 	// that is busy with all other tests.
 	hangs     = 8 * time.Minute
 	stopTakes = time.Minute
-	// handled is above the visibility timeout of the trigger's queue, 180 s: a message
-	// whose handling failed for a moment comes back after it.
-	handled = 5 * time.Minute
 )
 
 // Made by TestMain.
@@ -313,7 +310,7 @@ func queueIsHandled(t *testing.T, url string) {
 		out, err := queue.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []sqstypes.QueueAttributeName{"All"}})
 		require.NoError(t, err)
 		return out.Attributes["ApproximateNumberOfMessages"] == "0" && out.Attributes["ApproximateNumberOfMessagesNotVisible"] == "0"
-	}, handled, 100*time.Millisecond)
+	}, time.Minute, 100*time.Millisecond)
 }
 
 func TestS15_NoGapOfTheEmulatorHasClosed(t *testing.T) {
