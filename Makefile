@@ -87,7 +87,7 @@ check: setup-tools ## Formatting and linters only.
 
 .PHONY: test
 test: setup-test ## Everything: linters, templates, Go tests, the demo asserted.
-	@$(RUN_STEPS) -j3 test-go test-fuzz check-text
+	@$(RUN_STEPS) -j3 test-go test-fuzz check-text $(PLATFORMS)
 
 # The synth is first, alone: what compiles the CDK compiles it once.
 .PHONY: test-synth test-go test-fuzz
@@ -101,6 +101,16 @@ test-go:
 	@$(STEP) 'go test' $(GO_TEST) $(GO_TESTS)
 test-fuzz:
 	@$(STEP) fuzz $(MAKE) fuzz
+
+# The operator's program is compiled and vetted, with its tests, for where nobody runs
+# them. It is linked, too: only then is it a program.
+PLATFORMS := darwin/arm64 darwin/amd64 windows/amd64
+.PHONY: $(PLATFORMS) program
+$(PLATFORMS):
+	@$(STEP) $@ env CGO_ENABLED=0 GOOS=$(@D) GOARCH=$(@F) $(MAKE) program
+program:
+	@go build -ldflags '-s -w' -o /dev/null ./cmd/ops
+	@go vet $$(go list -deps ./cmd/ops | grep "^$$(go list -m)/")
 
 .PHONY: check-go check-text
 check-go:
