@@ -21,7 +21,7 @@ var layers = map[string][]string{
 	"main":       {"stacks", "constructs", "internal/config", "internal/gobuild"},
 	"stacks":     {"constructs", "internal/config"},
 	"constructs": {"internal/gobuild"}, // it only compiles
-	"lambda":     {"lambda", "internal/trust", "internal/order"},
+	"lambda":     {"lambda", "internal/trust", "internal/order", "internal/httpbody"},
 	"cmd":        {"internal"},
 	"internal":   {"internal"},
 	"test":       {""},
@@ -94,7 +94,7 @@ func misplaced(packages []importer) []string {
 }
 
 // TestImportsPointOneWay keeps main → stacks → {constructs, internal/config}, cmd → internal → AWS SDK,
-// lambda → {internal/trust, internal/order, AWS SDK}, and all that runs free of the CDK and of what is for tests.
+// lambda → {internal/trust, internal/order, internal/httpbody, AWS SDK}, and all that runs free of the CDK and of what is for tests.
 func TestImportsPointOneWay(t *testing.T) {
 	require.NoError(t, inputs.Are(".."))
 	list := exec.Command("go", "list", "-f", `{{.ImportPath}}|{{join .Imports " "}}|{{join .Deps " "}}`, "./...")

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"golang.org/x/term"
 
+	"gitlab-codedeploy/internal/httpbody"
 	"gitlab-codedeploy/internal/machine"
 	"gitlab-codedeploy/internal/operation"
 )
@@ -50,7 +51,9 @@ func main() {
 		stdout:  os.Stdout, stderr: os.Stderr, root: os.Geteuid() == 0,
 		stdin: os.Stdin, terminal: term.IsTerminal(int(os.Stdin.Fd())),
 		aws: func(ctx context.Context, region string) (aws.Config, error) {
-			return config.LoadDefaultConfig(ctx, config.WithRegion(region))
+			account, err := config.LoadDefaultConfig(ctx, config.WithRegion(region))
+			httpbody.OnlyRead(&account)
+			return account, err
 		},
 	}.run(ctx, os.Args[1:]))
 }

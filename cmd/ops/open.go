@@ -10,6 +10,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"gitlab-codedeploy/internal/calls"
+	"gitlab-codedeploy/internal/httpbody"
 )
 
 // openAWS loads a profile; "" leaves the credentials to the SDK's own rules.
@@ -27,6 +28,7 @@ func openAWS(ctx context.Context, region, profile string) (aws.Config, error) {
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, append(options, awsconfig.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) {
 		o.Client = sts.NewFromConfig(first)
 	}))...)
+	httpbody.OnlyRead(&cfg)
 	calls.KnowAnswers(&cfg)
 	return cfg, err
 }

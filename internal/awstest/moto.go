@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/stretchr/testify/require"
+
+	"gitlab-codedeploy/internal/httpbody"
 )
 
 // Moto starts the emulator's moto_server, and returns what clients of the SDK reach it by,
@@ -43,7 +45,9 @@ func Moto(t testing.TB, root, region string) aws.Config {
 	select {
 	case url := <-address:
 		require.NotEmpty(t, url, "moto_server ended")
-		return aws.Config{Region: region, BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}
+		config := aws.Config{Region: region, BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}
+		httpbody.OnlyRead(&config)
+		return config
 	case <-time.After(time.Minute):
 		require.Fail(t, "moto_server does not start")
 		return aws.Config{}

@@ -20,6 +20,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"gitlab-codedeploy/internal/httpbody"
 	"gitlab-codedeploy/internal/trust"
 	"gitlab-codedeploy/lambda/internal/allowlist"
 )
@@ -169,6 +170,7 @@ func (r *Reader) AWS() aws.Config {
 			t.IdleConnTimeout = idleConnection
 		}),
 	}
+	httpbody.OnlyRead(&config)
 	if endpoint := r.URL("AWS_ENDPOINT_URL"); endpoint != "" {
 		config.BaseEndpoint = &endpoint
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -46,6 +48,16 @@ func TestS14_AnIdleConnectionIsNotUsedAgain(t *testing.T) {
 	client, ok := options.HTTPClient.(interface{ GetTransport() *http.Transport })
 	require.True(t, ok)
 	assert.Equal(t, idleConnection, client.GetTransport().IdleConnTimeout)
+}
+
+// See internal/httpbody.
+func TestS14_NoAnswerIsLostOnTheWay(t *testing.T) {
+	r := reader(map[string]string{"AWS_REGION": "ap-northeast-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"})
+	stack := middleware.NewStack("call", smithyhttp.NewStackRequest)
+	for _, option := range r.AWS().APIOptions {
+		require.NoError(t, option(stack))
+	}
+	assert.Contains(t, stack.Deserialize.List(), "OnlyReadBody")
 }
 
 func TestS15_GitLabsKeysAreReadOrNoneIsKnown(t *testing.T) {

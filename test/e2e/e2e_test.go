@@ -31,6 +31,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab-codedeploy/internal/httpbody"
 	"gitlab-codedeploy/test/e2e/emulator"
 	"gitlab-codedeploy/test/inputs"
 )
@@ -164,10 +165,12 @@ func accountB(t *testing.T) awssdk.Config {
 	e, err := emulator.Open(root, dir)
 	require.NoError(t, err)
 	c := e.B.Credentials
-	return awssdk.Config{
+	config := awssdk.Config{
 		Region: e.Config.Region, BaseEndpoint: &e.Endpoint,
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
 	}
+	httpbody.OnlyRead(&config)
+	return config
 }
 
 func bucketClient(t *testing.T) *s3.Client {
