@@ -145,7 +145,8 @@ mutate: ## Flip SAMPLE=100 conditions (0: all) of ONLY=lambda/…: do tests noti
 
 .PHONY: bench
 bench: setup-test ## Measure functions, upload, backup, commands and synth against references; takes minutes.
-	@go run ./test/bench
+	@dir=$$(mktemp -d) && trap '$(EMULATOR) --dir "$$dir" down; rm -rf "$$dir"' EXIT && \
+	CDK_VALIDATION=false $(EMULATOR) --dir "$$dir" up >/dev/null && go run ./test/bench -emulator "$$dir"
 
 # For this machine, or for GOOS and GOARCH. The runner's host has its own copy.
 BIN ?= bin

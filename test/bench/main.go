@@ -1,8 +1,8 @@
 // Command bench measures this repository's claims, each against a reference in
-// the same run, and prints one table:
+// the same run, and prints one table of all parts, or of those that it is given:
 //
-//	trigger   the function, against the same job in Python 3 with boto3
-//	calls     what it asks of AWS for one deployment
+//	trigger   the function, against the same job in Python 3 with boto3, and what
+//	          it asks of AWS for one deployment
 //	upload    the job's program, against `aws deploy push`
 //	backup    a backup of a host, against the script before it
 //	ops       the operator's program, against the scripts before it
@@ -26,6 +26,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,6 +34,8 @@ import (
 
 // Options says how much is measured. The zero value measures nothing.
 type Options struct {
+	Parts []string // that are measured
+
 	Root string // of the repository
 	Work string // an empty folder; holds all folders at a time
 
@@ -51,6 +54,7 @@ type Options struct {
 	BackupPairs int // of backups of a host
 	BackupMB    int // size of what is backed up, in 10⁶ bytes
 
+	Emulator      string        // folder of one that is up, with neither pushes nor backups
 	OperatorPairs int           // of runs of each command of the operator's
 	FollowPairs   int           // of operations of a host that are followed
 	FollowFor     time.Duration // how long each of these takes
@@ -76,21 +80,25 @@ func main() {
 	options := Options{Uncounted: 1, GOARCH: "arm64", Progress: os.Stderr}
 	flag.IntVar(&options.Pairs, "pairs", 15, "pairs of the trigger's processes")
 	flag.IntVar(&options.Warm, "warm", 100, "invocations of each process after its first")
-	flag.IntVar(&options.UploadPairs, "upload-pairs", 3, "pairs of uploads; 0 uploads nothing")
+	flag.IntVar(&options.UploadPairs, "upload-pairs", 3, "pairs of uploads")
 	flag.IntVar(&options.FolderMB, "mb", 500, "size of the folder that is uploaded, in 10⁶ bytes")
 	flag.IntVar(&options.SmallFolderMB, "small-mb", 100, "size of the folder that shows whether memory grows")
 	flag.IntVar(&options.HugeFolderMB, "huge-mb", 5000, "size of the folder that is compared with it")
-	flag.IntVar(&options.BackupPairs, "backup-pairs", 3, "pairs of backups of a host; 0 makes none")
+	flag.IntVar(&options.BackupPairs, "backup-pairs", 3, "pairs of backups of a host")
 	flag.IntVar(&options.BackupMB, "backup-mb", 1000, "size of what is backed up, in 10⁶ bytes")
-	flag.IntVar(&options.OperatorPairs, "operator-pairs", 9, "pairs of runs of each command of the operator's; 0 leaves them and the emulator out")
-	flag.IntVar(&options.FollowPairs, "follow-pairs", 3, "pairs of operations of a host that are followed; 0 leaves them out")
+	flag.StringVar(&options.Emulator, "emulator", "", "`folder` of an emulator that is up, for the operator's commands")
+	flag.IntVar(&options.OperatorPairs, "operator-pairs", 9, "pairs of runs of each command of the operator's")
+	flag.IntVar(&options.FollowPairs, "follow-pairs", 3, "pairs of operations of a host that are followed")
 	flag.DurationVar(&options.FollowFor, "follow-for", 20*time.Second, "how long each of these takes")
-	flag.IntVar(&options.SynthPairs, "synth-pairs", 5, "pairs of synths; 0 synthesises nothing")
+	flag.IntVar(&options.SynthPairs, "synth-pairs", 5, "pairs of synths")
 	flag.IntVar(&options.DeploymentGroups, "groups", 1000, "deployment groups in the larger configuration")
-	flag.IntVar(&options.TestRuns, "test-runs", 1, "runs of go test ./test; 0 leaves it out")
+	flag.IntVar(&options.TestRuns, "test-runs", 1, "runs of go test ./test")
 	flag.BoolVar(&options.OldScripts, "old-scripts", true, "compare with the scripts of old commits, too")
 	flag.StringVar(&options.Script, "script", "scripts/ci/upload-artifact.sh", "what starts the upload, for trying a change out")
 	flag.Parse()
+	if options.Parts = flag.Args(); len(options.Parts) == 0 {
+		options.Parts = partNames
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -116,17 +124,33 @@ func run(ctx context.Context, options Options) error {
 	return report.Print(os.Stdout)
 }
 
-// Measure runs every benchmark.
+// partNames are those of all parts, in the order of the table.
+var partNames = []string{"trigger", "upload", "backup", "ops", "synth", "tests"}
+
+// Measure runs the benchmarks of some parts.
 func Measure(ctx context.Context, options Options) (Report, error) {
 	report := Report{Machine: machine()}
 	if err := checkMachine(options.Root); err != nil {
 		return report, err
 	}
-	for _, benchmark := range []func(context.Context, Options, *Report) error{
-		benchSizes, benchTrigger, benchProgram, benchUpload, benchBackup, benchOperator, benchFollowing, benchSynth, benchTests,
-	} {
-		if err := benchmark(ctx, options, &report); err != nil {
-			return report, err
+	benchmarks := map[string][]func(context.Context, Options, *Report) error{
+		"trigger": {benchSizes, benchTrigger},
+		"upload":  {benchProgram, benchUpload},
+		"backup":  {benchBackup},
+		"ops":     {benchOperator, benchFollowing},
+		"synth":   {benchSynth},
+		"tests":   {benchTests},
+	}
+	for _, part := range options.Parts {
+		if !slices.Contains(partNames, part) {
+			return report, fmt.Errorf("part: got %q, want one of %s", part, strings.Join(partNames, ", "))
+		}
+	}
+	for _, part := range options.Parts {
+		for _, benchmark := range benchmarks[part] {
+			if err := benchmark(ctx, options, &report); err != nil {
+				return report, err
+			}
 		}
 	}
 	return report, nil

@@ -26,17 +26,13 @@ const scripted = "e80fcc3fd916587a5019cde0514ddf96bdde8bc4"
 // benchOperator times three of the operator's commands on the emulator, where
 // some backups and deployments lie, against the scripts that they were.
 func benchOperator(ctx context.Context, options Options, report *Report) error {
-	if options.OperatorPairs == 0 {
-		return nil
-	}
 	ours, reference, err := operators(ctx, options)
 	if err != nil {
 		return err
 	}
-	export, e, down, err := startEmulator(ctx, options)
-	defer down()
+	e, err := emulator.Open(options.Root, options.Emulator)
 	if err != nil {
-		return err
+		return fmt.Errorf("ops is measured on the emulator that -emulator names: %w", err)
 	}
 	made, err := fill(ctx, options, e)
 	if err != nil {
@@ -59,8 +55,8 @@ func benchOperator(ctx context.Context, options Options, report *Report) error {
 				if ops == "" {
 					continue
 				}
-				run := command{args: []string{"bash", "-c", export + `exec "$@"`, "bash", ops, c.name, "--env", "local", "--profile", c.profile},
-					dir: options.Work, env: operatorEnvironment(options), status: c.status, says: c.says}
+				run := command{args: []string{ops, c.name, "--env", "local", "--profile", c.profile},
+					dir: options.Work, env: operatorEnvironment(options, e.Profiles()...), status: c.status, says: c.says}
 				if pair[i], err = run.run(ctx); err != nil {
 					return err
 				}
@@ -136,38 +132,6 @@ func operatorEnvironment(options Options, variables ...string) []string {
 		}
 	}
 	return append(env, variables...)
-}
-
-// startEmulator is "make up" in a folder of its own: the line that a shell
-// evaluates, and what stops it.
-func startEmulator(ctx context.Context, options Options) (export string, e *emulator.Emulator, down func(), err error) {
-	program, dir := filepath.Join(options.Work, "emulator-program"), filepath.Join(options.Work, "emulator")
-	down = func() {}
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./test/e2e/cmd/emulator")
-	build.Dir = options.Root
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", nil, down, fmt.Errorf("build the emulator: %w: %s", err, out)
-	}
-	options.logf("ops: starting the emulator")
-	run := func(ctx context.Context, verb string) (string, error) {
-		var stdout, stderr bytes.Buffer
-		cmd := exec.CommandContext(ctx, program, "--dir", dir, verb)
-		cmd.Dir, cmd.Stdout, cmd.Stderr = options.Root, &stdout, &stderr
-		cmd.Env = append(os.Environ(), "CDK_VALIDATION=false", "EMULATOR_PORT=")
-		if err := cmd.Run(); err != nil {
-			return "", fmt.Errorf("emulator %s: %w: %s", verb, err, stderr.String())
-		}
-		return stdout.String(), nil
-	}
-	down = func() {
-		if _, err := run(context.WithoutCancel(ctx), "down"); err != nil {
-			options.logf("%v", err)
-		}
-	}
-	if export, err = run(ctx, "up"); err == nil {
-		e, err = emulator.Open(options.Root, dir)
-	}
-	return export, e, down, err
 }
 
 // emulatedPushes and emulatedBackups are what the commands find.
@@ -269,9 +233,6 @@ func backup(id string) map[string]string {
 // benchFollowing measures the processor time that following an operation of a
 // host takes, against the scripts. The host and Systems Manager are played.
 func benchFollowing(ctx context.Context, options Options, report *Report) error {
-	if options.FollowPairs == 0 {
-		return nil
-	}
 	ours, reference, err := operators(ctx, options)
 	if err != nil {
 		return err

@@ -58,9 +58,6 @@ func (u uploader) upload(ctx context.Context, store *uploadtest.Store, folder st
 }
 
 func benchUpload(ctx context.Context, options Options, report *Report) error {
-	if options.UploadPairs == 0 {
-		return nil
-	}
 	large, small := filepath.Join(options.Work, "large"), filepath.Join(options.Work, "small")
 	options.logf("upload: making folders of %d and %d MB", options.FolderMB, options.SmallFolderMB)
 	if err := errors.Join(makeFolder(large, int64(options.FolderMB)*1e6), makeFolder(small, int64(options.SmallFolderMB)*1e6)); err != nil {

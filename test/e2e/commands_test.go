@@ -124,6 +124,20 @@ func TestS15_AnOperatorsWay(t *testing.T) {
 	assert.Equal(t, third, live("sample-web-blue-green")[0].VersionID, "the next push ends the rollback")
 }
 
+// TestEveryBenchmarkOfTheOperatorsCommandsStillMeasures on this emulator, which has no backups before: test/bench has the others.
+func TestEveryBenchmarkOfTheOperatorsCommandsStillMeasures(t *testing.T) {
+	up(t)
+	cmd := exec.Command("go", "run", "./test/bench", "-emulator", dir, "-old-scripts=false", "-operator-pairs=1", "-follow-pairs=1", "-follow-for=2s", "ops")
+	cmd.Dir = root
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	table, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+	for _, row := range []string{"ops deployments, on the emulator", "ops check, on the emulator", "ops backups, on the emulator", "ops backup: CPU time a minute"} {
+		assert.Regexp(t, `(?m)^`+row+` +[1-9][0-9.]* m?s .* ≤ [0-9]+ ms: (met|MISSED)$`, string(table))
+	}
+}
+
 // TestS7_CheckLooksThroughRealClients is about what the emulator can answer: it has no agents, which is one line.
 func TestS7_CheckLooksThroughRealClients(t *testing.T) {
 	up(t)

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"gitlab-codedeploy/internal/httpbody"
 )
 
 // Account is one of the two accounts, seen as its administrator.
@@ -46,12 +49,14 @@ func (e *Emulator) assumeRole(ctx context.Context, role, session string) (aws.Cr
 // into the user's profiles.
 func (e *Emulator) awsConfig(a Account) aws.Config {
 	c := a.Credentials
-	return aws.Config{
+	config := aws.Config{
 		Region:       e.Config.Region,
 		Credentials:  credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
 		BaseEndpoint: aws.String(e.Endpoint),
 		HTTPClient:   loopbackClient,
 	}
+	httpbody.OnlyRead(&config)
+	return config
 }
 
 // AWS configuration files of the work folder, for every program that is not ours.
@@ -81,11 +86,12 @@ func (e *Emulator) writeProfiles() error {
 	return os.WriteFile(e.credentialsFile(), []byte(secrets.String()), 0o600)
 }
 
+// Profiles are the variables, NAME=value, that show the profiles to any AWS client.
+func (e *Emulator) Profiles() []string {
+	return []string{"AWS_CONFIG_FILE=" + e.configFile(), "AWS_SHARED_CREDENTIALS_FILE=" + e.credentialsFile()}
+}
+
 // clientEnvironment is for programs that call AWS with the profiles.
 func (e *Emulator) clientEnvironment(variables ...string) []string {
-	return childEnvironment(e.Root, append([]string{
-		"AWS_CONFIG_FILE=" + e.configFile(),
-		"AWS_SHARED_CREDENTIALS_FILE=" + e.credentialsFile(),
-		"AWS_ENDPOINT_URL=" + e.Endpoint,
-	}, variables...)...)
+	return childEnvironment(e.Root, slices.Concat(e.Profiles(), []string{"AWS_ENDPOINT_URL=" + e.Endpoint}, variables)...)
 }
