@@ -73,20 +73,23 @@ func putArtifact(t *testing.T, bucket, id string) (version string) {
 
 type told struct{ State, DeploymentID, VersionID, Reason, Project, Ref, User, PipelineURL string }
 
-// ended waits for the end of an upload's state, by the id that it is told under. The logs
-// of an emulator whose upload has none are gone with it: they are shown.
+// showLogs shows the ends of an emulator's logs when a test has failed: they are gone with it.
+func showLogs(t *testing.T) {
+	t.Helper()
+	if !t.Failed() {
+		return
+	}
+	logs, _ := filepath.Glob(filepath.Join(dir, "logs", "*.log"))
+	for _, log := range logs {
+		t.Logf("%s ends with:\n%s", filepath.Base(log), childprocess.Tail(log, 40))
+	}
+}
+
+// ended waits for the end of an upload's state, by the id that it is told under.
 func ended(t *testing.T, bucket, id string) (s told) {
 	t.Helper()
 	client, key := bucketClient(t), "deployments/"+id+".json"
-	defer func() {
-		if !t.Failed() {
-			return
-		}
-		logs, _ := filepath.Glob(filepath.Join(dir, "logs", "*.log"))
-		for _, log := range logs {
-			t.Logf("%s ends with:\n%s", filepath.Base(log), childprocess.Tail(log, 40))
-		}
-	}()
+	defer showLogs(t)
 	require.Eventually(t, func() bool {
 		out, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 		var none *s3types.NoSuchKey

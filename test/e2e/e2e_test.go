@@ -308,6 +308,7 @@ func deployments(t *testing.T) []string {
 // queueIsHandled waits until a queue has no message, visible or in flight.
 func queueIsHandled(t *testing.T, url string) {
 	t.Helper()
+	defer showLogs(t)
 	queue := sqs.NewFromConfig(accountB(t))
 	require.Eventually(t, func() bool {
 		out, err := queue.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []sqstypes.QueueAttributeName{"All"}})

@@ -25,7 +25,9 @@ attaches no managed policy to a role. No deployment group can be deleted at all,
 no stack whose Auto Scaling group is gone, as CodeDeploy leaves it.
 
 CodeDeploy's answers: moto writes times as text, and names Auto Scaling groups in
-a form of its own. The AWS CLI reads that, the SDK for Go refuses it.
+a form of its own. The AWS CLI reads that, the SDK for Go refuses it. A deployment
+stays Created for ever, and lists have deployments of all times: a group would be busy
+for good with the first one that its record has forgotten.
 
 Template URLs: moto takes the bucket from the path of a URL on "localhost" only.
 Without AWS_ENDPOINT_URL the CDK CLI needs the address instead of the name, or it
@@ -41,6 +43,7 @@ import itertools
 import json
 import re
 import sys
+import time
 
 from flask import request
 from moto.autoscaling.models import FakeAutoScalingGroup, autoscaling_backends
@@ -231,6 +234,21 @@ def with_numeric_times(to_dict):
     return patched
 
 
+# Seconds from a deployment's creation to its end; the last event of play.go comes after two.
+DEPLOYMENT_TAKES = 5
+
+
+def with_an_end(to_dict):
+    def patched(self):
+        answer = to_dict(self)
+        end = answer["createTime"] + DEPLOYMENT_TAKES
+        if end < time.time():
+            answer.update(status="Succeeded", completeTime=end)
+        return answer
+
+    return patched
+
+
 def with_named_groups(to_dict):
     def patched(self):
         answer = to_dict(self)
@@ -336,6 +354,7 @@ def patch():
     )
     for model in (Application, DeploymentInfo):
         model.to_dict = with_numeric_times(model.to_dict)
+    DeploymentInfo.to_dict = with_an_end(DeploymentInfo.to_dict)
     DeploymentGroup.to_dict = with_named_groups(DeploymentGroup.to_dict)
 
 
@@ -392,6 +411,8 @@ def needless():
     application = Application("name", "Server", [])
     if not isinstance(application.to_dict()["createTime"], str):
         yield "CodeDeploy's times"
+    if 'self.status = "Created"' not in inspect.getsource(DeploymentInfo):
+        yield "ends of deployments"
     if '"autoScalingGroups": self.auto_scaling_groups' not in inspect.getsource(
         DeploymentGroup.to_dict
     ):

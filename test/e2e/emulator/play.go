@@ -24,9 +24,9 @@ const statePause = 700 * time.Millisecond
 // uses has to be no burden.
 const playInterval = 250 * time.Millisecond
 
-// player stands in for what moto's CodeDeploy does not do: a deployment there
-// stays Created for ever, and nobody is told of it. The player sends the status
-// function the events that EventBridge would, for a deployment that goes well.
+// player stands in for what moto's CodeDeploy does not do: nobody is told there how
+// a deployment goes on. The player sends the status function the events that EventBridge
+// would, for a deployment that goes well.
 // https://docs.aws.amazon.com/codedeploy/latest/userguide/monitoring-cloudwatch-events.html
 type player struct {
 	deployments     *codedeploy.Client
