@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -127,6 +128,7 @@ func (f *function) invoke(id string, payload any, limit time.Duration) {
 	ctx := lambdacontext.NewContext(context.Background(), &lambdacontext.LambdaContext{AwsRequestID: id})
 	ctx, f.kill = context.WithTimeout(ctx, limit)
 	go func() {
+		growStack()
 		defer f.kill()
 		r := &result{}
 		if batch, ok := payload.(events.SQSEvent); ok {
@@ -148,6 +150,15 @@ func (f *function) invoke(id string, payload any, limit time.Duration) {
 		}
 		f.arrive(arrival{result: r})
 	}()
+}
+
+// growStack makes a new goroutine's stack as large as a call of the SDK needs it, while there is
+// nothing on it. It would be copied several times on the way there, for each invocation.
+//
+//go:noinline
+func growStack() {
+	var room [24 << 10]byte
+	runtime.KeepAlive(&room)
 }
 
 func (f *function) arrive(a arrival) {
