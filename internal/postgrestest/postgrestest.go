@@ -186,7 +186,7 @@ func startServer() error {
 	}
 	server.bin = filepath.Dir(found[len(found)-1])
 	// A socket's path is short, and its user must reach it: not a test's own folder.
-	if server.folder, err = os.MkdirTemp("/tmp", "postgresql."); err != nil {
+	if server.folder, err = machinetest.Temporary("/tmp"); err != nil {
 		return err
 	}
 	if err := os.Chmod(server.folder, 0o755); err != nil {

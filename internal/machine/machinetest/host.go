@@ -60,7 +60,7 @@ type play struct {
 func New(t testing.TB) *Host {
 	h := &Host{Talk: &bytes.Buffer{}, Free: 1 << 40, Owners: map[string]string{}, pages: map[string]http.HandlerFunc{}, t: t}
 	h.Machine = &machine.Machine{
-		Runner: h, Web: h, Root: t.TempDir(), Log: h.Talk, Step: h.step, Architecture: "x86_64", Volatile: true,
+		Runner: h, Web: h, Root: tree(t), Log: h.Talk, Step: h.step, Architecture: "x86_64", Volatile: true,
 		FreeBytes: func(string) (int64, error) { return h.Free, nil },
 		Owner: func(path, user, group string) error {
 			h.Owners[path] = user + ":" + group
@@ -70,6 +70,26 @@ func New(t testing.TB) *Host {
 	h.Put("/etc/os-release", "ID=\"amzn\"\nVERSION_ID=\"2\"\n")
 	h.Answers("getconf GNU_LIBC_VERSION", "glibc 2.26\n")
 	return h
+}
+
+// Temporary makes a folder for the many small files of a test: in memory, where there is some to
+// spare. ext4 looks past each inode that was removed in the last minutes before it has a new one.
+// Elsewhere it is below another folder, "" for that of all temporary files.
+func Temporary(elsewhere string) (string, error) {
+	const memory = "/dev/shm" // shm_overview(7)
+	if free, err := (&machine.Machine{}).Free(memory); err == nil && free > 1<<30 {
+		if folder, err := os.MkdirTemp(memory, "gitlab-codedeploy-"); err == nil {
+			return folder, nil
+		}
+	}
+	return os.MkdirTemp(elsewhere, "gitlab-codedeploy-")
+}
+
+func tree(t testing.TB) string {
+	root, err := Temporary("")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(root)) })
+	return root
 }
 
 // AmazonLinux2023 makes it a host of that system.
