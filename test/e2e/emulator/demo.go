@@ -2,7 +2,6 @@ package emulator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -135,9 +134,7 @@ func demo(ctx context.Context, o Options, work string) (d Deployment, err error)
 // deployAndBuild does the two long things at once.
 func (e *Emulator) deployAndBuild(ctx context.Context) (a, b *Stack, err error) {
 	built := make(chan error, 1)
-	go func() {
-		built <- errors.Join(buildFunctions(e.Root, e.taskRoot), build(e.Root, "cmd/artifact", e.program()))
-	}()
+	go func() { built <- e.build() }()
 	err = e.deploy(ctx)
 	// The build cannot be cut short, and must not outlive this call.
 	if buildErr := <-built; err == nil {

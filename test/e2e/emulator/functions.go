@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -32,10 +34,18 @@ func (e *Emulator) taskRoot(source string) string {
 	return filepath.Join(e.Work, "functions", filepath.Base(source))
 }
 
-// buildFunctions compiles the functions for this machine's system and processor.
-func buildFunctions(root string, taskRoot func(source string) string) error {
+// build compiles the functions and the jobs' program for this machine's system and processor.
+func (e *Emulator) build() error {
+	outputs := map[string]string{"./cmd/artifact": e.program()}
 	for _, f := range hosted {
-		if err := build(root, f.source, filepath.Join(taskRoot(f.source), "bootstrap")); err != nil {
+		outputs["./"+f.source] = filepath.Join(e.taskRoot(f.source), "bootstrap")
+	}
+	defer gobuild.Ahead(e.Root, runtime.GOOS, runtime.GOARCH, slices.Sorted(maps.Keys(outputs))...)()
+	for source, output := range outputs {
+		if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
+			return err
+		}
+		if err := gobuild.Build(e.Root, source, output, runtime.GOOS, runtime.GOARCH); err != nil {
 			return err
 		}
 	}
@@ -45,14 +55,6 @@ func buildFunctions(root string, taskRoot func(source string) string) error {
 // program is where the jobs' program is built. A runner's host has it mounted
 // into each job.
 func (e *Emulator) program() string { return filepath.Join(e.Work, "bin", "artifact") }
-
-func build(root, source, output string) error {
-	output, err := filepath.Abs(output)
-	if err != nil {
-		return err
-	}
-	return gobuild.Build(root, "./"+source, output, runtime.GOOS, runtime.GOARCH)
-}
 
 // hosting is what the Lambda host needs to know; it can be handed to another process.
 type hosting struct {
