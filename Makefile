@@ -31,6 +31,8 @@ STEP := scripts/steps.sh step
 # What is compiled says nothing of where the checkout is: another one, and the programs
 # that are always built so, find it compiled and vetted already.
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
+# Without C, as the programs are built: the AWS SDK is compiled once for both.
+export CGO_ENABLED := 0
 
 # Go ends a package's tests after ten minutes by itself, and a busy machine needs
 # longer for the largest. go vet is a step of its own, with all of its analyses.
@@ -107,7 +109,7 @@ test-fuzz:
 PLATFORMS := darwin/arm64 darwin/amd64 windows/amd64
 .PHONY: $(PLATFORMS) program
 $(PLATFORMS):
-	@$(STEP) $@ env CGO_ENABLED=0 GOOS=$(@D) GOARCH=$(@F) $(MAKE) program
+	@$(STEP) $@ env GOOS=$(@D) GOARCH=$(@F) $(MAKE) program
 program:
 	@go build -ldflags '-s -w' -o /dev/null ./cmd/ops
 	@go vet $$(go list -deps ./cmd/ops | grep "^$$(go list -m)/")
@@ -130,7 +132,7 @@ fuzz: ## Feed each decoder with random input, FUZZTIME=2000x each; a time such a
 	git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's|/[^/]*:func (Fuzz[A-Za-z0-9_]*).*| \1|' | \
 	while read -r package target; do \
 	  program=$$programs/$${package//\//-} && echo "$$package $$target" && \
-	  { [[ -e $$program ]] || go test -c -vet=off -fuzz Fuzz -o "$$program" "./$$package"; } && \
+	  { [[ -e $$program ]] || go test -c -vet=off -ldflags='-s -w' -fuzz Fuzz -o "$$program" "./$$package"; } && \
 	  (cd "$$package" && "$$program" -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime "$$FUZZTIME" -test.fuzzcachedir "$$cache/$$package"); \
 	done
 

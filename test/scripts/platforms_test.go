@@ -18,7 +18,7 @@ func TestTheOperatorsProgramCompilesAndVetsEverywhere(t *testing.T) {
 	m.copy("", "Makefile", "scripts/steps.sh")
 	cache, err := exec.Command("go", "env", "GOCACHE").Output()
 	require.NoError(t, err)
-	m.env = append(m.env, "GOCACHE="+strings.TrimSpace(string(cache)), "GOFLAGS=", "GOTOOLCHAIN=local")
+	m.env = append(m.env, "GOCACHE="+strings.TrimSpace(string(cache)), "GOFLAGS=", "GOTOOLCHAIN=local", "CGO_ENABLED=1")
 
 	m.write("go.mod", "module example\n")
 	m.write("cmd/ops/main.go", "package main\n\nimport \"example/own\"\n\nfunc main() { own.Stop() }\n")
