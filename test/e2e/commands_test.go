@@ -184,6 +184,7 @@ func TestS15_WhatTheEmulatorDoesNotServeIsOneLine(t *testing.T) {
 		"register-runner --yes --profile account-a": `printed nothing: an emulator runs none`,
 	} {
 		t.Run(args, func(t *testing.T) {
+			t.Parallel() // half of them wait for seconds, to be sure that nothing comes
 			stdout, stderr, err := ops(t, root, append(strings.Fields(args), "--env", "local")...)
 			require.Error(t, err)
 			assert.Empty(t, stdout)
