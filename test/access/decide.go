@@ -53,7 +53,7 @@ func Decide(root string, simulations []Simulation) ([]Decision, error) {
 		places[i] = at
 	}
 	var runs errgroup.Group
-	each := max(1, (len(asked)+runtime.NumCPU()-1)/runtime.NumCPU())
+	each := max(100, (len(asked)+runtime.NumCPU()-1)/runtime.NumCPU()) // for fewer, a start takes longer than the answers
 	parts := slices.Collect(slices.Chunk(asked, each))
 	answers := make([][]Decision, len(parts))
 	for i, part := range parts {

@@ -98,6 +98,7 @@ func newFunction(name string, arrived func(arrival)) (*function, error) {
 		Log:    slog.New(slog.NewJSONHandler(&f.log, nil)),
 		Adjust: func(config *aws.Config) {
 			config.HTTPClient = f
+			config.Credentials = aws.AnonymousCredentials{} // The simulated AWS looks at no signature.
 			config.Retryer = func() aws.Retryer {
 				return retry.NewStandard(func(o *retry.StandardOptions) {
 					o.RateLimiter = ratelimit.None
