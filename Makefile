@@ -148,7 +148,7 @@ mutate: ## Flip SAMPLE=100 conditions (0: all) of ONLY=lambda/…: do tests noti
 .PHONY: bench
 bench: setup-test ## Measure functions, upload, backup, commands and synth against references; takes minutes.
 	@dir=$$(mktemp -d) && trap '$(EMULATOR) --dir "$$dir" down; rm -rf "$$dir"' EXIT && \
-	CDK_VALIDATION=false $(EMULATOR) --dir "$$dir" up >/dev/null && go run ./test/bench -emulator "$$dir"
+	CDK_VALIDATION=false EMULATOR_PORT= $(EMULATOR) --dir "$$dir" up >/dev/null && go run ./test/bench -emulator "$$dir"
 
 # For this machine, or for GOOS and GOARCH. The runner's host has its own copy.
 BIN ?= bin

@@ -79,6 +79,19 @@ func TestEveryBenchmarkStillMeasures(t *testing.T) {
 	assert.Equal(t, want, zipFiles(t, filepath.Join(options.Keep, pushKey)))
 }
 
+func TestWhatIsAskedForWronglyIsSaidBeforeAnythingIsMeasured(t *testing.T) {
+	options := tiny(t)
+	options.Parts = []string{"trigger", "opps"}
+	_, err := Measure(t.Context(), options)
+	assert.EqualError(t, err, `part: got "opps", want one of trigger, upload, backup, ops, synth, tests`)
+
+	options.Parts, options.Emulator = []string{"trigger", "ops"}, t.TempDir()
+	report, err := Measure(t.Context(), options)
+	assert.ErrorContains(t, err, "ops is measured on the emulator in the folder that -emulator names, got")
+	assert.ErrorContains(t, err, "no emulator is up in "+options.Emulator)
+	assert.Empty(t, report.Rows)
+}
+
 func TestS14_ReferenceInPythonAsksForTheSameDeployment(t *testing.T) {
 	options := tiny(t)
 	ours, reference, err := programs(options)

@@ -30,6 +30,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"gitlab-codedeploy/test/e2e/emulator"
 )
 
 // Options says how much is measured. The zero value measures nothing.
@@ -97,7 +99,7 @@ func main() {
 	flag.StringVar(&options.Script, "script", "scripts/ci/upload-artifact.sh", "what starts the upload, for trying a change out")
 	flag.Parse()
 	if options.Parts = flag.Args(); len(options.Parts) == 0 {
-		options.Parts = partNames
+		options.Parts = partNames()
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -124,30 +126,48 @@ func run(ctx context.Context, options Options) error {
 	return report.Print(os.Stdout)
 }
 
-// partNames are those of all parts, in the order of the table.
-var partNames = []string{"trigger", "upload", "backup", "ops", "synth", "tests"}
+// parts are all of them, in the order of the table.
+var parts = []struct {
+	name       string
+	benchmarks []func(context.Context, Options, *Report) error
+}{
+	{"trigger", []func(context.Context, Options, *Report) error{benchSizes, benchTrigger}},
+	{"upload", []func(context.Context, Options, *Report) error{benchProgram, benchUpload}},
+	{"backup", []func(context.Context, Options, *Report) error{benchBackup}},
+	{"ops", []func(context.Context, Options, *Report) error{benchOperator, benchFollowing}},
+	{"synth", []func(context.Context, Options, *Report) error{benchSynth}},
+	{"tests", []func(context.Context, Options, *Report) error{benchTests}},
+}
 
-// Measure runs the benchmarks of some parts.
+func partNames() (names []string) {
+	for _, part := range parts {
+		names = append(names, part.name)
+	}
+	return names
+}
+
+// Measure runs the benchmarks of some parts. What is asked for wrongly is said before anything
+// is measured.
 func Measure(ctx context.Context, options Options) (Report, error) {
 	report := Report{Machine: machine()}
 	if err := checkMachine(options.Root); err != nil {
 		return report, err
 	}
-	benchmarks := map[string][]func(context.Context, Options, *Report) error{
-		"trigger": {benchSizes, benchTrigger},
-		"upload":  {benchProgram, benchUpload},
-		"backup":  {benchBackup},
-		"ops":     {benchOperator, benchFollowing},
-		"synth":   {benchSynth},
-		"tests":   {benchTests},
-	}
 	for _, part := range options.Parts {
-		if !slices.Contains(partNames, part) {
-			return report, fmt.Errorf("part: got %q, want one of %s", part, strings.Join(partNames, ", "))
+		if !slices.Contains(partNames(), part) {
+			return report, fmt.Errorf("part: got %q, want one of %s", part, strings.Join(partNames(), ", "))
 		}
 	}
-	for _, part := range options.Parts {
-		for _, benchmark := range benchmarks[part] {
+	if slices.Contains(options.Parts, "ops") {
+		if _, err := emulator.Open(options.Root, options.Emulator); err != nil {
+			return report, fmt.Errorf("ops is measured on the emulator in the folder that -emulator names, got %q: %w", options.Emulator, err)
+		}
+	}
+	for _, part := range parts {
+		if !slices.Contains(options.Parts, part.name) {
+			continue
+		}
+		for _, benchmark := range part.benchmarks {
 			if err := benchmark(ctx, options, &report); err != nil {
 				return report, err
 			}

@@ -32,7 +32,7 @@ func benchOperator(ctx context.Context, options Options, report *Report) error {
 	}
 	e, err := emulator.Open(options.Root, options.Emulator)
 	if err != nil {
-		return fmt.Errorf("ops is measured on the emulator that -emulator names: %w", err)
+		return err
 	}
 	made, err := fill(ctx, options, e)
 	if err != nil {
