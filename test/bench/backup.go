@@ -103,7 +103,7 @@ func backUp(ctx context.Context, options Options, host string, args ...string) (
 	if err := trust(front, certificates); err != nil {
 		return usage{}, err
 	}
-	used, err := command{args: args, dir: options.Work, memory: true, env: []string{
+	used, err := command{args: args, dir: options.Work, memory: options.MemoryEvery, env: []string{
 		"PATH=" + filepath.Join(host, "bin") + ":" + filepath.Join(options.Root, ".venv", "bin") + ":/usr/local/bin:/usr/bin:/bin",
 		"HOME=" + home, "TMPDIR=" + home, "LANG=en_US.UTF-8", "STAND_IN=" + host,
 		"AWS_ENDPOINT_URL=" + front.URL, "AWS_CA_BUNDLE=" + certificates,

@@ -40,7 +40,7 @@ func tiny(t *testing.T) Options {
 		// e2e measures the operator's commands, on the emulator that it has.
 		Parts: []string{"trigger", "upload", "backup", "synth"},
 		Root:  root, Work: t.TempDir(), Keep: t.TempDir(), Script: "scripts/ci/upload-artifact.sh",
-		Pairs: 1, Warm: 2, UploadPairs: 1, FolderMB: 12, SmallFolderMB: 1, HugeFolderMB: 24,
+		Pairs: 1, Warm: 2, MemoryEvery: time.Second / 2, UploadPairs: 1, FolderMB: 12, SmallFolderMB: 1, HugeFolderMB: 24,
 		BackupPairs: 1, BackupMB: 20,
 		SynthPairs: 1, DeploymentGroups: 20,
 		GOARCH: runtime.GOARCH, Progress: t.Output(),

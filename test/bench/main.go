@@ -48,6 +48,8 @@ type Options struct {
 	Pairs int // of processes of the trigger
 	Warm  int // invocations of each process after its first
 
+	MemoryEvery time.Duration // how often the memory of an upload and of a backup is looked at
+
 	UploadPairs   int // of uploads
 	FolderMB      int // size of the folder that is uploaded, in 10⁶ bytes
 	SmallFolderMB int // of a smaller one, and of a huge one, to see whether memory grows
@@ -79,7 +81,7 @@ type Options struct {
 }
 
 func main() {
-	options := Options{Uncounted: 1, GOARCH: "arm64", Progress: os.Stderr}
+	options := Options{Uncounted: 1, MemoryEvery: 50 * time.Millisecond, GOARCH: "arm64", Progress: os.Stderr}
 	flag.IntVar(&options.Pairs, "pairs", 15, "pairs of the trigger's processes")
 	flag.IntVar(&options.Warm, "warm", 100, "invocations of each process after its first")
 	flag.IntVar(&options.UploadPairs, "upload-pairs", 3, "pairs of uploads")

@@ -43,7 +43,7 @@ func (u uploader) upload(ctx context.Context, store *uploadtest.Store, folder st
 	if err := trust(store.Server, certificates); err != nil {
 		return uploaded{}, err
 	}
-	c := command{args: u.args(folder), dir: u.options.Work, memory: true, env: append([]string{
+	c := command{args: u.args(folder), dir: u.options.Work, memory: u.options.MemoryEvery, env: append([]string{
 		"PATH=" + filepath.Join(u.options.Root, ".venv", "bin") + ":/usr/local/bin:/usr/bin:/bin", "HOME=" + home, "TMPDIR=" + home, "LANG=en_US.UTF-8",
 		"AWS_ENDPOINT_URL=" + store.Server.URL, "AWS_CA_BUNDLE=" + certificates,
 		"AWS_DEFAULT_REGION=" + region, "AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret",
