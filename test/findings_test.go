@@ -388,7 +388,7 @@ func answerOf(t *testing.T, name string, args ...string) func(answer any) {
 	cmd.Dir = t.TempDir()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	require.NoError(t, cmd.Start())
+	require.NoError(t, startOnAnyProcessor(cmd))
 	return func(answer any) {
 		t.Helper()
 		err := cmd.Wait()

@@ -25,18 +25,18 @@ import (
 // TestMain closes the one jsii kernel that all tests share. No test here may
 // call t.Parallel: the kernel serves one request at a time.
 func TestMain(m *testing.M) {
-	withoutValidation()
+	startAgain()
 	code := m.Run()
 	jsii.Close()
 	os.Exit(code)
 }
 
-// withoutValidation switches off the CDK's own validation of the templates, which
-// takes longer than the synthesis does. The tests about findings ask for it by
-// name (validated). The CDK knows nothing but a variable for it, and the kernel
-// has taken its environment when the CDK's packages were initialised, before any
-// code here runs: so this program starts itself again.
-func withoutValidation() {
+// startAgain starts this program again, on one processor and without the CDK's own
+// validation of the templates, which takes longer than the synthesis does. The tests
+// about findings ask for it by name (validated). The CDK knows nothing but a variable
+// for it, and the kernel has taken its environment when the CDK's packages were
+// initialised, before any code here runs.
+func startAgain() {
 	const variable = "CDK_VALIDATION"
 	if os.Getenv(variable) == "false" {
 		return
@@ -46,10 +46,13 @@ func withoutValidation() {
 		err = os.Setenv(variable, "false")
 	}
 	if err == nil {
+		err = keepToOneProcessor()
+	}
+	if err == nil {
 		jsii.Close() // has a folder, and no process yet
 		err = syscall.Exec(program, os.Args, os.Environ())
 	}
-	panic(fmt.Errorf("start the tests with %s=false: %w", variable, err))
+	panic(fmt.Errorf("start the tests with %s=false, on one processor: %w", variable, err))
 }
 
 // newApp returns an app with the context of cdk.json, and with the compiling
