@@ -129,7 +129,7 @@ func (a *account) settle() {
 	a.aws.Clock.Tick(between - time.Minute)
 	// The status function has noted the end in the group's record.
 	for _, record := range a.aws.Bucket.Under("groups/") {
-		text, err := ended(record.Body, a.aws.Deployments.Of(pair))
+		text, err := ended(record.Body(), a.aws.Deployments.Of(pair))
 		if err != nil {
 			panic(err) // One of the programs writes records that are none.
 		}
@@ -173,7 +173,7 @@ func (a *account) check(uploads int) error {
 	deployed := len(a.aws.Deployments.Of(pair))
 	var created int
 	for _, status := range a.aws.Bucket.Under("deployments/") {
-		if strings.Contains(string(status.Body), `"Created"`) {
+		if strings.Contains(string(status.Body()), `"Created"`) {
 			created++
 		}
 	}

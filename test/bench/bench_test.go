@@ -113,7 +113,7 @@ func TestS14_ReferenceInPythonAsksForTheSameDeployment(t *testing.T) {
 		d := account.aws.Deployments.Of(pair)[0]
 		deployments[i] = map[string]any{"revision": d.Object, "description": uploadedTime.ReplaceAllString(d.Description, "uploaded=…")}
 		require.NotEmpty(t, d.Object.Version)
-		require.NoError(t, json.Unmarshal(account.aws.Bucket.Under("deployments/")[0].Body, &statuses[i]))
+		require.NoError(t, json.Unmarshal(account.aws.Bucket.Under("deployments/")[0].Body(), &statuses[i]))
 		for _, name := range []string{"updatedAt", "deploymentId"} {
 			assert.NotEmpty(t, statuses[i][name])
 			delete(statuses[i], name)

@@ -52,7 +52,7 @@ func (w *world) written(v *cloud.Version) {
 		w.violate("an object was written at %q", v.Key)
 		return
 	}
-	now, err := parseStatus(v.Body)
+	now, err := parseStatus(v.Body())
 	if err != nil {
 		w.violate("%s is no status: %v", v.Key, err)
 		return
@@ -115,7 +115,7 @@ func (w *world) recorded(v *cloud.Version) {
 		}
 		Spent []struct{ Token, Upload string }
 	}
-	if err := json.Unmarshal(v.Body, &r); err != nil {
+	if err := json.Unmarshal(v.Body(), &r); err != nil {
 		w.violate("%s is no record: %v", v.Key, err)
 		return
 	}

@@ -107,7 +107,7 @@ func TestS14_ConditionalWritesLetOneWin(t *testing.T) {
 	// As the SDK sends it with a checksum behind.
 	status, _ = put("3\r\nabc\r\n0\r\nx-amz-checksum-crc32:NSRBwg==\r\n\r\n", "X-Amz-Content-Sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
 	assert.Equal(t, 200, status)
-	assert.Equal(t, "abc", string(aws.Bucket.Current("deployments/x.json").Body))
+	assert.Equal(t, "abc", string(aws.Bucket.Current("deployments/x.json").Body()))
 }
 
 func TestS14_AGroupHasOneActiveDeployment(t *testing.T) {

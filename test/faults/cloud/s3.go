@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -37,18 +38,36 @@ type Version struct {
 	Key, ID  string
 	ETag     string // as S3 sends it, in quotes
 	Metadata map[string]string
-	Body     []byte
 	Modified time.Time // S3 tells whole seconds of it
 	Marker   bool      // a delete marker
 	Sequence uint64    // of the bucket: a later write has a higher one
 	Tags     map[string]string
+
+	body func() []byte
+}
+
+// Body is what was put; nil of a delete marker.
+func (v *Version) Body() []byte {
+	if v.body == nil {
+		return nil
+	}
+	return v.body()
 }
 
 // Put writes an object the way an uploader does.
 func (b *Bucket) Put(key string, metadata map[string]string, body []byte) *Version {
 	v := b.add(key)
 	sum := md5.Sum(body)
-	v.ETag, v.Metadata, v.Body = `"`+hex.EncodeToString(sum[:])+`"`, metadata, body
+	v.ETag, v.Metadata, v.body = `"`+hex.EncodeToString(sum[:])+`"`, metadata, func() []byte { return body }
+	return v
+}
+
+// PutSlow writes an object that takes long to make, and is made once somebody reads
+// it. Its ETag says nothing of it, as that of an encrypted object.
+func (b *Bucket) PutSlow(key string, made func() []byte) *Version {
+	v := b.Put(key, nil, nil)
+	sum := md5.Sum([]byte(v.ID))
+	v.ETag, v.body = `"`+hex.EncodeToString(sum[:])+`"`, sync.OnceValue(made)
 	return v
 }
 
@@ -123,7 +142,7 @@ func (b *Bucket) Event(v *Version) string {
 			"bucket":          map[string]any{"name": b.Name, "arn": "arn:aws:s3:::" + b.Name},
 			"object": map[string]any{
 				"key":       url.QueryEscape(v.Key),
-				"size":      len(v.Body),
+				"size":      len(v.Body()),
 				"eTag":      strings.Trim(v.ETag, `"`),
 				"versionId": v.ID,
 				"sequencer": fmt.Sprintf("%016X", v.Sequence),
@@ -189,12 +208,12 @@ func (b *Bucket) get(r Request) Response {
 		"Last-Modified":    {found.Modified.UTC().Format(http.TimeFormat)},
 		"X-Amz-Version-Id": {found.ID},
 		"Content-Type":     {"binary/octet-stream"},
-		"Content-Length":   {strconv.Itoa(len(found.Body))},
+		"Content-Length":   {strconv.Itoa(len(found.Body()))},
 	}
 	for name, value := range found.Metadata {
 		header["x-amz-meta-"+name] = []string{value}
 	}
-	body := found.Body
+	body := found.Body()
 	if r.Operation == "HeadObject" {
 		body = nil
 	}
@@ -250,7 +269,7 @@ func (b *Bucket) list(r Request) Response {
 			out.IsTruncated, out.NextContinuationToken = true, out.Contents[999].Key
 			break
 		}
-		out.Contents = append(out.Contents, content{v.Key, v.ETag, v.Modified.UTC().Format(time.RFC3339), len(v.Body)})
+		out.Contents = append(out.Contents, content{v.Key, v.ETag, v.Modified.UTC().Format(time.RFC3339), len(v.Body())})
 	}
 	body, err := xml.Marshal(out)
 	if err != nil {
@@ -303,7 +322,7 @@ func (b *Bucket) listVersions(r Request) Response {
 		out.NextKeyMarker, out.NextVersionIdMarker = all[size-1].Key, all[size-1].ID
 	}
 	for _, v := range all {
-		shown := version{v.Key, v.ID, v.ETag, v.Modified.UTC().Truncate(time.Second).Format(time.RFC3339), v == b.Current(v.Key), len(v.Body)}
+		shown := version{v.Key, v.ID, v.ETag, v.Modified.UTC().Truncate(time.Second).Format(time.RFC3339), v == b.Current(v.Key), len(v.Body())}
 		if v.Marker {
 			out.DeleteMarker = append(out.DeleteMarker, shown)
 		} else {
