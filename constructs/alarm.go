@@ -53,9 +53,10 @@ func newAlarms(scope constructs.Construct, topic awssns.ITopic, alarms []alarm) 
 			EvaluationPeriods:  jsii.Number(cmp.Or(a.periods, 1)),
 			TreatMissingData:   a.missing,
 		})
-		defined.AddAlarmAction(awscloudwatchactions.NewSnsAction(topic))
+		tell := awscloudwatchactions.NewSnsAction(topic)
+		defined.AddAlarmAction(tell)
 		if a.end {
-			defined.AddOkAction(awscloudwatchactions.NewSnsAction(topic))
+			defined.AddOkAction(tell)
 		}
 	}
 }

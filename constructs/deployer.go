@@ -14,5 +14,5 @@ func deployerARN(scope constructs.Construct) string {
 	stack := awscdk.Stack_Of(scope)
 	account, region := *stack.Account(), *stack.Region()
 	return fmt.Sprintf("arn:%s:iam::%s:role/cdk-%s-cfn-exec-role-%s-%s",
-		*awscdk.Aws_PARTITION(), account, *stack.Synthesizer().BootstrapQualifier(), account, region)
+		partition(), account, *stack.Synthesizer().BootstrapQualifier(), account, region)
 }

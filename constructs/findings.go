@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 )
@@ -37,32 +38,37 @@ type AcceptedFinding struct {
 	General bool
 }
 
-// inGeneral are findings that stay whatever the resource of a type is for.
-// Everything else is acknowledged where the resource is made.
-var inGeneral = map[string]finding{
-	"AWS::IAM::Policy": {
-		rule: "NIST.800.53.R5-IAMNoInlinePolicy",
-		reason: "Each policy belongs to one role, is made and removed with it, and can be attached to nothing else. " +
-			"A managed policy could be attached to anybody.",
-	},
+// inlinePolicies stay, whatever they are for. Everything else is acknowledged where the
+// resource is made.
+var inlinePolicies = finding{
+	rule: "NIST.800.53.R5-IAMNoInlinePolicy",
+	reason: "Each policy belongs to one role, is made and removed with it, and can be attached to nothing else. " +
+		"A managed policy could be attached to anybody.",
 }
 
-// findingNote is the type of the entries of construct metadata that acknowledge
-// makes. They end up in the assembly's manifest.json, not in the template.
-//
-// They stand at the stack, with the path of the construct that they are about:
-// reading the metadata of every construct, which is mostly the CDK's own, takes
-// as long as defining the stacks does.
-const findingNote = "gitlab-codedeploy:finding"
+// acknowledged has a list for each stack, and the last one is that of the stack which is
+// being defined. The stack's metadata say which is its own: each call of the CDK, which
+// is another process, takes as long as a thousand lines here.
+var acknowledged = [][]AcceptedFinding{nil}
+
+const acknowledgedOf = "gitlab-codedeploy:findings"
+
+// NoteFindings begins the list of a stack that is about to be defined.
+func NoteFindings(stack awscdk.Stack) {
+	stack.Node().AddMetadata(jsii.String(acknowledgedOf), len(acknowledged), nil)
+	acknowledged = append(acknowledged, nil)
+}
 
 // acknowledge notes that findings on the resource behind construct are accepted.
 func acknowledge(construct constructs.IConstruct, findings ...finding) {
-	stack, path := awscdk.Stack_Of(construct).Node(), *construct.Node().Path()
+	last := &acknowledged[len(acknowledged)-1]
 	for _, f := range findings {
-		stack.AddMetadata(jsii.String(findingNote), map[string]any{
-			"path": path, "rules": strings.Fields(f.rule), "appliesTo": f.appliesTo, "reason": f.reason,
-		}, nil)
+		*last = append(*last, f.on(construct))
 	}
+}
+
+func (f finding) on(construct constructs.IConstruct) AcceptedFinding {
+	return AcceptedFinding{Construct: construct, Rules: strings.Fields(f.rule), AppliesTo: f.appliesTo, Reason: f.reason}
 }
 
 // AcceptedFindings returns what is accepted of root, an app or a stack, and
@@ -72,48 +78,16 @@ func AcceptedFindings(root constructs.IConstruct) []AcceptedFinding {
 	for _, construct := range *root.Node().FindAll(constructs.ConstructOrder_PREORDER) {
 		switch construct := construct.(type) {
 		case awscdk.Stack:
-			found = append(found, notesAt(construct)...)
-		case awscdk.CfnResource:
-			if f, general := inGeneral[*construct.CfnResourceType()]; general {
-				found = append(found, AcceptedFinding{Construct: construct, Rules: strings.Fields(f.rule), Reason: f.reason, General: true})
+			for _, entry := range *construct.Node().Metadata() {
+				if *entry.Type == acknowledgedOf {
+					found = append(found, acknowledged[int(entry.Data.(float64))]...)
+				}
 			}
+		case awsiam.CfnPolicy:
+			f := inlinePolicies.on(construct)
+			f.General = true
+			found = append(found, f)
 		}
-	}
-	return found
-}
-
-// notesAt returns what acknowledge noted about the constructs of a stack.
-func notesAt(stack awscdk.Stack) []AcceptedFinding {
-	var found []AcceptedFinding
-	about := map[string]constructs.IConstruct{*stack.Node().Path(): stack}
-	for _, entry := range *stack.Node().Metadata() {
-		if *entry.Type != findingNote {
-			continue
-		}
-		note := entry.Data.(map[string]any)
-		found = append(found, AcceptedFinding{
-			Construct: constructAt(about, note["path"].(string)), Rules: texts(note["rules"]), AppliesTo: texts(note["appliesTo"]), Reason: note["reason"].(string),
-		})
-	}
-	return found
-}
-
-// constructAt returns the construct at a path, by way of those already known.
-func constructAt(known map[string]constructs.IConstruct, path string) constructs.IConstruct {
-	construct, is := known[path]
-	if !is {
-		end := strings.LastIndex(path, "/")
-		construct = constructAt(known, path[:end]).Node().FindChild(jsii.String(path[end+1:]))
-		known[path] = construct
-	}
-	return construct
-}
-
-func texts(list any) []string {
-	var found []string
-	elements, _ := list.([]any)
-	for _, e := range elements {
-		found = append(found, e.(string))
 	}
 	return found
 }
@@ -138,8 +112,8 @@ func AcceptFindings(root constructs.IConstruct) {
 
 // ResourceOf returns the CloudFormation resource behind a construct.
 func ResourceOf(construct constructs.IConstruct) awscdk.CfnResource {
-	if *awscdk.CfnResource_IsCfnResource(construct) {
-		return construct.(awscdk.CfnResource)
+	if resource, is := construct.(awscdk.CfnResource); is {
+		return resource
 	}
 	return construct.Node().DefaultChild().(awscdk.CfnResource)
 }

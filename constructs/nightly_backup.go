@@ -181,7 +181,8 @@ func missingBackupAlarm(scope constructs.Construct, props NightlyBackupProps) aw
 		EvaluationPeriods: jsii.Number(missingBackupHours),
 		TreatMissingData:  awscloudwatch.TreatMissingData_BREACHING,
 	})
-	alarm.AddAlarmAction(awscloudwatchactions.NewSnsAction(topic))
-	alarm.AddOkAction(awscloudwatchactions.NewSnsAction(topic))
+	tell := awscloudwatchactions.NewSnsAction(topic)
+	alarm.AddAlarmAction(tell)
+	alarm.AddOkAction(tell)
 	return topic
 }

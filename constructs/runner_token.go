@@ -51,7 +51,7 @@ func runnerTokenParameter(environment string) string {
 func NewRunnerToken(scope constructs.Construct, id string, props RunnerTokenProps) *RunnerToken {
 	scope = constructs.NewConstruct(scope, &id)
 	name := runnerTokenParameter(props.Environment)
-	parameter := fmt.Sprintf("arn:%s:ssm:%s:%s:parameter%s", *awscdk.Aws_PARTITION(), props.Region, *awscdk.Aws_ACCOUNT_ID(), name)
+	parameter := fmt.Sprintf("arn:%s:ssm:%s:%s:parameter%s", partition(), props.Region, *awscdk.Aws_ACCOUNT_ID(), name)
 
 	key := awskms.NewKey(scope, jsii.String("Key"), &awskms.KeyProps{
 		Description:       jsii.String("Token that a GitLab runner registers with, on its way from the server to the runner"),

@@ -1,6 +1,8 @@
 package constructs
 
 import (
+	"sync"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/jsii-runtime-go"
@@ -30,14 +32,17 @@ const tokenDays = 1
 // the lifecycle rules of [ArtifactBucket] look for it.
 const unwantedKey, unwantedValue = "artifact", "unwanted"
 
+// partition is a token, the same in each stack.
+var partition = sync.OnceValue(func() string { return *awscdk.Aws_PARTITION() })
+
 // objectARN returns the ARN of a key, or of keys, in a named bucket.
 func objectARN(bucketName, key string) string {
-	return "arn:" + *awscdk.Aws_PARTITION() + ":s3:::" + bucketName + "/" + key
+	return "arn:" + partition() + ":s3:::" + bucketName + "/" + key
 }
 
 // bucketARN returns the ARN of a named bucket.
 func bucketARN(bucketName string) string {
-	return "arn:" + *awscdk.Aws_PARTITION() + ":s3:::" + bucketName
+	return "arn:" + partition() + ":s3:::" + bucketName
 }
 
 // objectWildcard is how cdk-nag calls objectARN of a prefix.

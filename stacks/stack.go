@@ -15,6 +15,7 @@ func newStack(app awscdk.App, name, account, description string, cfg config.Conf
 		Description:           jsii.String(description + " (gitlab-codedeploy)"),
 		TerminationProtection: jsii.Bool(cfg.TerminationProtection),
 	})
+	constructs.NoteFindings(stack)
 	awscdk.Tags_Of(stack).Add(jsii.String("project"), jsii.String("gitlab-codedeploy"), nil)
 	awscdk.Tags_Of(stack).Add(jsii.String("environment"), &cfg.Environment, nil)
 	return stack
