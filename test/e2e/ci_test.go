@@ -106,6 +106,9 @@ func (c *checkout) command(args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
+	if c.dir != "" { // A job's container would go, with what it leaves behind.
+		cmd.Env = append(cmd.Env, "TMPDIR="+filepath.Dir(c.dir))
+	}
 	path := []string{filepath.Join(root, "node_modules", ".bin"), filepath.Join(root, ".venv", "bin"), os.Getenv("PATH")}
 	cmd.Env = append(cmd.Env, "PATH="+strings.Join(path, string(filepath.ListSeparator)), "AWS_EC2_METADATA_DISABLED=true",
 		"GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1",
